@@ -1,0 +1,286 @@
+"""One strict configuration tree: YAML plus dotted overrides, every fault in one message.
+
+Precedence: defaults < YAML file < `a.b=c` overrides. Unknown keys are errors. Relative paths in a YAML file are
+relative to that file; paths in overrides are relative to the working directory.
+"""
+
+import difflib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from .errors import ConfigError
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=0)]
+Positive = Annotated[int, Field(ge=1)]
+
+
+class Section(BaseModel):
+    """Base of all sections: frozen, and unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ModelConfig(Section):
+    """The model to improve."""
+
+    path: str = Field("bundled:smollm2-135m", description="HF id, local folder, GGUF file, or bundled:smollm2-135m")
+    revision: str | None = Field(None, description="revision of an HF id")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto", description="auto: bfloat16 where the device computes it natively, else float32"
+    )
+    device: str = Field("auto", description="auto, cpu, cuda, cuda:N or mps")
+    threads: Count = Field(0, description="CPU threads; 0: one per core. Part of what makes results reproducible")
+
+
+class PromptsConfig(Section):
+    """The prompts to learn from, and the share of them held out."""
+
+    path: str = Field(description="JSONL, plain text (one prompt a line), - for stdin, or hf:DATASET_ID")
+    split: str = Field("train", description="split of an HF dataset")
+    column: str | None = Field(None, description="column that holds the prompt; found by itself when unset")
+    heldout: Share = Field(0.3, description="share of the prompts held out, by hash")
+    limit: Count = Field(0, description="use at most this many prompts; 0: all")
+    audit: str | None = Field(None, description="answers to held-out prompts; only `evaluate` opens it, only to report")
+    strict: bool = Field(False, description="stop at the first malformed line instead of skipping and counting it")
+
+
+class SampleConfig(Section):
+    """Rollouts."""
+
+    k: Positive = Field(8, description="responses a prompt and round")
+    temperature: float = Field(0.7, ge=0, le=5)
+    top_k: Count = Field(50, description="0: no cut")
+    top_p: float = Field(1.0, gt=0, le=1)
+    max_new_tokens: Positive = 64
+    unit_prompts: Positive = Field(64, description="prompts in one unit of work (one commit)")
+    batch_size: Count = Field(0, description="rows decoded together; 0: chosen for the device")
+
+
+class ExemplarConfig(Section):
+    """Answer again with recalled, trusted answers to other prompts as demonstrations."""
+
+    k: Count = Field(4, description="responses a prompt; 0 switches the operator off")
+    shots: Positive = Field(3, description="demonstrations shown to each sample")
+    trust: Share = Field(0.6, description="least agreement of a recalled answer's prompt")
+    pool: Positive = Field(32, description="recalled answers that the draws for a unit are made from")
+    diversity: Share = Field(0.7, description="MMR: 0 takes the nearest, 1 only the most different")
+
+
+class ReviseConfig(Section):
+    """Critique rival answers, then write a corrected one."""
+
+    k: Count = Field(1, description="revisions a disputed prompt; 0 switches the operator off")
+    rivals: Positive = Field(3, description="differing own answers in view")
+    below: Share = Field(0.7, description="only prompts whose agreement is below this")
+    critique_tokens: Positive = Field(48, description="longest critique, in new tokens")
+
+
+class StitchConfig(Section):
+    """Join steps of past responses along the best-voted path and continue from there."""
+
+    k: Count = Field(1, description="continuations a prompt; 0 switches the operator off")
+    below: Share = Field(0.9, description="only prompts whose agreement is below this")
+    same: Share = Field(0.95, description="cosine above which two steps are the same state")
+
+
+class ProposeConfig(Section):
+    """The three operators."""
+
+    exemplar: ExemplarConfig = ExemplarConfig()
+    revise: ReviseConfig = ReviseConfig()
+    stitch: StitchConfig = StitchConfig()
+
+
+class VoteConfig(Section):
+    """Self-consistency."""
+
+    kind: Literal["auto", "number", "choice", "short", "free"] = Field(
+        "auto", description="how the final answer is read; auto: decided for each prompt"
+    )
+    same: Share = Field(0.85, description="cosine above which two free-text answers are one (kind free)")
+    derived_cap: Share = Field(0.5, description="most that revise and stitch weigh together, per vote of the originals")
+    decay: Share = Field(0.5, description="weight of the votes of the round before; 0: this round alone")
+    prior: Share = Field(0.0, description="1 divides votes by the answer's frequency over other prompts")
+
+
+class SelectConfig(Section):
+    """Which candidates become training examples."""
+
+    threshold: Share = Field(0.5, description="least agreement")
+    ceiling: Share = Field(1.0, description="prompts with more agreement than this teach little and are left out")
+    per_prompt: Positive = Field(3, description="most survivors a prompt")
+    answer_share: Share = Field(0.2, description="most of the prompts that one answer may win (numbers and free text)")
+    ancestor_share: Share = Field(0.2, description="most of the survivors that one response may be an ancestor of")
+    near_duplicate: Share = Field(0.98, description="cosine above which two survivors of a prompt are one")
+    length_factor: float = Field(3.0, gt=1, description="drop answers longer than this times the group's median")
+
+
+class TrainConfig(Section):
+    """An adapter from the survivors."""
+
+    method: Literal["sft", "preference"] = Field("sft", description="weighted NLL, or DPO + NLL on pairs (ScPO)")
+    rank: Positive = Field(16, description="LoRA rank")
+    alpha: Positive = Field(32, description="LoRA alpha")
+    lr: float = Field(3e-4, gt=0, lt=1)
+    epochs: Positive = 2
+    batch_tokens: Positive = Field(2048, description="tokens an optimizer step, about")
+    warmup: Share = 0.1
+    beta: float = Field(0.02, ge=0, description="weight of KL(policy || reference), per completion token, in nats")
+    dpo_beta: float = Field(0.1, gt=0, description="DPO temperature (method preference)")
+    clip: float = Field(1.0, gt=0, description="gradient norm")
+    start: Literal["base", "current"] = Field("base", description="what each round's adapter starts from")
+    accumulate: bool = Field(True, description="train on the survivors of the earlier kept rounds too")
+
+
+class EvaluateConfig(Section):
+    """Held-out measurement before and after."""
+
+    k: Positive = 8
+    limit: Count = Field(0, description="held-out prompts to use; 0: all")
+
+
+class GuardConfig(Section):
+    """Label-free limits; a tripped one rejects the round, two rejected rounds stop the run."""
+
+    agreement_drop: Share = Field(0.1, description="most that held-out agreement may fall below the last kept round")
+    base_majority_drop: Share = Field(0.1, description="most that greedy's agreement with the base majority may fall")
+    concentration_rise: Share = Field(0.15, description="most that the top answer's share over prompts may rise")
+    parse_drop: Share = Field(0.1, description="most that the parse rate may fall below base")
+    length_factor: float = Field(2.0, gt=1, description="mean length may change by this factor from base, either way")
+    kl: float = Field(3.0, gt=0, description="most KL to base on fixed completions, in nats a token")
+    trips: Positive = Field(2, description="rejected rounds after which the run stops")
+
+
+class RunConfig(Section):
+    """Everything that decides a run."""
+
+    name: str = Field("run", pattern=r"^[A-Za-z0-9._-]{1,64}$", description="run folder under runs/")
+    seed: int = 0
+    rounds: Positive = 2
+    engine: Literal["local"] = "local"
+    model: ModelConfig = ModelConfig()
+    embedder: str = Field("bundled:minilm", description="sentence-transformers id or folder, or bundled:minilm")
+    prompts: PromptsConfig
+    sample: SampleConfig = SampleConfig()
+    propose: ProposeConfig = ProposeConfig()
+    vote: VoteConfig = VoteConfig()
+    select: SelectConfig = SelectConfig()
+    train: TrainConfig = TrainConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+    guard: GuardConfig = GuardConfig()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "RunConfig":
+        faults = []
+        if self.select.ceiling < self.select.threshold:
+            faults.append(
+                f"select.ceiling {self.select.ceiling} is below select.threshold {self.select.threshold}: "
+                "nothing could survive; raise the ceiling"
+            )
+        if self.sample.k > 1 and self.sample.temperature == 0:
+            faults.append(
+                f"sample.temperature is 0 with sample.k {self.sample.k}: all samples would be equal; set k to 1 "
+                "or a temperature such as 0.7"
+            )
+        if faults:
+            raise ValueError("; ".join(faults))
+        return self
+
+
+def load_config(path: str | Path, overrides: tuple[str, ...] = ()) -> RunConfig:
+    """Read a YAML file, apply `a.b=c` overrides (values are YAML) and validate.
+
+    Raises:
+        ConfigError: the file is missing or malformed, or any key or value is wrong; all faults are listed.
+    """
+    path = Path(path)
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"no configuration file {path}; configs/quickstart.yaml is one to start from") from None
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        raise ConfigError(f"cannot read {path}: {' '.join(str(error).split())}") from None
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{path} holds {type(raw).__name__}, expected a mapping of sections")
+    _anchor_paths(raw, path.parent)
+    for override in overrides:
+        _apply_override(raw, override)
+    return parse_config(raw)
+
+
+def parse_config(raw: dict[str, Any]) -> RunConfig:
+    """Validate a nested dict.
+
+    Raises:
+        ConfigError: with one clause for each fault, and a suggestion for each unknown key.
+    """
+    try:
+        return RunConfig.model_validate(raw)
+    except ValidationError as error:
+        faults = [_explain(fault) for fault in error.errors()]
+        raise ConfigError(f"{len(faults)} fault(s) in the configuration: " + "; ".join(faults)) from None
+
+
+def config_keys() -> dict[str, str]:
+    """Return every dotted key with its description: the source of `explain` and of the reference page."""
+    return dict(_walk(RunConfig, ""))
+
+
+def _walk(section: type[BaseModel], prefix: str) -> list[tuple[str, str]]:
+    rows: list[tuple[str, str]] = []
+    for name, field in section.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            rows += _walk(kind, f"{prefix}{name}.")
+        else:
+            rows.append((prefix + name, field.description or ""))
+    return rows
+
+
+def _explain(fault: Any) -> str:
+    key = ".".join(str(part) for part in fault["loc"])
+    if fault["type"] == "extra_forbidden":
+        close = difflib.get_close_matches(key, config_keys(), n=1, cutoff=0.5)
+        return f"unknown key {key}" + (f", did you mean {close[0]}?" if close else "; see docs/configuration.md")
+    if fault["type"] == "missing":
+        return f"{key} is missing"
+    message = fault["msg"].removeprefix("Value error, ")
+    return f"{key} = {fault['input']!r}: {message}" if key else message
+
+
+def _anchor_paths(raw: dict[str, Any], folder: Path) -> None:
+    """Make relative file names in the YAML relative to the YAML's own folder."""
+    for section, keys in {"prompts": ("path", "audit"), "model": ("path",)}.items():
+        values = raw.get(section)
+        if not isinstance(values, dict):
+            continue
+        for key in keys:
+            value = values.get(key)
+            if isinstance(value, str) and (folder / value).exists() and not Path(value).is_absolute():
+                values[key] = str(folder / value)
+
+
+def _apply_override(raw: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    if not separator or not key:
+        raise ConfigError(f"override {override!r} is not of the form section.key=value")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise ConfigError(f"override {override!r}: the value is not valid YAML; quote it") from None
+    node = raw
+    *parents, leaf = key.split(".")
+    for part in parents:
+        node = node.setdefault(part, {})
+        if not isinstance(node, dict):
+            raise ConfigError(f"override {override!r}: {part} is not a section")
+    node[leaf] = value
+
+
+def to_yaml(config: RunConfig) -> str:
+    """Return the resolved configuration as YAML that `load_config` reads back to an equal object."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
