@@ -66,6 +66,7 @@ class ExemplarConfig(Section):
     k: Count = Field(4, description="responses a prompt; 0 switches the operator off")
     shots: Positive = Field(3, description="demonstrations shown to each sample")
     trust: Share = Field(0.6, description="least agreement of a recalled answer's prompt")
+    below: float = Field(1.0, ge=0, le=2, description="only prompts whose agreement is below this; 2: all prompts")
     pool: Positive = Field(32, description="recalled answers that the draws for a unit are made from")
     diversity: Share = Field(0.7, description="MMR: 0 takes the nearest, 1 only the most different")
 

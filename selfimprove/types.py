@@ -57,6 +57,8 @@ class Stage(StrEnum):
     """Sampled answers to the held-out prompts."""
     GREEDY = "greedy"
     """The greedy answer to each held-out prompt."""
+    HEALTH = "health"
+    """What the held-out answers say, without labels."""
     GUARD = "guard"
 
 

@@ -1,0 +1,83 @@
+"""The default engine: this process, one model, one device."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from ..config import TrainConfig
+from ..policy import Policy
+from ..rollout import generate
+from ..training import Encoded, TrainReport, train_adapter
+from ..types import Example, Generation, Unit
+
+
+class LocalEngine:
+    """Generates and trains with a `Policy` in this process.
+
+    The same unit gives the same generations, and the same examples the same adapter bytes, on the same machine
+    with the same number of threads.
+    """
+
+    def __init__(self, policy: Policy, adapter_of: Callable[[str], Path | None], batch_size: int = 0) -> None:
+        """`adapter_of` maps a policy's name to its adapter folder (None for the base)."""
+        self.policy = policy
+        self.adapter_of = adapter_of
+        self.batch_size = batch_size
+
+    def generate(self, unit: Unit, on_tokens: Callable[[int], None] | None = None) -> list[Generation]:
+        """Return one generation for each of the unit's requests, in order."""
+        policy = self.policy
+        policy.use(self.adapter_of(unit.policy))
+        prompts = [policy.encode(r.messages, r.prefix) for r in unit.requests]
+        rollouts = generate(
+            policy.model,
+            prompts,
+            [r.seed for r in unit.requests],
+            unit.sampling,
+            eos_ids=policy.eos_ids,
+            pad_id=policy.pad_id,
+            batch_size=self.batch_size,
+            on_tokens=on_tokens,
+        )
+        return [
+            Generation(
+                text=policy.decode([*(policy.plain(request.prefix) if request.prefix else ()), *rollout.token_ids]),
+                finish=rollout.finish,
+                prompt_tokens=len(prompt),
+                new_tokens=len(rollout.token_ids),
+            )
+            for request, prompt, rollout in zip(unit.requests, prompts, rollouts, strict=True)
+        ]
+
+    def train(
+        self,
+        examples: Sequence[Example],
+        spec: TrainConfig,
+        *,
+        seed: int,
+        out: Path,
+        start: str | None = None,
+        on_step: Callable[[int, int, dict[str, float]], None] | None = None,
+    ) -> TrainReport:
+        """Train an adapter on the base weights and write it to `out`; `start` names the policy to continue from."""
+        policy = self.policy
+        policy.use(None)
+        encoded = [
+            Encoded(
+                prompt=tuple(policy.encode(e.messages)),
+                completion=tuple(policy.encode_completion(e.completion)),
+                weight=e.weight,
+                rejected=None if e.rejected is None else tuple(policy.encode_completion(e.rejected)),
+            )
+            for e in examples
+        ]
+        return train_adapter(
+            policy.model,
+            encoded,
+            spec,
+            seed=seed,
+            out=out,
+            start=self.adapter_of(start) if start else None,
+            pad_id=policy.pad_id,
+            base_name=policy.name,
+            on_step=on_step,
+        )

@@ -1,0 +1,219 @@
+"""The model: loading, adapters, and the ONE place where messages become tokens."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .config import ModelConfig
+from .errors import ModelError
+from .fsio import folder_digest
+from .model_source import resolve_model
+from .types import Message
+
+if TYPE_CHECKING:
+    import torch
+
+PLAIN_TEMPLATE = (
+    "{{ bos_token }}{% for m in messages %}"
+    "{% if m['role'] == 'system' %}{{ m['content'] }}\n\n"
+    "{% elif m['role'] == 'user' %}Question: {{ m['content'] }}\n"
+    "{% else %}Answer: {{ m['content'] }}{{ eos_token }}\n\n{% endif %}"
+    "{% endfor %}{% if add_generation_prompt %}Answer:{% endif %}"
+)
+"""Used when a tokenizer brings no chat template (base models)."""
+
+NEXT_QUESTION = "\nQuestion:"
+"""Where a base model without a turn end starts to ask itself the next question."""
+
+
+class Policy:
+    """A causal language model with its tokenizer, on one device, with at most one adapter merged in.
+
+    `model` is always a plain transformers model: `use` merges an adapter into freshly loaded base weights, so
+    rollouts pay nothing for it and base weights never drift.
+    """
+
+    def __init__(self, folder: Path, config: ModelConfig) -> None:
+        """Load the tokenizer and the base weights from a folder that `resolve_model` returned."""
+        import torch
+        from transformers import AutoTokenizer
+        from transformers.utils import logging
+
+        logging.disable_progress_bar()  # stages have bars of their own
+        if config.threads:
+            torch.set_num_threads(config.threads)
+        self.folder = folder
+        self.name = config.path
+        self.device = _pick_device(config.device)
+        self.dtype = _pick_dtype(config.dtype, self.device)
+        self.tokenizer: Any = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+        self.has_chat_template = self.tokenizer.chat_template is not None
+        if not self.has_chat_template:
+            self.tokenizer.chat_template = PLAIN_TEMPLATE
+        if "sanitize_control_tokens" not in inspect.signature(self.tokenizer.apply_chat_template).parameters:
+            raise ModelError("this transformers cannot keep control tokens out of prompts; install transformers>=5.23")
+        self.adapter: Path | None = None
+        self.model: Any = self._load_base()
+        self._check_vocabulary()
+
+    @classmethod
+    def load(cls, config: ModelConfig) -> Policy:
+        """Load the model that `config.path` names: HF id, folder, GGUF file or `bundled:...`.
+
+        Raises:
+            ModelError: it cannot be found, or holds code or pickled weights.
+        """
+        return cls(resolve_model(config.path, config.revision), config)
+
+    # -- weights
+
+    def use(self, adapter: Path | None) -> None:
+        """Make the model the base (None) or the base with the PEFT adapter folder merged in."""
+        if adapter == self.adapter:
+            return
+        self.model = None  # free the old weights before the new ones are read
+        self.model = self._load_base()
+        self.adapter = None
+        if adapter is not None:
+            self.model = self.merge(self.model, adapter)
+            self.adapter = adapter
+
+    @staticmethod
+    def merge(model: Any, adapter: Path) -> Any:
+        """Return `model` with a PEFT adapter folder merged into its weights (in place).
+
+        Raises:
+            ModelError: no safetensors adapter there, or one made for another base.
+        """
+        from peft import PeftModel
+
+        if not (adapter / "adapter_model.safetensors").is_file():
+            raise ModelError(f"{adapter} holds no adapter_model.safetensors; pass a PEFT adapter folder")
+        try:
+            merged = PeftModel.from_pretrained(model, str(adapter)).merge_and_unload(safe_merge=True)
+        except (RuntimeError, ValueError, KeyError) as error:
+            first_line = str(error).strip().splitlines()[0]
+            raise ModelError(f"the adapter {adapter} does not fit this base model: {first_line}") from None
+        return merged.eval().requires_grad_(False)
+
+    def _load_base(self) -> Any:
+        from transformers import AutoModelForCausalLM
+
+        try:
+            model = AutoModelForCausalLM.from_pretrained(
+                self.folder, dtype=self.dtype, use_safetensors=True, trust_remote_code=False, local_files_only=True
+            )
+        except (OSError, ValueError, RuntimeError) as error:
+            first_line = str(error).strip().splitlines()[0]
+            raise ModelError(f"cannot load the model in {self.folder}: {first_line}") from None
+        return model.to(self.device).eval().requires_grad_(False)
+
+    def _check_vocabulary(self) -> None:
+        rows = self.model.get_input_embeddings().weight.shape[0]
+        if len(self.tokenizer) > rows:
+            raise ModelError(
+                f"the tokenizer has {len(self.tokenizer)} tokens but the model embeds {rows}; "
+                "they do not belong together"
+            )
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """One sha256 over the model folder: weights, config, tokenizer, chat template."""
+        return folder_digest(self.folder)
+
+    # -- tokens
+
+    def encode(self, messages: Sequence[Message], prefix: str = "") -> list[int]:
+        """Return the ids of a conversation up to and including the start of the assistant's turn and its `prefix`.
+
+        Control tokens that occur in contents or prefix become plain text: data cannot end a turn.
+        """
+        conversation = [{"role": m.role, "content": m.content} for m in messages]
+        rendered = self.tokenizer.apply_chat_template(
+            conversation, add_generation_prompt=True, tokenize=True, sanitize_control_tokens=True
+        )
+        return list(rendered["input_ids"]) + (self.plain(prefix) if prefix else [])
+
+    def encode_completion(self, text: str) -> list[int]:
+        """Return the ids of a whole assistant turn: the text, then the end of the turn."""
+        return [*self.plain(text if self.has_chat_template else f" {text}"), self.end_of_turn]
+
+    def plain(self, text: str) -> list[int]:
+        """Return the ids of `text` with control tokens as plain characters and nothing added."""
+        return self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Return the text of a turn's tokens: control tokens removed, outer white space stripped."""
+        text = self.tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        if not self.has_chat_template:
+            text = text.split(NEXT_QUESTION, 1)[0]
+        return text.strip()
+
+    @cached_property
+    def eos_ids(self) -> tuple[int, ...]:
+        """Every token id that ends a turn, sorted."""
+        configured = self.model.generation_config.eos_token_id
+        ids = set(configured if isinstance(configured, list) else [configured])
+        ids |= {self.tokenizer.eos_token_id, self.end_of_turn}
+        return tuple(sorted(i for i in ids if i is not None))
+
+    @cached_property
+    def end_of_turn(self) -> int:
+        """The token that this chat template closes an assistant turn with; the EOS token where it has none.
+
+        Raises:
+            ModelError: the tokenizer has neither.
+        """
+        turn = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+        closed = self.tokenizer.apply_chat_template(turn, tokenize=True)["input_ids"]
+        special = set(self.tokenizer.all_special_ids)
+        tail = []
+        for token in reversed(closed):
+            if token not in special and self.tokenizer.decode([token]).strip():
+                break
+            tail.append(token)
+        ends = [token for token in reversed(tail) if token in special]
+        if ends:
+            return ends[0]
+        if self.tokenizer.eos_token_id is None:
+            raise ModelError("the tokenizer has no end-of-sequence token; set eos_token in its tokenizer_config.json")
+        return self.tokenizer.eos_token_id
+
+    @property
+    def pad_id(self) -> int:
+        """A filler id; padding is masked by length, never by value, so it may equal the EOS."""
+        pad = self.tokenizer.pad_token_id
+        return self.eos_ids[0] if pad is None else pad
+
+
+def _pick_device(name: str) -> torch.device:
+    import torch
+
+    if name != "auto":
+        try:
+            device = torch.device(name)
+            torch.empty(0, device=device)
+        except (RuntimeError, AssertionError) as error:
+            first_line = str(error).strip().splitlines()[0]
+            raise ModelError(f"model.device {name!r} cannot be used here: {first_line}; use auto or cpu") from None
+        return device
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def _pick_dtype(name: str, device: torch.device) -> torch.dtype:
+    """Return the dtype asked for; `auto` is bfloat16 where the device multiplies it natively, else float32."""
+    import torch
+
+    if name != "auto":
+        return getattr(torch, name)
+    if device.type == "cuda":
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        native = device.type == "cpu" and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    return torch.bfloat16 if native else torch.float32
