@@ -1,0 +1,161 @@
+#!/usr/bin/env python3
+"""Write the quickstart's prompts: python scripts/make_everyday.py
+
+About 500 short questions that a small model half knows: it gives the right answer to many of them, but not every
+time. `everyday.jsonl` holds the prompts, `everyday.audit.jsonl` the answers, which nothing but `evaluate` opens.
+"""
+
+import itertools
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from selfimprove.fsio import write_text
+from selfimprove.seeds import seed_for
+
+FOLDER = Path(__file__).resolve().parent.parent / "configs" / "prompts"
+
+# Countries whose capital is undisputed and is not named after the country.
+CAPITALS = """
+France: Paris | Germany: Berlin | Italy: Rome | Spain: Madrid | Portugal: Lisbon | England: London | Scotland: Edinburgh
+Ireland: Dublin | Wales: Cardiff | Belgium: Brussels | Austria: Vienna | Switzerland: Bern, Berne | Poland: Warsaw
+Hungary: Budapest | Greece: Athens | Sweden: Stockholm | Norway: Oslo | Denmark: Copenhagen | Finland: Helsinki
+Iceland: Reykjavik | Romania: Bucharest | Bulgaria: Sofia | Serbia: Belgrade | Croatia: Zagreb | Slovenia: Ljubljana
+Slovakia: Bratislava | Ukraine: Kyiv, Kiev | Russia: Moscow | Belarus: Minsk | Lithuania: Vilnius | Latvia: Riga
+Estonia: Tallinn | Albania: Tirana | Malta: Valletta | Cyprus: Nicosia | Turkey: Ankara | Georgia: Tbilisi
+Armenia: Yerevan | Azerbaijan: Baku | the Netherlands: Amsterdam | the Czech Republic: Prague | Moldova: Chisinau
+the United States: Washington, Washington DC | Canada: Ottawa | Cuba: Havana | Jamaica: Kingston | Haiti: Port-au-Prince
+Brazil: Brasilia | Argentina: Buenos Aires | Chile: Santiago | Peru: Lima | Colombia: Bogota | Venezuela: Caracas
+Ecuador: Quito | Uruguay: Montevideo | Paraguay: Asuncion | Nicaragua: Managua | Honduras: Tegucigalpa
+Costa Rica: San Jose | China: Beijing | Japan: Tokyo | South Korea: Seoul | North Korea: Pyongyang | India: New Delhi
+Pakistan: Islamabad | Bangladesh: Dhaka | Nepal: Kathmandu | Thailand: Bangkok | Vietnam: Hanoi | Cambodia: Phnom Penh
+Laos: Vientiane | Malaysia: Kuala Lumpur | the Philippines: Manila | Mongolia: Ulaanbaatar, Ulan Bator
+Afghanistan: Kabul | Iran: Tehran | Iraq: Baghdad | Syria: Damascus | Lebanon: Beirut | Jordan: Amman
+Saudi Arabia: Riyadh | Qatar: Doha | Oman: Muscat | Egypt: Cairo | Libya: Tripoli | Tunisia: Tunis | Algeria: Algiers
+Morocco: Rabat | Sudan: Khartoum | Ethiopia: Addis Ababa | Kenya: Nairobi | Uganda: Kampala | Rwanda: Kigali
+Ghana: Accra | Nigeria: Abuja | Senegal: Dakar | Mali: Bamako | Angola: Luanda | Zambia: Lusaka | Zimbabwe: Harare
+Somalia: Mogadishu | Madagascar: Antananarivo | Australia: Canberra | New Zealand: Wellington | Fiji: Suva
+"""
+
+OPPOSITES = """
+hot: cold, cool | big: small, little, tiny | up: down | left: right | fast: slow | tall: short | happy: sad, unhappy
+good: bad, evil | light: dark, heavy | day: night | black: white | young: old | rich: poor | strong: weak, feeble
+hard: soft, easy | wet: dry | full: empty | open: closed, close, shut | early: late | near: far, distant
+high: low | loud: quiet, silent, soft | clean: dirty, unclean, filthy | thick: thin | wide: narrow | long: short
+deep: shallow | first: last | begin: end, finish, stop | buy: sell | win: lose | love: hate, hatred | push: pull
+give: take, receive | come: go, leave | start: stop, end, finish | inside: outside | above: below, beneath, under
+before: after | always: never | true: false, untrue | alive: dead | asleep: awake | sweet: sour, bitter
+sharp: blunt, dull | smooth: rough | cheap: expensive, costly, dear | safe: dangerous, unsafe | brave: cowardly, coward, afraid, timid
+war: peace | north: south | east: west | summer: winter | king: queen | brother: sister | mother: father | boy: girl
+man: woman | friend: enemy, foe | heaven: hell | life: death | front: back, rear | top: bottom | yes: no | on: off
+in: out | cold: hot, warm | old: young, new | new: old | small: big, large | slow: fast, quick | night: day
+sad: happy, glad | heavy: light | dark: light, bright | poor: rich, wealthy | weak: strong, powerful
+dry: wet | empty: full | late: early | quiet: loud, noisy | dirty: clean | narrow: wide, broad
+shallow: deep | last: first | end: begin, beginning, start | sell: buy, purchase | lose: win, find | hate: love
+pull: push | below: above | after: before | never: always | false: true | success: failure | victory: defeat, loss
+answer: question | arrive: leave, depart | remember: forget | laugh: cry | accept: reject, refuse | increase: decrease
+"""
+
+ANIMALS = """dog cat horse cow lion tiger elephant rabbit eagle penguin shark whale snake frog bee ant
+sheep goat monkey bear wolf duck"""
+PLANTS = "rose tulip daisy oak fern cactus sunflower bush lily orchid bamboo poppy ivy birch pine willow maple thistle"
+OBJECTS = """chair table hammer spoon bicycle lamp book clock key bottle shoe umbrella pencil hat car bridge knife drum
+ladder mirror"""
+
+DAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
+MONTHS = "January February March April May June July August September October November December".split()
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One prompt with the forms of the answer that count as right, and the wrong options that it offers."""
+
+    text: str
+    answers: tuple[str, ...]
+    rivals: tuple[str, ...] = ()
+
+
+def capitals() -> Iterator[Question]:
+    """What is the capital of France?"""
+    for country, answers in _table(CAPITALS):
+        yield Question(f"What is the capital of {country}?", answers)
+
+
+def opposites() -> Iterator[Question]:
+    """What is the opposite of hot?"""
+    for word, answers in _table(OPPOSITES):
+        yield Question(f"What is the opposite of {word}?", answers)
+
+
+def products() -> Iterator[Question]:
+    """What is 7 times 8?"""
+    for a, b in itertools.product(range(2, 13), repeat=2):
+        if (a + b) % 4 != 3:  # three in four: enough, and no factor is left out
+            yield Question(f"What is {a} times {b}?", (str(a * b),))
+
+
+def sums(count: int = 60) -> Iterator[Question]:
+    """What is 5 plus 9?"""
+    for a, b in _pairs("sums", 2, 19, count):
+        yield Question(f"What is {a} plus {b}?", (str(a + b),))
+
+
+def larger(count: int = 50) -> Iterator[Question]:
+    """Which is larger, 45 or 78? The larger number comes first in half of them."""
+    for index, pair in enumerate(_pairs("larger", 10, 99, count)):
+        a, b = sorted(pair, reverse=index % 2 == 0)
+        yield Question(f"Which number is larger, {a} or {b}?", (str(max(pair)),), (str(min(pair)),))
+
+
+def successors() -> Iterator[Question]:
+    """What day comes after Tuesday?"""
+    for noun, names in (("day", DAYS), ("month", MONTHS)):
+        for index, name in enumerate(names):
+            yield Question(f"What {noun} comes after {name}?", (names[(index + 1) % len(names)],))
+    for number in range(9, 100, 7):
+        yield Question(f"What number comes after {number}?", (str(number + 1),))
+
+
+def kinds() -> Iterator[Question]:
+    """Is a rose an animal, a plant or an object?"""
+    options = ("animal", "plant", "object")
+    for things in itertools.zip_longest(ANIMALS.split(), PLANTS.split(), OBJECTS.split()):
+        for kind, thing in zip(options, things, strict=True):
+            if thing:
+                article = "an" if thing[0] in "aeiou" else "a"
+                rivals = tuple(option for option in options if option != kind)
+                yield Question(f"Is {article} {thing} an animal, a plant or an object?", (kind,), rivals)
+
+
+def questions() -> list[Question]:
+    """All questions, one kind after the other."""
+    return [*capitals(), *opposites(), *products(), *sums(), *larger(), *successors(), *kinds()]
+
+
+def _table(text: str) -> Iterator[tuple[str, tuple[str, ...]]]:
+    for entry in text.strip().replace("\n", " | ").split(" | "):
+        name, _, answers = entry.partition(": ")
+        yield name, tuple(answers.split(", "))
+
+
+def _pairs(name: str, low: int, high: int, count: int) -> list[tuple[int, int]]:
+    """Return `count` pairs of different numbers in [low, high], spread evenly, the same ones every time."""
+    pairs = itertools.permutations(range(low, high + 1), 2)
+    return sorted(pairs, key=lambda pair: seed_for("everyday", name, *pair))[:count]
+
+
+def main() -> None:
+    """Write both files."""
+    rows = questions()
+    prompts = [{"prompt": row.text} for row in rows]
+    audit = [
+        {"prompt": row.text, "answers": row.answers} | ({"rivals": row.rivals} if row.rivals else {}) for row in rows
+    ]
+    for name, lines in (("everyday.jsonl", prompts), ("everyday.audit.jsonl", audit)):
+        write_text(FOLDER / name, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+    print(f"{len(rows)} questions in {FOLDER}")
+
+
+if __name__ == "__main__":
+    main()
