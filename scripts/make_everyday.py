@@ -1,5 +1,7 @@
 #!/usr/bin/env python3
-"""Write the quickstart's prompts: python scripts/make_everyday.py
+"""Write the quickstart's prompts.
+
+    python scripts/make_everyday.py
 
 About 500 short questions that a small model half knows: it gives the right answer to many of them, but not every
 time. `everyday.jsonl` holds the prompts, `everyday.audit.jsonl` the answers, which nothing but `evaluate` opens.
@@ -40,21 +42,22 @@ Somalia: Mogadishu | Madagascar: Antananarivo | Australia: Canberra | New Zealan
 
 OPPOSITES = """
 hot: cold, cool | big: small, little, tiny | up: down | left: right | fast: slow | tall: short | happy: sad, unhappy
-good: bad, evil | light: dark, heavy | day: night | black: white | young: old | rich: poor | strong: weak, feeble
-hard: soft, easy | wet: dry | full: empty | open: closed, close, shut | early: late | near: far, distant
-high: low | loud: quiet, silent, soft | clean: dirty, unclean, filthy | thick: thin | wide: narrow | long: short
-deep: shallow | first: last | begin: end, finish, stop | buy: sell | win: lose | love: hate, hatred | push: pull
-give: take, receive | come: go, leave | start: stop, end, finish | inside: outside | above: below, beneath, under
-before: after | always: never | true: false, untrue | alive: dead | asleep: awake | sweet: sour, bitter
-sharp: blunt, dull | smooth: rough | cheap: expensive, costly, dear | safe: dangerous, unsafe | brave: cowardly, coward, afraid, timid
-war: peace | north: south | east: west | summer: winter | king: queen | brother: sister | mother: father | boy: girl
-man: woman | friend: enemy, foe | heaven: hell | life: death | front: back, rear | top: bottom | yes: no | on: off
-in: out | cold: hot, warm | old: young, new | new: old | small: big, large | slow: fast, quick | night: day
-sad: happy, glad | heavy: light | dark: light, bright | poor: rich, wealthy | weak: strong, powerful
-dry: wet | empty: full | late: early | quiet: loud, noisy | dirty: clean | narrow: wide, broad
-shallow: deep | last: first | end: begin, beginning, start | sell: buy, purchase | lose: win, find | hate: love
-pull: push | below: above | after: before | never: always | false: true | success: failure | victory: defeat, loss
-answer: question | arrive: leave, depart | remember: forget | laugh: cry | accept: reject, refuse | increase: decrease
+good: bad, evil | light: dark, heavy | day: night | black: white | young: old | rich: poor, impoverished, indigent
+strong: weak, feeble | hard: soft, easy | wet: dry | full: empty | open: closed, close, shut | early: late
+near: far, distant | high: low | loud: quiet, silent, soft | clean: dirty, unclean, filthy | thick: thin
+wide: narrow | long: short | deep: shallow | first: last | begin: end, finish, stop | buy: sell | win: lose, loss
+love: hate, hatred | push: pull | give: take, receive, get | come: go, leave | start: stop, end, finish
+inside: outside | above: below, beneath, under | before: after | always: never | true: false, untrue | alive: dead
+asleep: awake | sweet: sour, bitter | sharp: blunt, dull | smooth: rough | cheap: expensive, costly, dear
+safe: dangerous, unsafe | brave: cowardly, coward, cowardice, afraid, fearful, timid | war: peace | north: south
+east: west | summer: winter | king: queen | brother: sister | mother: father | boy: girl | man: woman
+friend: enemy, foe | heaven: hell | life: death | front: back, rear | top: bottom | yes: no | on: off | in: out
+cold: hot, warm, heat | old: young, new | new: old | small: big, large | slow: fast, quick | night: day
+sad: happy, glad | heavy: light | dark: light, bright | poor: rich, wealthy | weak: strong, powerful | dry: wet
+empty: full | late: early | quiet: loud, noisy | dirty: clean | narrow: wide, broad | shallow: deep | last: first
+end: begin, beginning, start | sell: buy, purchase | lose: win, find, gain | hate: love | pull: push | below: above
+after: before | never: always | false: true | success: failure | victory: defeat, loss | answer: question
+arrive: leave, depart | remember: forget | laugh: cry | accept: reject, refuse | increase: decrease
 """
 
 ANIMALS = """dog cat horse cow lion tiger elephant rabbit eagle penguin shark whale snake frog bee ant
@@ -63,8 +66,8 @@ PLANTS = "rose tulip daisy oak fern cactus sunflower bush lily orchid bamboo pop
 OBJECTS = """chair table hammer spoon bicycle lamp book clock key bottle shoe umbrella pencil hat car bridge knife drum
 ladder mirror"""
 
-DAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
-MONTHS = "January February March April May June July August September October November December".split()
+DAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday"
+MONTHS = "January February March April May June July August September October November December"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,48 +80,49 @@ class Question:
 
 
 def capitals() -> Iterator[Question]:
-    """What is the capital of France?"""
+    """Yield questions such as: what is the capital of France."""
     for country, answers in _table(CAPITALS):
         yield Question(f"What is the capital of {country}?", answers)
 
 
 def opposites() -> Iterator[Question]:
-    """What is the opposite of hot?"""
+    """Yield questions such as: what is the opposite of hot."""
     for word, answers in _table(OPPOSITES):
         yield Question(f"What is the opposite of {word}?", answers)
 
 
 def products() -> Iterator[Question]:
-    """What is 7 times 8?"""
+    """Yield questions such as: what is 7 times 8."""
     for a, b in itertools.product(range(2, 13), repeat=2):
         if (a + b) % 4 != 3:  # three in four: enough, and no factor is left out
             yield Question(f"What is {a} times {b}?", (str(a * b),))
 
 
 def sums(count: int = 60) -> Iterator[Question]:
-    """What is 5 plus 9?"""
+    """Yield questions such as: what is 5 plus 9."""
     for a, b in _pairs("sums", 2, 19, count):
         yield Question(f"What is {a} plus {b}?", (str(a + b),))
 
 
 def larger(count: int = 50) -> Iterator[Question]:
-    """Which is larger, 45 or 78? The larger number comes first in half of them."""
+    """Yield questions such as: which is larger, 45 or 78. The larger one comes first in half of them."""
     for index, pair in enumerate(_pairs("larger", 10, 99, count)):
         a, b = sorted(pair, reverse=index % 2 == 0)
-        yield Question(f"Which number is larger, {a} or {b}?", (str(max(pair)),), (str(min(pair)),))
+        yield Question(f"Which is larger, {a} or {b}?", (str(max(pair)),), (str(min(pair)),))
 
 
 def successors() -> Iterator[Question]:
-    """What day comes after Tuesday?"""
+    """Yield questions such as: what day comes after Tuesday."""
     for noun, names in (("day", DAYS), ("month", MONTHS)):
-        for index, name in enumerate(names):
-            yield Question(f"What {noun} comes after {name}?", (names[(index + 1) % len(names)],))
+        cycle = names.split()
+        for name, following in zip(cycle, [*cycle[1:], cycle[0]], strict=True):
+            yield Question(f"What {noun} comes after {name}?", (following,))
     for number in range(9, 100, 7):
         yield Question(f"What number comes after {number}?", (str(number + 1),))
 
 
 def kinds() -> Iterator[Question]:
-    """Is a rose an animal, a plant or an object?"""
+    """Yield questions such as: is a rose an animal, a plant or an object."""
     options = ("animal", "plant", "object")
     for things in itertools.zip_longest(ANIMALS.split(), PLANTS.split(), OBJECTS.split()):
         for kind, thing in zip(options, things, strict=True):

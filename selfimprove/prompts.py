@@ -122,11 +122,7 @@ def read_messages(row: dict[str, Any], column: str | None = None) -> tuple[Messa
     Raises:
         Unusable: the column is missing, or its value is neither text nor a list of messages.
     """
-    column = column or next((name for name in COLUMNS if name in row), None)
-    if column is None or column not in row:
-        found = ", ".join(list(row)[:12]) or "no columns"
-        wanted = f"no column {column}" if column else f"none of {', '.join(COLUMNS)}"
-        raise Unusable(f"found {found}, {wanted}; set prompts.column to the one that holds the prompt")
+    column = _pick_column(list(row), column)
     value = row[column]
     turns = [{"role": "user", "content": value}] if isinstance(value, str) else value
     if not isinstance(turns, list):
@@ -137,6 +133,17 @@ def read_messages(row: dict[str, Any], column: str | None = None) -> tuple[Messa
     if not messages:
         raise Unusable(f"{column} has no user turn")
     return tuple(messages)
+
+
+def _pick_column(found: list[str], wanted: str | None) -> str:
+    names = [wanted] if wanted else list(COLUMNS)
+    column = next((name for name in names if name in found), None)
+    if column is None:
+        raise Unusable(
+            f"has {', '.join(found[:12]) or 'no columns'} but not {' or '.join(names)}; "
+            "set prompts.column to the one that holds the prompt"
+        )
+    return column
 
 
 def _message(turn: Any) -> Message:
@@ -162,9 +169,9 @@ def _clean(text: str) -> str:
 
 
 def _parse(line: bytes, config: PromptsConfig) -> tuple[Message, ...]:
-    plain = config.path.endswith(".txt") or (config.path == "-" and not line.lstrip().startswith(b"{"))
-    if plain:
-        return (Message("user", _clean(_decode(line).strip())),)
+    is_text = config.path.endswith(".txt") or (config.path == "-" and not line.lstrip().startswith(b"{"))
+    if is_text:
+        return read_messages({"prompt": _decode(line).strip()})
     return read_messages(parse_json(line), config.column)
 
 
@@ -200,12 +207,9 @@ def _dataset_lines(config: PromptsConfig) -> Iterator[bytes]:
         dataset = load_dataset(name, subset or None, split=config.split)
     except (DatasetsError, OSError, ValueError) as error:
         raise PromptError(f"cannot load the dataset {name}: {' '.join(str(error).split())}") from None
-    wanted = [config.column] if config.column else COLUMNS
-    column = next((column for column in wanted if column in dataset.column_names), None)
-    if column is None:
-        raise PromptError(
-            f"{config.path} has the columns {', '.join(dataset.column_names)}, but not {' or '.join(wanted)}; "
-            "set prompts.column to the one that holds the prompt"
-        )
+    try:
+        column = _pick_column(dataset.column_names, config.column)
+    except Unusable as fault:
+        raise PromptError(f"{config.path} {fault}") from None
     for row in dataset.select_columns([column]):
         yield json.dumps(row).encode()
