@@ -29,14 +29,14 @@ def byte_tokenizer() -> PreTrainedTokenizerFast:
     return tokenizer
 
 
-def tiny_llama(vocab_size: int, seed: int = 0) -> LlamaForCausalLM:
+def tiny_llama(vocab_size: int, seed: int = 0, hidden_size: int = 32) -> LlamaForCausalLM:
     """A 2-layer Llama with grouped-query attention and random weights, large enough that greedy text varies."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = LlamaForCausalLM(
             LlamaConfig(
                 vocab_size=vocab_size,
-                hidden_size=32,
+                hidden_size=hidden_size,
                 intermediate_size=64,
                 num_hidden_layers=2,
                 num_attention_heads=4,

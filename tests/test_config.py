@@ -1,0 +1,82 @@
+import pytest
+
+from selfimprove.config import config_keys, load_config, parse_config, to_yaml
+from selfimprove.errors import ConfigError
+
+
+def test_every_fault_is_in_one_message_with_a_suggestion_for_typos():
+    with pytest.raises(ConfigError) as caught:
+        parse_config({"train": {"lora_ranl": 3, "lr": "fast"}, "roundz": 2})
+    message = str(caught.value)
+    assert message.startswith("4 fault(s)")
+    assert "unknown key train.lora_ranl, did you mean train.rank?" in message
+    assert "train.lr = 'fast'" in message
+    assert "unknown key roundz, did you mean rounds?" in message
+    assert "prompts is missing" in message
+    assert "\n" not in message
+
+
+def test_overrides_win_over_the_file_and_values_are_yaml(tmp_path):
+    file = tmp_path / "c.yaml"
+    file.write_text("prompts: {path: p.txt}\ntrain: {lr: 0.001}\n")
+    config = load_config(file, ("train.lr=2e-4", "propose.exemplar.k=0", "name=other"))
+    assert (config.train.lr, config.propose.exemplar.k, config.name) == (2e-4, 0, "other")
+
+
+def test_files_named_in_the_yaml_are_found_beside_it(tmp_path):
+    (tmp_path / "p.txt").write_text("hello\n")
+    file = tmp_path / "c.yaml"
+    file.write_text("prompts: {path: p.txt}\n")
+    assert load_config(file).prompts.path == str(tmp_path / "p.txt")
+
+
+def test_the_resolved_configuration_reads_back_equal(tmp_path):
+    config = parse_config({"prompts": {"path": "p.txt"}, "vote": {"kind": "number"}})
+    file = tmp_path / "c.yaml"
+    file.write_text(to_yaml(config))
+    assert load_config(file) == config
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("a: [", "cannot read"),
+        ("- 1\n", "holds list"),
+        ("prompts: {path: p}\nsample: {temperature: 0}\n", "sample.temperature is 0 with sample.k 8"),
+        ("prompts: {path: p}\nselect: {threshold: 0.9, ceiling: 0.5}\n", "nothing could survive"),
+        ("prompts: {path: p}\nname: ../x\n", "name = '../x'"),
+        ("prompts: {path: p}\ntrain: {rank: 0}\n", "train.rank = 0"),
+        ("!!python/object/apply:os.system ['true']\n", "cannot read"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(tmp_path, text, says):
+    file = tmp_path / "c.yaml"
+    file.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load_config(file)
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("override", ["lr", "=3", "train.lr.x=3", "train.lr=[", "trian.lr=1"])
+def test_a_wrong_override_is_named(tmp_path, override):
+    file = tmp_path / "c.yaml"
+    file.write_text("prompts: {path: p}\ntrain: {lr: 0.1}\n")
+    with pytest.raises(ConfigError):
+        load_config(file, (override,))
+
+
+def test_every_key_is_explained():
+    unexplained = [key for key, text in config_keys().items() if not text]
+    assert set(unexplained) <= {
+        "seed",
+        "rounds",
+        "engine",
+        "sample.temperature",
+        "sample.top_p",
+        "sample.max_new_tokens",
+        "train.lr",
+        "train.epochs",
+        "train.warmup",
+        "evaluate.k",
+    }

@@ -1,0 +1,43 @@
+import json
+
+import pytest
+
+from selfimprove.fsio import MANIFEST, folder_digest, new_folder, sha256, write_json, write_text
+
+
+def test_a_folder_appears_whole_or_not_at_all(tmp_path):
+    target = tmp_path / "adapter"
+    with pytest.raises(RuntimeError), new_folder(target) as folder:
+        (folder / "half").write_text("x")
+        raise RuntimeError
+    assert list(tmp_path.iterdir()) == []
+    with new_folder(target) as folder:
+        (folder / "a").write_text("x")
+    assert sorted(p.name for p in target.iterdir()) == [MANIFEST, "a"]
+    assert json.loads((target / MANIFEST).read_text())["a"] == {"bytes": 1, "sha256": sha256(target / "a")}
+
+
+def test_a_folder_replaces_the_one_before(tmp_path):
+    for content in ("old", "new"):
+        with new_folder(tmp_path / "f") as folder:
+            (folder / "a").write_text(content)
+    assert (tmp_path / "f" / "a").read_text() == "new"
+
+
+def test_the_digest_sees_names_and_contents_but_not_the_manifest(tmp_path):
+    with new_folder(tmp_path / "f") as folder:
+        (folder / "a").write_text("x")
+    before = folder_digest(tmp_path / "f")
+    (tmp_path / "f" / MANIFEST).unlink()
+    assert folder_digest(tmp_path / "f") == before
+    (tmp_path / "f" / "a").write_text("y")
+    assert folder_digest(tmp_path / "f") != before
+
+
+def test_files_are_replaced_and_leave_nothing_behind(tmp_path):
+    write_text(tmp_path / "t", "one")
+    write_text(tmp_path / "t", "two")
+    assert (tmp_path / "t").read_text() == "two"
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(tmp_path / "j", float("nan"))
+    assert [p.name for p in tmp_path.iterdir()] == ["t"]
