@@ -1,0 +1,1 @@
+"""Self-consistency: read the final answers, let them vote, and select what is worth learning from."""

@@ -1,0 +1,141 @@
+"""Numbers about answers and texts, and intervals around differences: pure functions, sources in the docstrings."""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+_CHUNK = 1 << 21
+"""Indices drawn at a time, so that the bootstrap's memory does not grow with its input."""
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A mean difference (after minus before) and its confidence interval."""
+
+    diff: float
+    low: float
+    high: float
+
+
+def paired_bootstrap(
+    before: Sequence[float], after: Sequence[float], *, seed: int, resamples: int = 10_000, level: float = 0.95
+) -> Interval:
+    """Return the mean of `after - before`, both (n,), with a percentile interval over resampled pairs.
+
+    Pairs are resampled together, so what is hard for both sides cancels out (Efron & Tibshirani 1993, ch. 13; Koehn
+    2004).
+
+    Raises:
+        ValueError: the lengths differ or are zero.
+    """
+    first, second = np.asarray(before, dtype=np.float64), np.asarray(after, dtype=np.float64)
+    if first.shape != second.shape or first.ndim != 1 or not first.size:
+        raise ValueError(f"expected two equally long, non-empty vectors, got {first.shape} and {second.shape}")
+    difference = second - first  # (n,)
+    n = difference.size
+    rng = np.random.default_rng(seed)
+    means = np.empty(resamples)
+    step = max(1, _CHUNK // n)
+    for start in range(0, resamples, step):
+        count = min(step, resamples - start)
+        means[start : start + count] = difference[rng.integers(n, size=(count, n))].mean(axis=1)
+    tail = (1 - level) / 2
+    low, high = np.quantile(means, (tail, 1 - tail))
+    return Interval(float(difference.mean()), float(low), float(high))
+
+
+def pass_at_k(n: int, right: int, k: int) -> float:
+    """Return the chance that k of n samples, drawn without replacement, hold one of the `right` ones.
+
+    1 - C(n - right, k) / C(n, k): the unbiased estimator of Chen et al. 2021, equation 1.
+
+    Raises:
+        ValueError: unless 0 <= right <= n and 1 <= k <= n.
+    """
+    if not (0 <= right <= n and 1 <= k <= n):
+        raise ValueError(f"expected 0 <= right <= n and 1 <= k <= n, got n {n}, right {right}, k {k}")
+    return 1.0 - math.comb(n - right, k) / math.comb(n, k)
+
+
+def mean_at_k(right_G: Sequence[bool]) -> float:
+    """Return the share of a group's samples that are right.
+
+    Raises:
+        ValueError: the group is empty.
+    """
+    if not right_G:
+        raise ValueError("an empty group has no mean")
+    return sum(right_G) / len(right_G)
+
+
+def maj_at_k(answers_G: Sequence[str | None], right_G: Sequence[bool]) -> float:
+    """Return how right the majority answer of a group is, in [0, 1]; 0 when no answer could be read.
+
+    Abstentions (None) do not vote. Classes that tie for the top count as their mean, which is what a random tie-break
+    gives in expectation.
+    """
+    counts = Counter(answer for answer in answers_G if answer is not None)
+    if not counts:
+        return 0.0
+    most = max(counts.values())
+    rights = [
+        mean_at_k([right for other, right in zip(answers_G, right_G, strict=True) if other == answer])
+        for answer, count in counts.items()
+        if count == most
+    ]
+    return math.fsum(rights) / len(rights)
+
+
+def entropy(weights: Iterable[float]) -> float:
+    """Return the Shannon entropy, in nats, of the distribution proportional to `weights` (counts will do)."""
+    positive = [weight for weight in weights if weight > 0]
+    total = math.fsum(positive)
+    return math.fsum(-weight / total * math.log(weight / total) for weight in positive) + 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Concentration:
+    """How much the answers to different prompts are one answer."""
+
+    top: float
+    """Share of the prompts that the most frequent answer wins."""
+    entropy: float
+    """Entropy of the winners over log(prompts): 1 when every prompt has its own answer, 0 when all share one."""
+
+
+def concentration(winners: Sequence[str | None]) -> Concentration | None:
+    """Return how concentrated the winning answers of different prompts are, prompts without one left out.
+
+    None for fewer than two winners. The sign of collapse in Shafayat et al. 2025: one answer for everything.
+    """
+    counts = Counter(winner for winner in winners if winner is not None)
+    prompts = counts.total()
+    if prompts < 2:
+        return None
+    return Concentration(max(counts.values()) / prompts, entropy(counts.values()) / math.log(prompts))
+
+
+def distinct_n(texts: Iterable[str], n: int) -> float | None:
+    """Return unique over all word n-grams of the texts (Li et al. 2016); None when there is no n-gram."""
+    counts: Counter[tuple[str, ...]] = Counter()
+    for text in texts:
+        counts.update(_ngrams(text, n))
+    return len(counts) / counts.total() if counts else None
+
+
+def repetition(texts: Sequence[str], n: int = 4) -> float | None:
+    """Return the mean share of a text's word n-grams that repeat an earlier one; None without texts.
+
+    A text too short to hold an n-gram repeats nothing.
+    """
+    if not texts:
+        return None
+    return math.fsum(1 - share for text in texts if (share := distinct_n([text], n)) is not None) / len(texts)
+
+
+def _ngrams(text: str, n: int) -> Iterable[tuple[str, ...]]:
+    words = text.split()
+    return zip(*(words[offset:] for offset in range(n)), strict=False)
