@@ -1,0 +1,136 @@
+"""Attention for packed rollouts, plugged into transformers' attention interface.
+
+Tokens of all rows are packed into one sequence, (1, T), so every other layer of the model computes real tokens only.
+Here, and only here, they are laid out by row: each row attends to the trunk of its group, stored once (Juravsky et al.
+2024, "Hydragen"), and to its own columns. A group's query heads share one product per key/value head (grouped queries).
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AttentionInterface, PreTrainedModel
+
+NAME = "selfimprove_rollout"
+_UNKNOWN = ("softcap", "s_aux", "position_bias")
+"""Arguments with which some architectures change the scores in ways that are not computed here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """Rows start..stop and the trunk they share: keys and values (layers, 2, Hkv, P, D), or None."""
+
+    start: int
+    stop: int
+    trunk: Tensor | None
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """What one forward pass writes and reads.
+
+    `own` holds the rows' keys and values, (layers, 2, R, Hkv, C, D). The queries stand in its columns first..last;
+    token t of the pack is in row `place_T[0][t]` and column `place_T[1][t]`, or, when that is None, row t has one token,
+    in column `first`. `mask` is additive, (R, 1, last - first, 1, last); None when every row may see every column.
+    """
+
+    own: Tensor
+    segments: tuple[Segment, ...]
+    first: int
+    last: int
+    mask: Tensor | None = None
+    place_T: tuple[Tensor, Tensor] | None = None
+
+    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float) -> Tensor:
+        """Store key and value, (1, Hkv, T, D), and return what query, (1, H, T, D), sees, as (1, T, H, D)."""
+        keys, values = self.own[layer]  # (R, Hkv, C, D)
+        rows, kv_heads = keys.shape[:2]
+        query = query[0].transpose(0, 1) * scaling  # (T, H, D)
+        key, value = key[0].transpose(0, 1), value[0].transpose(0, 1)  # (T, Hkv, D)
+        if self.place_T is None:
+            keys[:, :, self.first], values[:, :, self.first] = key, value
+            grid = query.unsqueeze(1)  # (R, 1, H, D)
+        else:
+            row, column = self.place_T
+            keys[row, :, column], values[row, :, column] = key, value
+            grid = query.new_zeros(rows, self.last - self.first, *query.shape[1:])
+            grid[row, column - self.first] = query
+        width = grid.shape[1]
+        # (R, w, H, D) -> (R, Hkv, w * G, D): the G query heads of a key/value head stand together
+        grouped = grid.unflatten(2, (kv_heads, -1)).transpose(1, 2).flatten(2, 3)
+        keys, values = keys[:, :, : self.last], values[:, :, : self.last]
+        parts = []
+        for segment in self.segments:
+            part = slice(segment.start, segment.stop)
+            trunk = None if segment.trunk is None else segment.trunk[layer]
+            mask = None if self.mask is None else self.mask[part]
+            parts.append(_attend(grouped[part], keys[part], values[part], mask, trunk))
+        out = torch.cat(parts) if len(parts) > 1 else parts[0]
+        out = out.unflatten(2, (width, -1)).transpose(1, 2).flatten(2, 3)  # (R, w, H, D)
+        packed = out[:, 0] if self.place_T is None else out[row, column - self.first]
+        return packed.unsqueeze(0)
+
+
+def _attend(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, trunk: Tensor | None) -> Tensor:
+    """Softmax attention over [trunk | own columns].
+
+    Args:
+        query: (n, Hkv, Q, D), scaled; Q = w * G queries.
+        keys: (n, Hkv, C, D).
+        values: (n, Hkv, C, D).
+        mask: additive, (n, 1, w, 1, C), or None.
+        trunk: (2, Hkv, P, D), seen by every query, or None.
+    """
+    n, heads, queries, size = query.shape
+    scores = query @ keys.transpose(-1, -2)  # (n, Hkv, Q, C)
+    if mask is not None:
+        scores.view(n, heads, mask.shape[2], -1, mask.shape[-1]).add_(mask)
+    if trunk is None:
+        return _softmax(scores) @ values
+    trunk_keys, trunk_values = trunk
+    shared = trunk_keys.shape[1]
+    flat = query.transpose(0, 1).reshape(heads, n * queries, size)  # all rows in one product a head
+    on_trunk = (flat @ trunk_keys.transpose(-1, -2)).view(heads, n, queries, shared).transpose(0, 1)
+    weights = _softmax(torch.cat([on_trunk, scores], -1))  # (n, Hkv, Q, P + C)
+    on_trunk = weights[..., :shared].transpose(0, 1).reshape(heads, n * queries, shared)
+    out = (on_trunk @ trunk_values).view(heads, n, queries, size).transpose(0, 1)
+    return out + weights[..., shared:] @ values
+
+
+def _softmax(scores: Tensor) -> Tensor:
+    return scores.softmax(-1, dtype=torch.float32).to(scores.dtype)
+
+
+def _forward(
+    module: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    rollout: Pass | None = None,
+    **kwargs: Any,
+) -> tuple[Tensor, None]:
+    """The function that transformers calls in every layer; `rollout` travels through the model's keyword arguments."""
+    odd = [name for name in _UNKNOWN if kwargs.get(name) is not None]
+    if rollout is None or odd:
+        raise NotImplementedError(f"its attention uses {', '.join(odd)}" if odd else "it drops keyword arguments")
+    scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
+    return rollout.attend(module.layer_idx, query, key, value, scaling), None
+
+
+AttentionInterface.register(NAME, _forward)
+
+
+@contextmanager
+def packed_attention(model: PreTrainedModel) -> Iterator[None]:
+    """Let the model's layers call this module; what they called before is put back at the end."""
+    before = model.config._attn_implementation
+    model.set_attn_implementation(NAME)
+    try:
+        yield
+    finally:
+        model.set_attn_implementation(before)

@@ -1,0 +1,58 @@
+"""transformers' own `generate`, for models that the packed path does not fit; draws are keyed in the same way."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, PreTrainedModel
+
+from ..types import Finish, Sampling
+from .decode import Rollout
+from .prefix import Group
+from .sampling import draw
+
+
+class _Keyed(LogitsProcessor):
+    """Draws here and hands back logits whose argmax is what was drawn."""
+
+    def __init__(self, seeds: Tensor, prompt_tokens: int, sampling: Sampling) -> None:
+        self._seeds, self._prompt_tokens, self._sampling = seeds, prompt_tokens, sampling
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        drawn = draw(scores, self._seeds, input_ids.shape[1] - self._prompt_tokens, self._sampling)
+        return torch.full_like(scores, -torch.inf).scatter_(-1, drawn[:, None], 0.0)
+
+
+def generate_batch(
+    model: PreTrainedModel,
+    groups: Sequence[Group],
+    seeds: Sequence[int],
+    sampling: Sampling,
+    eos_ids: Sequence[int],
+    pad_id: int = 0,
+    on_tokens: Callable[[int], None] | None = None,
+) -> dict[int, Rollout]:
+    """Return a rollout for every row of the groups, as `decode_batch` does; nothing is shared and no row leaves."""
+    prompts = [(row, prompt.token_ids) for group in groups for prompt in group.prompts for row in prompt.rows]
+    longest = max(len(ids) for _, ids in prompts)
+    padded = torch.tensor([[pad_id] * (longest - len(ids)) + list(ids) for _, ids in prompts], device=model.device)
+    real = torch.tensor([[0] * (longest - len(ids)) + [1] * len(ids) for _, ids in prompts], device=model.device)
+    keys = torch.tensor([seeds[row] for row, _ in prompts], device=model.device)
+    before = model.generation_config
+    model.generation_config = GenerationConfig(
+        do_sample=False, max_new_tokens=sampling.max_new_tokens, eos_token_id=list(eos_ids) or None, pad_token_id=pad_id
+    )
+    try:
+        keyed = LogitsProcessorList([_Keyed(keys, longest, sampling)])
+        out = model.generate(padded, attention_mask=real, logits_processor=keyed)[:, longest:].tolist()
+    finally:
+        model.generation_config = before
+    rollouts = {row: _cut(ids, eos_ids) for (row, _), ids in zip(prompts, out, strict=True)}
+    if on_tokens:
+        on_tokens(sum(len(rollout.token_ids) for rollout in rollouts.values()))
+    return rollouts
+
+
+def _cut(ids: Sequence[int], eos_ids: Sequence[int]) -> Rollout:
+    end = next((i for i, token in enumerate(ids) if token in eos_ids), None)
+    return Rollout(tuple(ids[:end]), Finish.LENGTH if end is None else Finish.STOP)
