@@ -1,0 +1,82 @@
+"""The model card of an export: where it comes from, what was measured, what it cannot do. No prompt, no answer."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from .config import RunConfig, to_yaml
+
+KNOWN_BASES = {"bundled:smollm2-135m": ("HuggingFaceTB/SmolLM2-135M-Instruct", "apache-2.0")}
+"""Bundled name -> (hub id, licence)."""
+
+LIMITS = """The model learned from its own majority votes. What it gets wrong in the same way most of the time, it
+now gets wrong more reliably; nothing checked its answers while it trained. The figures hold for the held-out prompts of
+this run and for nothing else. Licence and limits of the base model apply."""
+
+
+def model_card(config: RunConfig, summary: dict[str, Any], policy: str, form: str) -> str:
+    """Return README.md for an export: YAML front matter for the Hub, then the account for people.
+
+    `summary` is the run's summary.json; without audited accuracy the card says that none was measured.
+    """
+    base, licence = KNOWN_BASES.get(config.model.path, (config.model.path, None))
+    if Path(base).exists():  # a local file or folder: its name says something, its path is nobody's business
+        base = Path(base).name
+    front: dict[str, Any] = {
+        "base_model": base,
+        "base_model_relation": "finetune" if form == "merged" else "adapter",
+        "library_name": "transformers" if form == "merged" else "peft",
+        "pipeline_tag": "text-generation",
+        "tags": ["selfimprove", "self-consistency", "label-free"],
+    }
+    if licence:
+        front["license"] = licence
+    kept = summary["rounds_kept"]
+    rejected = len(summary["rounds"]) - kept
+    return "\n".join(
+        [
+            f"---\n{yaml.safe_dump(front, sort_keys=False)}---\n",
+            f"# {config.name}: {base}, improved from its own answers\n",
+            "Made by `selfimprove`: the model sampled answers, recalled, criticized and stitched them, voted, and "
+            "learned from the answers that its votes agreed on. No labels, no reward model, no judge, no teacher.\n",
+            f"{kept} round(s) kept, {rejected} rejected; this is policy `{policy}`.\n",
+            "## Measured\n",
+            _measured(config, summary, policy),
+            f"## Limits\n\n{LIMITS}\n",
+            f"## Configuration\n\n```yaml\n{to_yaml(_without_paths(config))}```\n",
+        ]
+    )
+
+
+def _measured(config: RunConfig, summary: dict[str, Any], policy: str) -> str:
+    figures = summary.get("heldout")
+    if not figures:
+        return "The run had no answers to its held-out prompts, so no accuracy was measured.\n"
+    if policy != summary["current"]:
+        return f"The run's figures are those of its final policy `{summary['current']}`, so they are not given here.\n"
+    k = config.evaluate.k
+    return "\n".join(
+        [
+            f"Accuracy on {figures['prompts']} held-out prompts, never trained on:\n",
+            "| | before | after |\n|---|---|---|",
+            f"| mean of {k} samples | {figures['before']:.3f} | {figures['after']:.3f} |",
+            f"| greedy | {figures['greedy_before']:.3f} | {figures['greedy_after']:.3f} |",
+            f"| majority of {k} | {figures['maj_before']:.3f} | {figures['maj_after']:.3f} |",
+            f"\nChange of the mean: {figures['diff']:+.3f}, paired bootstrap 95 % interval "
+            f"{figures['diff_low']:+.3f} to {figures['diff_high']:+.3f}.\n",
+        ]
+    )
+
+
+def _without_paths(config: RunConfig) -> RunConfig:
+    """Return the configuration with local paths cut down to file names."""
+    prompts = config.prompts.model_copy(
+        update={key: _file_name(getattr(config.prompts, key)) for key in ("path", "audit")}
+    )
+    model = config.model.model_copy(update={"path": _file_name(config.model.path)})
+    return config.model_copy(update={"prompts": prompts, "model": model, "embedder": _file_name(config.embedder)})
+
+
+def _file_name(value: str | None) -> str | None:
+    return Path(value).name if value and Path(value).exists() else value

@@ -1,0 +1,196 @@
+"""An export is what the adapter was, in a folder that loads anywhere, or it is not there at all."""
+
+import importlib
+import json
+import shutil
+
+import pytest
+import torch
+import yaml
+from peft import LoraConfig, PeftModel, get_peft_model
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from selfimprove.card import model_card
+from selfimprove.config import ModelConfig, parse_config
+from selfimprove.errors import ModelError
+from selfimprove.export import export
+from selfimprove.fsio import MANIFEST, manifest
+from selfimprove.policy import PLAIN_TEMPLATE
+from selfimprove.types import Message
+
+exports = importlib.import_module("selfimprove.export")
+
+CONVERSATIONS = [(Message("user", text),) for text in ("What is 2 plus 3?", "hello", "<|end|> is not a turn's end")]
+LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+
+
+def make_adapter(model_folder, out, targets=LINEAR, seed=1):
+    """A LoRA adapter that moves the model far enough to answer otherwise."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = AutoModelForCausalLM.from_pretrained(model_folder, dtype=torch.float32)
+        adapted = get_peft_model(model, LoraConfig(r=4, lora_alpha=8, target_modules=targets))
+        for name, parameter in adapted.named_parameters():
+            if "lora_B" in name:
+                torch.nn.init.normal_(parameter, std=0.1)
+        adapted.save_pretrained(out)
+    return out
+
+
+@pytest.fixture(scope="module")
+def adapter(model_folder, tmp_path_factory):
+    return make_adapter(model_folder, tmp_path_factory.mktemp("adapter") / "r0001")
+
+
+def write(model_folder, adapter, out, form="merged"):
+    model = ModelConfig(path=str(model_folder))
+    return export(model, adapter, out, form=form, card="# a card\n", conversations=CONVERSATIONS)
+
+
+def logits(model, text="What is 2 plus 3?"):
+    ids = torch.tensor([list(text.encode())])
+    with torch.inference_mode():
+        return model(ids).logits.float()
+
+
+def adapted_logits(model_folder, adapter):
+    base = AutoModelForCausalLM.from_pretrained(model_folder, dtype=torch.float32)
+    return logits(PeftModel.from_pretrained(base, adapter).eval())
+
+
+def test_a_merged_folder_is_the_adapter_for_plain_transformers(model_folder, adapter, tmp_path):
+    done = write(model_folder, adapter, tmp_path / "out")
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "out").eval()
+    base = AutoModelForCausalLM.from_pretrained(model_folder, dtype=torch.float32).eval()
+    assert (logits(model) - logits(base)).abs().max() > 0.1  # or the test would prove nothing
+    assert (logits(model) - adapted_logits(model_folder, adapter)).abs().max() < 1e-3
+    assert (done.dtype, done.texts, done.equal) == ("float32", 3, 3)
+    assert done.gap < 1e-3
+
+
+def test_all_but_the_weights_travels_byte_for_byte(model_folder, adapter, tmp_path):
+    write(model_folder, adapter, tmp_path / "out")
+    names = {p.name for p in model_folder.iterdir()}
+    assert {"config.json", "chat_template.jinja", "generation_config.json", "tokenizer.json"} <= names
+    for name in names - {"model.safetensors"}:
+        assert (tmp_path / "out" / name).read_bytes() == (model_folder / name).read_bytes(), name
+    assert (tmp_path / "out" / "README.md").read_text() == "# a card\n"
+    assert json.loads((tmp_path / "out" / MANIFEST).read_text()) == manifest(tmp_path / "out")
+
+
+def test_the_base_keeps_its_dtype_and_rounding_comes_after_merging(model_folder, adapter, tmp_path):
+    half = tmp_path / "half"
+    shutil.copytree(model_folder, half)
+    AutoModelForCausalLM.from_pretrained(model_folder).to(torch.bfloat16).save_pretrained(half)
+    done = write(half, adapter, tmp_path / "out")
+    stored = AutoModelForCausalLM.from_pretrained(tmp_path / "out", dtype="auto").state_dict()
+    base = AutoModelForCausalLM.from_pretrained(half, dtype=torch.float32)
+    merged = PeftModel.from_pretrained(base, adapter).merge_and_unload().state_dict()
+    assert done.dtype == "bfloat16"
+    assert done.gap > 1e-3  # rounding is told, not hidden
+    for name, tensor in merged.items():
+        assert torch.equal(stored[name], tensor.to(torch.bfloat16)), name
+
+
+def test_an_adapter_folder_loads_in_peft(model_folder, adapter, tmp_path):
+    done = write(model_folder, adapter, tmp_path / "out", form="adapter")
+    assert torch.equal(adapted_logits(model_folder, tmp_path / "out"), adapted_logits(model_folder, adapter))
+    assert AutoTokenizer.from_pretrained(tmp_path / "out").chat_template
+    assert done.equal == done.texts
+
+
+def test_a_base_without_chat_template_gets_the_one_it_was_trained_behind(model_folder, adapter, tmp_path):
+    bare = tmp_path / "bare"
+    shutil.copytree(model_folder, bare)
+    (bare / "chat_template.jinja").unlink()
+    write(bare, adapter, tmp_path / "out")
+    assert AutoTokenizer.from_pretrained(tmp_path / "out").chat_template == PLAIN_TEMPLATE
+
+
+def test_what_is_there_is_never_overwritten(model_folder, adapter, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.txt").write_text("ten years")
+    with pytest.raises(ModelError, match="exists already"):
+        write(model_folder, adapter, tmp_path / "out")
+    assert (tmp_path / "out" / "thesis.txt").read_text() == "ten years"
+
+
+def nothing_left(folder):
+    return sorted(p.name for p in folder.iterdir() if "out" in p.name) == []
+
+
+def test_an_adapter_for_another_base_is_refused(model_folder, adapter, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(adapter, other)
+    settings = json.loads((other / "adapter_config.json").read_text())
+    (other / "adapter_config.json").write_text(json.dumps(settings | {"r": 8}))
+    with pytest.raises(ModelError, match="does not fit"):
+        write(model_folder, other, tmp_path / "out")
+    with pytest.raises(ModelError, match="holds no adapter_model"):
+        write(model_folder, tmp_path, tmp_path / "out")
+    assert nothing_left(tmp_path)
+
+
+def test_weights_that_the_folder_cannot_hold_are_noticed(model_folder, tmp_path, recwarn):
+    """The config says that input and output embeddings are one tensor; an adapter on the output alone breaks that."""
+    adapter = make_adapter(model_folder, tmp_path / "adapter", targets=["lm_head"])
+    with pytest.raises(ModelError):
+        write(model_folder, adapter, tmp_path / "out")
+    assert nothing_left(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "message"),
+    [
+        ("chat_template.jinja", lambda text: text.replace("assistant", "Assistant"), "renders a prompt otherwise"),
+        ("tokenizer.json", lambda text: text.replace('"a": ', '"zz": '), "renders a prompt otherwise"),
+    ],
+)
+def test_a_tokenizer_that_changed_on_the_way_is_refused(
+    model_folder, adapter, tmp_path, monkeypatch, name, damage, message
+):
+    copy = exports._copy_side_files
+
+    def copy_badly(policy, folder):
+        copy(policy, folder)
+        (folder / name).write_text(damage((folder / name).read_text()))
+
+    monkeypatch.setattr(exports, "_copy_side_files", copy_badly)
+    with pytest.raises(ModelError, match=message):
+        write(model_folder, adapter, tmp_path / "out")
+    assert nothing_left(tmp_path)
+
+
+SUMMARY = {
+    "current": "r0002",
+    "rounds_kept": 2,
+    "rounds": [{"round": 1}, {"round": 2}, {"round": 3}],
+    "heldout": {
+        "prompts": 200,
+        **dict.fromkeys(("before", "greedy_before", "maj_before"), 0.3),
+        **dict.fromkeys(("after", "greedy_after", "maj_after"), 0.5),
+        **{"diff": 0.2, "diff_low": 0.15, "diff_high": 0.25},
+    },
+}
+
+
+def test_the_card_gives_figures_with_their_interval_and_no_path_of_this_machine(tmp_path):
+    prompts = tmp_path / "prompts.jsonl"
+    prompts.write_text('{"prompt": "a secret"}\n')
+    config = parse_config({"model": {"path": str(tmp_path)}, "prompts": {"path": str(prompts)}})
+    card = model_card(config, SUMMARY, "r0002", "merged")
+    front = yaml.safe_load(card.split("---\n")[1])
+    assert front["base_model"] == tmp_path.name
+    assert front["base_model_relation"] == "finetune"
+    assert "+0.200, paired bootstrap 95 % interval +0.150 to +0.250" in card
+    assert "2 round(s) kept, 1 rejected" in card
+    assert str(tmp_path) not in card
+    assert "a secret" not in card
+    yaml.safe_load(card.split("```yaml\n")[1].split("```")[0])
+
+
+def test_the_card_claims_nothing_that_was_not_measured(tmp_path):
+    config = parse_config({"prompts": {"path": "p.jsonl"}})
+    assert "no accuracy was measured" in model_card(config, SUMMARY | {"heldout": None}, "r0002", "merged")
+    assert "0.500" not in model_card(config, SUMMARY, "r0001", "merged")
+    assert "license: apache-2.0" in model_card(config, SUMMARY, "r0002", "adapter")
