@@ -99,10 +99,10 @@ def export(
             written.use(folder)
             _limit(_gap(written.model, probes))
         (folder / "README.md").write_text(card, encoding="utf-8")
-        _check_tokens(policy, written, conversations)
+        _check_tokens(policy, folder, conversations)
         gap = _gap(written.model, probes)
         equal = sum(_same_text(written, probe, gap) for probe in probes)
-        size = sum(file.stat().st_size for file in folder.rglob("*"))
+        size = sum(file.stat().st_size for file in folder.iterdir())
         return Comparison(stored_dtype(folder), size, gap, len(probes), equal)
 
 
@@ -174,13 +174,22 @@ def _check_weights(written: Any, merged: Any) -> None:
             raise ModelError(f"{name} was not read back as it was written; this base cannot be exported merged")
 
 
-def _check_tokens(policy: Policy, written: Policy, conversations: Sequence[tuple[Message, ...]]) -> None:
-    """Refuse a tokenizer that renders a conversation to another text or other ids."""
+def _check_tokens(policy: Policy, folder: Path, conversations: Sequence[tuple[Message, ...]]) -> None:
+    """Refuse a tokenizer that renders a conversation to another text or to other ids than the base's does."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     for messages in conversations:
         turns = [{"role": m.role, "content": m.content} for m in messages]
-        texts = [p.tokenizer.apply_chat_template(turns, tokenize=False) for p in (policy, written)]
-        if texts[0] != texts[1] or policy.encode(messages) != written.encode(messages):
-            raise ModelError("the exported tokenizer or chat template renders a prompt otherwise than the base does")
+        for tokenize in (False, True):
+            theirs, ours = (
+                t.apply_chat_template(turns, add_generation_prompt=True, tokenize=tokenize)
+                for t in (tokenizer, policy.tokenizer)
+            )
+            if theirs != ours:
+                raise ModelError(
+                    "the exported tokenizer or chat template renders a prompt otherwise than the base does"
+                )
 
 
 def _probe(model: Any, policy: Policy, messages: tuple[Message, ...]) -> _Probe:

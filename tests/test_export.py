@@ -139,6 +139,7 @@ def test_weights_that_the_folder_cannot_hold_are_noticed(model_folder, tmp_path,
     assert nothing_left(tmp_path)
 
 
+@pytest.mark.parametrize("form", ["merged", "adapter"])
 @pytest.mark.parametrize(
     ("name", "damage", "message"),
     [
@@ -147,17 +148,17 @@ def test_weights_that_the_folder_cannot_hold_are_noticed(model_folder, tmp_path,
     ],
 )
 def test_a_tokenizer_that_changed_on_the_way_is_refused(
-    model_folder, adapter, tmp_path, monkeypatch, name, damage, message
+    model_folder, adapter, tmp_path, monkeypatch, name, damage, message, form
 ):
     copy = exports._copy_side_files
 
-    def copy_badly(policy, folder):
-        copy(policy, folder)
+    def copy_badly(policy, folder, **options):
+        copy(policy, folder, **options)
         (folder / name).write_text(damage((folder / name).read_text()))
 
     monkeypatch.setattr(exports, "_copy_side_files", copy_badly)
     with pytest.raises(ModelError, match=message):
-        write(model_folder, adapter, tmp_path / "out")
+        write(model_folder, adapter, tmp_path / "out", form)
     assert nothing_left(tmp_path)
 
 
