@@ -59,7 +59,7 @@ def kept(logits: Tensor, sampling: Sampling) -> tuple[Tensor, Tensor]:
 
 def gumbel(seeds: Tensor, position: int, ids: Tensor) -> Tensor:
     """Return standard Gumbel noise, (B, K) float64: a pure function of (seed, position, token id)."""
-    rows = _mix(_mix(seeds) + position * 0x9E3779B97F4A7C1 + 1)  # (B,)
+    rows = _mix(_mix(seeds + _GOLDEN) + position)  # (B,)
     u = (_shift(_mix(rows[:, None] + ids * _GOLDEN), 11).double() + 0.5) * 2.0**-53  # 0 < u < 1
     return -(-u.log()).log()
 
