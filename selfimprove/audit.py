@@ -59,8 +59,8 @@ def is_right(text: str, key: Key) -> bool:
     since short answers come first and small models ramble on. There,
 
     - a number is right when it follows the last "=" (of the whole text), or the marker, or is the last one;
-    - with rivals, the options named behind the last "is" (or else the last one named) must all be right; an option
-      that is denied ("not a plant") or compared with ("than 45") does not count as named;
+    - with rivals, all options named behind the last "is" must be right (with none there, the last one before it); an
+      option that is denied ("not a plant") or compared with ("than 45") does not count as named;
     - other answers are right when they occur as whole words, accents and case aside.
     """
     marked = [match.end() for match in _MARKER.finditer(text)]
