@@ -4,6 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,7 +22,12 @@ class Interval:
 
 
 def paired_bootstrap(
-    before: Sequence[float], after: Sequence[float], *, seed: int, resamples: int = 10_000, level: float = 0.95
+    before: Sequence[float] | np.ndarray,
+    after: Sequence[float] | np.ndarray,
+    *,
+    seed: int,
+    resamples: int = 10_000,
+    level: float = 0.95,
 ) -> Interval:
     """Return the mean of `after - before`, both (n,), with a percentile interval over resampled pairs.
 
@@ -96,8 +102,7 @@ def entropy(weights: Iterable[float]) -> float:
     return math.fsum(-weight / total * math.log(weight / total) for weight in positive) + 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Concentration:
+class Concentration(NamedTuple):
     """How much the answers to different prompts are one answer."""
 
     top: float
@@ -106,34 +111,30 @@ class Concentration:
     """Entropy of the winners over log(prompts): 1 when every prompt has its own answer, 0 when all share one."""
 
 
-def concentration(winners: Sequence[str | None]) -> Concentration | None:
-    """Return how concentrated the winning answers of different prompts are, prompts without one left out.
+def concentration(winners: Sequence[str | None]) -> Concentration:
+    """Return how concentrated the winning answers of different prompts are, prompts without a winner left out.
 
-    None for fewer than two winners. The sign of collapse in Shafayat et al. 2025: one answer for everything.
+    One answer for everything is the sign of collapse in Shafayat et al. 2025. Without a winner nothing is concentrated:
+    (0, 1); a single one is all there is: (1, 1).
     """
     counts = Counter(winner for winner in winners if winner is not None)
     prompts = counts.total()
     if prompts < 2:
-        return None
+        return Concentration(float(prompts), 1.0)
     return Concentration(max(counts.values()) / prompts, entropy(counts.values()) / math.log(prompts))
 
 
-def distinct_n(texts: Iterable[str], n: int) -> float | None:
-    """Return unique over all word n-grams of the texts (Li et al. 2016); None when there is no n-gram."""
+def distinct_n(texts: Iterable[str], n: int) -> float:
+    """Return unique over all word n-grams of the texts (Li et al. 2016); 1 where there is none to repeat."""
     counts: Counter[tuple[str, ...]] = Counter()
     for text in texts:
         counts.update(_ngrams(text, n))
-    return len(counts) / counts.total() if counts else None
+    return len(counts) / counts.total() if counts else 1.0
 
 
-def repetition(texts: Sequence[str], n: int = 4) -> float | None:
-    """Return the mean share of a text's word n-grams that repeat an earlier one; None without texts.
-
-    A text too short to hold an n-gram repeats nothing.
-    """
-    if not texts:
-        return None
-    return math.fsum(1 - share for text in texts if (share := distinct_n([text], n)) is not None) / len(texts)
+def repetition(texts: Sequence[str], n: int = 4) -> float:
+    """Return the mean share of a text's word n-grams that repeat an earlier one of the same text; 0 without texts."""
+    return math.fsum(1 - distinct_n([text], n) for text in texts) / len(texts) if texts else 0.0
 
 
 def _ngrams(text: str, n: int) -> Iterable[tuple[str, ...]]:

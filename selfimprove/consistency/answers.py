@@ -15,8 +15,8 @@ import numpy as np
 from . import choices, numbers, phrases, wording
 
 _ASKS_NUMBER = re.compile(
-    r"\b(?:how (?:many|much|old|far|tall|long)|what number|which number|in what year|what year|calculate|compute|evaluate)\b"
-    r"|\d\s*(?:[-+*×÷/^=]|x|plus|minus|times|divided by|multiplied by|squared|percent of|% of)\s*\(*\d",
+    r"\b(?:how (?:many|much|old|far|tall|long)|(?:what|which) (?:number|year)|calculate|compute|evaluate)\b"
+    r"|\d\s*(?:[-+*\u00d7\u00f7/^=]|x|plus|minus|times|divided by|multiplied by|squared|percent of|% of)\s*\(*\d",
     re.I,
 )
 _ASKS_TEXT = re.compile(

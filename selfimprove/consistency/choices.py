@@ -17,25 +17,27 @@ _ASKS_YES_NO = re.compile(
     re.I | re.S,
 )
 _OPENS_CHOICE = re.compile(
-    r"^\W*(?:which|is|are|was|were|do|does|did|can|should|would|will|has|have)\b|[,:][^,:]{1,60}(?:,[^,:?]{1,60}){0,8}?,? or ",
+    r"^\W*(?:which|is|are|was|were|do|does|did|can|should|would|will|has|have)\b"
+    r"|[,:][^,:]{1,60}(?:,[^,:?]{1,60}){0,8}?,? or ",
     re.I,
 )
 _NOT_AN_OPTION = re.compile(r"^(?:more|less|fewer|not|so|later|both|neither|none|worse|better)\b", re.I)
 _ASKING_WORD = re.compile(r"^\W*(?:which|what|who|where|when|how)\b", re.I)
 _ARTICLE = re.compile(r"\b(?:an?|the)\s+(?=\S)", re.I)
 
-_UP = (
-    "larger bigger greater higher more longer taller older heavier faster hotter warmer stronger later brighter wider "
-    "deeper farther further largest biggest greatest highest most longest tallest oldest heaviest fastest"
-).split()
-_DOWN = (
-    "smaller lesser lower less fewer shorter younger lighter slower colder cooler weaker earlier darker narrower "
-    "shallower nearer closer smallest least lowest fewest shortest youngest lightest slowest littler"
-).split()
-_POLARITY = dict.fromkeys(_UP, 1) | dict.fromkeys(_DOWN, -1)
+_UP = """
+larger bigger greater higher more longer taller older heavier faster hotter warmer stronger later brighter wider 
+deeper farther further largest biggest greatest highest most longest tallest oldest heaviest fastest
+"""
+_DOWN = """
+smaller lesser lower less fewer shorter younger lighter slower colder cooler weaker earlier darker narrower 
+shallower nearer closer smallest least lowest fewest shortest youngest lightest slowest littler
+"""
+_POLARITY = dict.fromkeys(_UP.split(), 1) | dict.fromkeys(_DOWN.split(), -1)
 _DEGREE = re.compile(rf"\b(?:{'|'.join(_POLARITY)})\b")
 _VERB = r"(?:is|are|was|were|be|being|equals|comes?|has|have|weighs?|looks?|seems?)"
-_NEGATED = re.compile(r"\b(?:not|n't|never|neither|nor|than|unlike|instead of|rather than|isn't|aren't)\b")
+_NEGATED = re.compile(r"\b(?:not|never|neither|nor|than|unlike|of|isn't|aren't)\b")
+_KIND_OF = re.compile(r"\b(?:kind|type|sort|form|species|example) of\b")
 
 Options = Mapping[str, str]
 """Name of each option -> its folded text, as it may be met in an answer; a lettered option is met as letter or text."""
@@ -104,7 +106,7 @@ def read(text: str, offered: Options, prompt_text: str) -> str | None:
 def _claims(cleaned: str, mention: str) -> list[str]:
     """The folded sentences, those that name their answer first, without lists that only repeat the options."""
     item = rf"(?:(?:an?|the|both|either|neither|between)\s+)*(?:{mention})s?"
-    listing = re.compile(rf"\b{item}(?:\s*,\s*{item})*\s*,?\s+(?:or|and|nor|vs|versus)\s+{item}\b(?!\s+(?:is|are)\b)")
+    listing = re.compile(rf"\b{item}(?:\s*,\s*{item})*\s*,?\s+(?:or|and|nor|vs|versus)\s+{item}\b")
     folded = [_fold_keeping_commas(sentence) for sentence in wording.sentences(cleaned)]
     return sorted((listing.sub(" ", sentence) for sentence in folded), key=lambda s: "answer" not in s)
 
@@ -115,13 +117,16 @@ def _fold_keeping_commas(sentence: str) -> str:
 
 
 def _asserted(sentence: str, mention: str) -> str | None:
-    """The first option that the sentence says something is, opens with, or chooses."""
-    opening = re.match(rf"\W*(?:(?:an?|the)\s+)?({mention})s?(?:\s*$|\s*,)", sentence)
+    """The first option that the sentence opens with, says that something else is, or chooses."""
+    opening = re.match(rf"\W*(?:(?:an?|the)\s+)?({mention})s?(?:\s*$|\s*,|\s+(?:because|since|as)\b)", sentence)
     if opening:
         return opening[1]
-    claim = rf"(?:\b{_VERB}|\bchoose|\bpick|\bsay|\banswer\s*,|^)((?:\s+\w+){{0,4}}?)\s+({mention})s?\b"
+    said = rf"\b{_VERB}|\bchoose|\bpick|\bsay|\banswer\s*,"
+    claim = rf"(?:{said})((?:\s+\w+){{0,4}}?)\s+({mention})s?\b(?!\s+(?:\d|times|{_VERB}))"
+    about_an_option = re.compile(rf"\b(?:{mention})\s*$")
     for match in re.finditer(claim, sentence):
-        if not _NEGATED.search(match[1]) and not re.match(rf"\s*(?:{_VERB})?\s*\d", sentence[match.end() :]):
+        aside = _KIND_OF.sub(" ", match[1])
+        if not _NEGATED.search(aside) and not about_an_option.search(sentence, 0, match.start()):
             return match[2]
     naming = re.search(rf"\b({mention})\s+is\s+(?:the|my)\s+(?:\w+\s+)?(?:answer|one)\b", sentence)
     return naming[1] if naming else None

@@ -12,43 +12,55 @@ from . import wording
 
 _NUMBER = r"[-+]?(?:\d{1,3}(?:,\d{3})+(?![\d,])|\d+)(?:\.\d+)?(?:/\d+(?:\.\d+)?)?|[-+]?\.\d+"
 _TOKEN = re.compile(rf"(?<![\w.])(?<![a-zA-Z]-)({_NUMBER})(?!\d|\.\d|-[a-zA-Z]|st\b|nd\b|rd\b|th\b|x\b)")
-_OPERATION = re.compile(r"\s*(?:[-+*×÷/^]|x\s*\d|(?:times|plus|minus|divided|multiplied|more|less)\b)", re.I)
+_OPERATION = re.compile(
+    r"\s*(?:[-+*\u00d7\u00f7/^]|x\s*\d|(?:times|plus|minus|divided|multiplied|more|less|is|are|equals)\b|=)", re.I
+)
 _FRACTION = re.compile(r"\\[dt]?frac\s*\{([^{}]{1,40})\}\s*\{([^{}]{1,40})\}")
 _BOXED = re.compile(r"\\boxed\s*\{([^{}]{1,200})\}|####[ \t]*([^\n]{1,200})")
 _MARKER = re.compile(r"\b(?:answer|solution|result)\b", re.I)
 _IS_ANSWER = re.compile(
-    rf"(?<![\w.])({_NUMBER})\s+is\s+(?:therefore\s+|thus\s+)?(?:the|my|our)\s+(?:\w+\s+)?answer\b", re.I
+    rf"(?<![\w.])({_NUMBER})\s+is\s+(?:therefore\s+|thus\s+)?(?:the|my|our)\s+(?:\w+\s+)?(?:answer|result)\b",
+    re.I,
 )
-_TIMES = re.compile(r"(?<=\d)\s*[x×]\s*(?=\d)")
+_TIMES = re.compile(r"(?<=\d)\s*[x\u00d7]\s*(?=\d)")
 _ASSERTION = re.compile(
     r"[=≈:]|\b(?:is|are|was|be|equals?|equal to|becomes?|makes?|gives?|gets?|leaves?|has|have|had|costs?|earns?|pays?|"
     r"needs?|takes?|spends?|remains?|totals?)\b",
     re.I,
 )
 _FILLER = re.compile(
-    r"(?:\s|[=≈:(£€]|\b(?:is|are|be|equals?|equal to|actually|simply|just|indeed|exactly|approximately|about|now|then|only|"
-    r"therefore|thus|also|clearly|a total of|the number|the answer|called)\b)*",
+    r"(?:\s|[=≈:(£€]|\b(?:is|are|be|equals?|equal to|actually|simply|just|indeed|exactly|approximately|about|now|then|"
+    r"only|therefore|thus|also|clearly|a total of|the number|the answer|called)\b)*",
     re.I,
 )
 _SENTENCE_END = re.compile(r"\n|[.!?]\s")
 _LEAD = 160
 """Characters before an assertion that count as what it is about."""
-_BARE = re.compile(rf"\W*({_NUMBER})\W*[^\W\d]{{0,12}}\W*")
+_BARE = re.compile(rf"[^\w+-]*({_NUMBER})(?!x\b)\W*[^\W\d]{{0,12}}\W*")
 
-_UNITS = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
-    "eighteen nineteen"
-).split()
-_TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
-_VALUE = {word: value for value, word in enumerate(_UNITS)} | {word: 20 + 10 * i for i, word in enumerate(_TENS)}
+_ONES = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+_TEENS = (
+    "ten",
+    "eleven",
+    "twelve",
+    *(f"{stem}teen" for stem in ("thir", "four", "fif", "six", "seven", "eigh", "nine")),
+)
+_TENS = tuple(f"{stem}ty" for stem in ("twen", "thir", "for", "fif", "six", "seven", "eigh", "nine"))
 _SCALE = {"hundred": 100, "thousand": 1_000, "million": 1_000_000}
-_WORD = "|".join([*_VALUE, *_SCALE])
-_SPELLED = re.compile(rf"\b(?:{_WORD})(?:(?:[ -]|\s+and\s+)(?:{_WORD}))*\b", re.I)
+_VALUE = (
+    {"zero": 0, "a": 1}
+    | {word: 1 + i for i, word in enumerate(_ONES)}
+    | {word: 10 + i for i, word in enumerate(_TEENS)}
+    | {word: 20 + 10 * i for i, word in enumerate(_TENS)}
+)
+_SMALL = rf"(?:(?:{'|'.join(_TENS)})(?:[ -](?:{'|'.join(_ONES)})\b)?|{'|'.join(['zero', *_TEENS, *_ONES])})"
+_SCALES = rf"(?:[ -](?:{'|'.join(_SCALE)})\b)"
+_SPELLED = re.compile(rf"\b(?:(?:{_SMALL}|a){_SCALES}+(?:[ -](?:and )?{_SMALL}\b{_SCALES}*)*|{_SMALL})\b", re.I)
 _CLAUSE_END = re.compile(r"\s*(?:[.,;!?)]|$)", re.M)
 
 
 def canonical(number: str) -> str | None:
-    """Return one spelling for equal numbers: `3,000.0` -> `3000`, `2/4` -> `0.5`, `1/3` -> `1/3`; None if it is none."""
+    """Return one spelling for equal numbers (`3,000.0` -> `3000`, `2/4` -> `0.5`, `1/3` -> `1/3`), None for none."""
     if len(number) > 64:
         return None
     top, _, bottom = number.replace(",", "").lstrip("+").partition("/")
@@ -77,7 +89,7 @@ def _decimal_places(denominator: int) -> int | None:
 
 def prepare(text: str) -> str:
     """Return a cleaned text with LaTeX fractions and spelled-out numbers as digits."""
-    return _TIMES.sub(" × ", _SPELLED.sub(_spelled, _FRACTION.sub(r"\1/\2", wording.clean(text))))
+    return _TIMES.sub(" \u00d7 ", _SPELLED.sub(_spelled, _FRACTION.sub(r"\1/\2", wording.clean(text))))
 
 
 def _spelled(match: re.Match[str]) -> str:
@@ -113,9 +125,9 @@ def find(prepared: str) -> list[tuple[int, str]]:
 def read(text: str, prompt_text: str) -> str | None:
     """Return the number that `text` gives as its answer, canonical, or None.
 
-    The first of these that there is: a boxed or `####` number; the last one after "answer" (or solution, result); the
-    last one asserted of the question's own expression; the last one asserted; the last that the question does not hold;
-    the text itself when it is a bare number.
+    The first of these that there is: a boxed or `####` number; the text itself when it is a number; the last number
+    asserted in a sentence that speaks of the answer (solution, result); the last asserted of the question's own
+    expression; the last asserted; a first line that is a number; the last in digits that the question does not hold.
     """
     prepared = prepare(text)
     if boxed := find(" ".join(group for match in _BOXED.finditer(prepared) for group in match.groups("")).strip()):
@@ -133,7 +145,10 @@ def read(text: str, prompt_text: str) -> str | None:
         return restated[-1]
     if asserted:
         return asserted[-1][1]
-    return next((number for _, number in reversed(find(prepared)) if number not in asked), None)
+    if first := _BARE.fullmatch(prepared[:1000].partition("\n")[0]):
+        return canonical(first[1])
+    digits = find(wording.clean(text))  # "two numbers" and "that one" are seldom answers
+    return next((number for _, number in reversed(digits) if number not in asked), None)
 
 
 def _asserted(prepared: str) -> list[tuple[str, str]]:

@@ -1,19 +1,21 @@
 """Reading a short textual answer out of a word or a sentence, by what it adds to the question.
 
-A sentence such as "The capital of France is Paris" falls into segments at its verbs of being, colons, commas and dashes. A
-segment made of the question's own words is an *echo*; the answer stands beside the best echo: after it where a verb
-of being or a colon leads on ("... is Paris"), before it otherwise ("Paris is the capital of France", "Paris, the
-capital").
+A sentence such as "The capital of France is Paris" falls into segments at its verbs of being, colons, commas and
+dashes. A segment made of the question's own words is an *echo*; the answer stands beside the best echo: after it where
+a verb of being or a colon leads on ("... is Paris"), before it otherwise ("Paris is the capital of France", "Paris,
+the capital").
 """
 
 import re
 from dataclasses import dataclass
+from itertools import pairwise
 
 from . import wording
 from .wording import FUNCTION_WORDS
 
 _SEPARATOR = re.compile(
-    r"\s*(?P<lead>\b(?:is|are|was|were|equals|means|becomes|would be|will be|has been)\b|[:=])\s*|\s*[,;()]+\s*|\s+-+\s+",
+    r"\s*(?P<lead>\b(?:is|are|was|were|equals|means|becomes|would be|will be|has been)\b|[:=])\s*"
+    r"|\s*[,;()]+\s*|\s+-+\s+",
     re.I,
 )
 _MARKED = re.compile(r"\b(?:final\s+)?(?:answer|solution)(?:\s+(?:is|would be)\b\s*:?|\s*:)\s*([^\n]{1,200})", re.I)
@@ -23,11 +25,14 @@ _TAIL = re.compile(
     re.I,
 )
 _PASSIVE = re.compile(r"^(?:\w+\s+){0,2}by\s+(?=\S)", re.I)
-_FILLERS = frozenset(
-    "called named known actually simply just indeed typically usually often commonly generally currently now officially "
-    "considered basically probably certainly sure well ok okay hello hi great answer word one followed always "
-    "therefore thus hence course term".split()
-)
+_FILLER = """
+called named known actually simply just indeed typically usually often commonly generally currently now
+officially considered basically probably certainly sure well ok okay hello hi great awesome answer word one
+followed always therefore thus hence course term
+"""
+_FILLERS = frozenset(_FILLER.split())
+_EMPTY = FUNCTION_WORDS | _FILLERS
+_DENIED = re.compile(r"not\b|never\b", re.I)
 _MOST_WORDS = 12
 """A longer phrase is compared by its beginning."""
 
@@ -85,12 +90,16 @@ def _beside_echo(segments: list[_Segment], asked: frozenset[str]) -> str | None:
     def new(index: int) -> bool:
         return 0 <= index < len(segments) and any(word not in asked for word in segments[index].words)
 
+    def answer(index: int, beside: int) -> str | None:
+        whole = len(asked & set(segments[beside].words)) * 2 <= len(asked)  # "Spain is a country in ..." answers else
+        return _phrase(segments[index].text, asked, cut=not whole)
+
     echoes = [index for index in sorted(range(len(segments)), key=echo, reverse=True) if echo(index)[0] >= 0.5]
     for index in echoes:
         if segments[index].leads and new(index + 1):
-            return _phrase(segments[index + 1].text, asked)
-        if new(index - 1):
-            return _phrase(segments[index - 1].text, asked)
+            return answer(index + 1, index)
+        if new(index - 1) and not _DENIED.match(segments[index].text):
+            return answer(index - 1, index)
     for index in echoes:
         residue = [word for word in segments[index].words if word not in asked and word not in _FILLERS]
         if residue and echo(index)[1] > 1:
@@ -101,21 +110,22 @@ def _beside_echo(segments: list[_Segment], asked: frozenset[str]) -> str | None:
 
 def _without_echo(segments: list[_Segment], asked: frozenset[str]) -> str | None:
     """The answer of a sentence that does not repeat the question: what its first verb leads to, or its first piece."""
-    for segment, following in zip(segments, segments[1:], strict=False):
+    for segment, following in pairwise(segments):
         if segment.leads and (answer := _phrase(following.text, asked)):
             return answer
     return next((answer for segment in segments if (answer := _phrase(segment.text, asked))), None)
 
 
-def _phrase(text: str, asked: frozenset[str]) -> str | None:
-    """The folded core of a piece: no subordinate clause, and no articles, fillers or lower-case question words first."""
-    found = _PASSIVE.sub("", _TAIL.split(" " + text.strip(), maxsplit=1)[0].strip() or text.strip())
-    left = wording.words(found)
-    while len(left) > 1 and (
-        (folded := wording.fold(left[0])) in FUNCTION_WORDS
-        or folded in _FILLERS
-        or (folded in asked and left[0].islower())
-    ):
+def _phrase(text: str, asked: frozenset[str], *, cut: bool = True) -> str | None:
+    """The folded core of a piece: no articles, fillers or lower-case question words first, no clause that explains.
+
+    Without `cut`, or where nothing new would be left, the explaining clause stays, so that descriptions differ.
+    """
+    core = _PASSIVE.sub("", _TAIL.split(" " + text, maxsplit=1)[0].strip()) if cut else text
+    if not any(word not in asked and word not in _EMPTY for word in wording.fold(core).split()):
+        core = text
+    left = wording.words(core)
+    while len(left) > 1 and ((first := wording.fold(left[0])) in _EMPTY or (first in asked and left[0].islower())):
         left.pop(0)
     while len(left) > 1 and wording.fold(left[-1]) in FUNCTION_WORDS:
         left.pop()

@@ -8,37 +8,40 @@ MAX_CHARS = 8_000
 
 _MARKUP = str.maketrans(
     {
-        **dict.fromkeys('*_`"“”„«»$\u200b', ""),
-        **dict.fromkeys("‘’ʼ", "'"),
-        **dict.fromkeys("−–", "-"),
-        "—": " - ",
+        **dict.fromkeys('*_`"$\u201c\u201d\u201e\u00ab\u00bb\u200b', ""),  # emphasis and double quotes
+        **dict.fromkeys("\u2018\u2019\u02bc", "'"),
+        **dict.fromkeys("\u2212\u2013", "-"),
+        "\u2014": " - ",
         "\u00a0": " ",
         "\r": "\n",
     }
 )
+_PRODUCT = re.compile(r"(?<=[\d)])\s*\*\s*(?=[\d(])")
 _CONTRACTION = re.compile(r"\b(it|that|what|there|here|answer|capital|opposite|he|she)'s\b", re.I)
 _ABBREVIATION = re.compile(r"\b(St|Mt|Ft|Mr|Mrs|Ms|Dr|vs|etc|e\.g|i\.e)\.", re.I)
 _SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
 _WORD = re.compile(r"\w+(?:'\w+)*(?:-\w+)*")
 _POSSESSIVE = re.compile(r"'s?$")
 _INSTRUCTION = re.compile(
-    r"^\W*(?:please\s+)?(?:answer|respond|reply|give|write|use|explain|think|show|say|keep|put|return|be|do not|don't)\b",
+    r"^\W*(?:please\s+)?(?:answer|respond|reply|give|write|use|explain|think|show|say|keep|put|return|be|do not|don't)"
+    r"\b",
     re.I,
 )
 
-FUNCTION_WORDS = frozenset(
-    "a an the of to in on at for by with from and or nor but so as than then is are was were be been being am do does "
-    "did has have had can could will would shall should may might must it its it's this that these those there here he "
-    "she they we i you your my our their his her them me us what which who whom whose when where why how if because "
-    "while not no yes into about between also very".split()
-)
+_FUNCTION = """
+a an the of to in on at for by with from and or nor but so as than then is are was were be been being am do does
+did has have had can could will would shall should may might must it its it's this that these those there here he
+she they we i you your my our their his her them me us what which who whom whose when where why how if because
+while not no yes into about between also very either both
+"""
+FUNCTION_WORDS = frozenset(_FUNCTION.split())
 
 
 def clean(text: str) -> str:
     """Return `text` bounded in length, without markup, with straight quotes and full words for `it's` and the like."""
     if len(text) > MAX_CHARS:
         text = text[: MAX_CHARS // 2] + "\n" + text[-MAX_CHARS // 2 :]
-    text = unicodedata.normalize("NFC", text.translate(_MARKUP))
+    text = unicodedata.normalize("NFC", _PRODUCT.sub(" \u00d7 ", text).translate(_MARKUP))
     return _CONTRACTION.sub(r"\1 is", text)
 
 
