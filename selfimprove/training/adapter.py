@@ -1,0 +1,57 @@
+"""A LoRA adapter on a plain model: put on, taken off without a trace, written in PEFT format."""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
+from safetensors.torch import save_file
+
+from ..config import TrainConfig
+from ..fsio import new_folder, write_json
+
+
+@contextmanager
+def attached(model: Any, spec: TrainConfig, *, seed: int, start: Path | None) -> Iterator[PeftModel]:
+    """Put a trainable adapter on all linear layers of `model` but its output layer; take it off at the end.
+
+    A new adapter is drawn from `seed` and changes nothing yet (B = 0); with `start` it is the one in that folder.
+    """
+    needed_grad = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
+    was_training = model.training
+    with torch.random.fork_rng(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)  # peft asks
+        torch.manual_seed(seed)
+        if start is None:
+            config = LoraConfig(
+                r=spec.rank, lora_alpha=spec.alpha, target_modules="all-linear", lora_dropout=0.0, task_type="CAUSAL_LM"
+            )
+            policy = get_peft_model(model, config)
+        else:
+            policy = PeftModel.from_pretrained(model, str(start), is_trainable=True)
+    try:
+        yield policy.eval()  # no dropout anywhere: the KL to the reference would measure it
+    finally:
+        policy.unload()
+        vars(model).pop("peft_config", None)
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(needed_grad[name])
+        model.train(was_training)
+
+
+def save_adapter(policy: PeftModel, out: Path, base_name: str | None) -> None:
+    """Write `adapter_model.safetensors` and `adapter_config.json` to the folder `out`, whole or not at all."""
+    config = {key: sorted(v) if isinstance(v, set) else v for key, v in policy.peft_config["default"].to_dict().items()}
+    config |= {"base_model_name_or_path": base_name, "inference_mode": True}
+    config["target_modules"] = sorted(config["target_modules"])
+    weights = get_peft_model_state_dict(policy, save_embedding_layers=False)
+    with new_folder(out) as folder:
+        save_file(
+            {name: tensor.contiguous() for name, tensor in weights.items()},
+            folder / "adapter_model.safetensors",
+            metadata={"format": "pt"},
+        )
+        write_json(folder / "adapter_config.json", config)

@@ -1,0 +1,108 @@
+"""What a row of examples contributes to the loss of its step: weighted NLL + KL, or preference pairs."""
+
+from collections.abc import Sequence
+
+import torch
+from peft import PeftModel
+
+from ..config import TrainConfig
+from .losses import dpo_loss, token_losses
+from .network import Network
+from .packing import Encoded, Packed
+
+Figures = dict[str, float]
+"""Parts of a step's loss; those of its rows add up."""
+
+
+class Objective:
+    """The loss of one optimizer step, row by row.
+
+    The reference is the same model with the adapter off. What the losses need of it is computed when an example is
+    first met and kept: (tokens, d) states for the KL, two log-probabilities for a pair.
+    """
+
+    def __init__(self, policy: PeftModel, network: Network, spec: TrainConfig) -> None:
+        self.policy = policy
+        self.network = network
+        self.spec = spec
+        self.reference: dict[Encoded, torch.Tensor] = {}
+
+    def row(self, packed: Packed, row: Sequence[Encoded], step: Sequence[Encoded]) -> tuple[torch.Tensor, Figures]:
+        """Return the loss of the packed examples `row`, as their part of the loss of `step`, and its figures."""
+        if self.spec.method == "sft":
+            return self._imitation(packed, row, step)
+        return self._preference(packed, row, step)
+
+    def _imitation(
+        self, packed: Packed, row: Sequence[Encoded], step: Sequence[Encoded]
+    ) -> tuple[torch.Tensor, Figures]:
+        """Sum of weight * NLL over the completion tokens / their total weight + beta * mean KL(policy || reference)."""
+        tokens = sum(len(e.completion) for e in step)
+        weight = sum(e.weight * len(e.completion) for e in step)
+        nll_weight = self._zeros(packed)
+        share = torch.zeros_like(nll_weight)  # of the step's completion tokens
+        for example, (span, *_) in zip(row, packed.spans, strict=True):
+            nll_weight[span] += example.weight / weight
+            share[span] += 1 / tokens
+        reference = self._reference_states(packed, row) if self.spec.beta else None
+        states = self.network.states(packed)
+        loss, nll, kl = token_losses(
+            states, self.network.head, packed.targets, nll_weight, reference, self.spec.beta * share
+        )
+        figures = {"nll": float(nll @ nll_weight)}
+        if self.spec.beta:
+            figures["kl"] = float(kl @ share)
+        return loss.sum(), figures
+
+    def _preference(
+        self, packed: Packed, row: Sequence[Encoded], step: Sequence[Encoded]
+    ) -> tuple[torch.Tensor, Figures]:
+        """ScPO (Prasad et al. 2024): the mean over examples of weight * (DPO + NLL of the chosen per token).
+
+        An example without a rejected completion has no DPO term.
+        """
+        reference = self._reference_log_probs(packed, row)
+        log_probs = self._log_probs(packed)
+        loss = log_probs[0][0].new_zeros(())
+        figures = {"nll": 0.0, "margin": 0.0}
+        pairs = sum(e.rejected is not None for e in step)
+        for example, own, ref in zip(row, log_probs, reference, strict=True):
+            nll = -own[0] / len(example.completion)
+            part = nll
+            if example.rejected is not None:
+                part = part + dpo_loss(own[0], own[1], ref[0], ref[1], self.spec.dpo_beta)
+                gain = own.detach() - ref
+                figures["margin"] += float(gain[0] - gain[1]) / pairs
+            loss = loss + example.weight * part / len(step)
+            figures["nll"] += float(nll.detach()) / len(step)
+        return loss, figures
+
+    def _log_probs(self, packed: Packed) -> list[torch.Tensor]:
+        """For each example, the log-probabilities of its one or two completions."""
+        ones = self._zeros(packed) + 1
+        nll, *_ = token_losses(self.network.states(packed), self.network.head, packed.targets, ones)
+        return [torch.stack([-nll[span].sum() for span in of_example]) for of_example in packed.spans]
+
+    def _reference_log_probs(self, packed: Packed, row: Sequence[Encoded]) -> list[torch.Tensor]:
+        if any(e not in self.reference for e in row):
+            with torch.no_grad(), self.policy.disable_adapter():
+                self.reference.update(zip(row, self._log_probs(packed), strict=True))
+        return [self.reference[e] for e in row]
+
+    def _reference_states(self, packed: Packed, row: Sequence[Encoded]) -> torch.Tensor:
+        if all(e in self.reference for e in row):
+            width = self.reference[row[0]].shape[1]
+            states = torch.empty(len(packed.at), width, dtype=self.network.model.dtype, device=packed.at.device)
+            for example, (span, *_) in zip(row, packed.spans, strict=True):
+                states[span] = self.reference[example].to(states.device)
+            return states
+        with torch.no_grad(), self.policy.disable_adapter():
+            states = self.network.states(packed)
+        if self.network.head.weight is not None:  # whole logits would be too much to keep
+            self.reference.update((e, states[span].cpu()) for e, (span, *_) in zip(row, packed.spans, strict=True))
+        return states
+
+    def _zeros(self, packed: Packed) -> torch.Tensor:
+        """(N,) zeros in float32 or wider."""
+        dtype = torch.promote_types(self.network.model.dtype, torch.float32)
+        return torch.zeros(len(packed.targets), dtype=dtype, device=packed.targets.device)

@@ -1,0 +1,174 @@
+"""Packing: many examples in one row, every shared beginning encoded once.
+
+The examples of a row form a trie: a node is a token after a certain history. The chat prefix that all prompts share,
+a prompt that several completions share, and completions that begin alike are then single paths, and a token that
+attends to its ancestors alone sees exactly what it would see in a row of its own.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """One training example as tokens; `completion` and `rejected` end with the end-of-turn token."""
+
+    prompt: tuple[int, ...]
+    completion: tuple[int, ...]
+    weight: float
+    rejected: tuple[int, ...] | None = None
+
+    @property
+    def completions(self) -> tuple[tuple[int, ...], ...]:
+        """The completion, and the rejected one where there is one."""
+        return (self.completion,) if self.rejected is None else (self.completion, self.rejected)
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of the example in a row of its own."""
+        return len(self.prompt) + sum(len(c) for c in self.completions)
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """Some examples as model input: B rows of T tokens, and N places where a completion token is predicted.
+
+    `spans[i]` holds, for each completion of example i, the indices into `at` and `targets` of its tokens. Where
+    completions begin alike, their spans share places.
+    """
+
+    tokens: torch.Tensor  # (B, T)
+    positions: torch.Tensor  # (B, T)
+    mask: torch.Tensor  # (B, 1, T, T) True where a token may look, or (B, T) True where there is a token
+    at: torch.Tensor  # (N,) index into B * T of the state that predicts
+    targets: torch.Tensor  # (N,)
+    spans: tuple[tuple[torch.Tensor, ...], ...]
+
+    @property
+    def encoded(self) -> int:
+        """Tokens that go through the model, padding included."""
+        return self.tokens.numel()
+
+    def to(self, device: torch.device) -> "Packed":
+        """The same on another device."""
+        return Packed(
+            tokens=self.tokens.to(device),
+            positions=self.positions.to(device),
+            mask=self.mask.to(device),
+            at=self.at.to(device),
+            targets=self.targets.to(device),
+            spans=tuple(tuple(span.to(device) for span in of_example) for of_example in self.spans),
+        )
+
+
+class _Trie:
+    """Tokens with their histories; nodes are numbered in the order of insertion, so parents come first."""
+
+    def __init__(self) -> None:
+        self.index: dict[tuple[int, int], int] = {}
+
+    def add(self, sequence: Sequence[int]) -> list[int]:
+        """Insert a sequence and return the node of each of its tokens."""
+        node, path = -1, []
+        for token in sequence:
+            node = self.index.setdefault((node, token), len(self.index))
+            path.append(node)
+        return path
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+
+def pack_tree(examples: Sequence[Encoded]) -> Packed:
+    """Pack the examples into one row (B = 1) in which each shared beginning occurs once."""
+    trie = _Trie()
+    paths = [[trie.add(example.prompt + c) for c in example.completions] for example in examples]
+    parents = [parent for parent, _ in trie.index]
+    size = len(trie)
+    positions = [0] * size
+    sees = torch.eye(size, dtype=torch.bool)
+    rows = sees.numpy()
+    for node, parent in enumerate(parents):
+        if parent >= 0:
+            positions[node] = positions[parent] + 1
+            rows[node] |= rows[parent]
+    places: dict[tuple[int, int], int] = {}
+    spans = tuple(
+        tuple(
+            torch.tensor(
+                [places.setdefault((path[i - 1], path[i]), len(places)) for i in range(len(example.prompt), len(path))]
+            )
+            for path in of_example
+        )
+        for example, of_example in zip(examples, paths, strict=True)
+    )
+    tokens = torch.tensor([token for _, token in trie.index])
+    return Packed(
+        tokens=tokens[None],
+        positions=torch.tensor(positions)[None],
+        mask=sees[None, None],
+        at=torch.tensor([state for state, _ in places]),
+        targets=tokens[[node for _, node in places]],
+        spans=spans,
+    )
+
+
+def pad_rows(examples: Sequence[Encoded], pad_id: int) -> Packed:
+    """One completion a row, padded on the right: for architectures in which a token sees more than its ancestors."""
+    sequences = [example.prompt + c for example in examples for c in example.completions]
+    width = max(len(s) for s in sequences)
+    mask = torch.arange(width) < torch.tensor([len(s) for s in sequences])[:, None]
+    at: list[int] = []
+    targets: list[int] = []
+    spans = []
+    row = 0
+    for example in examples:
+        of_example = []
+        for c in example.completions:
+            of_example.append(torch.arange(len(targets), len(targets) + len(c)))
+            first = row * width + len(example.prompt) - 1
+            at.extend(range(first, first + len(c)))
+            targets.extend(c)
+            row += 1
+        spans.append(tuple(of_example))
+    return Packed(
+        tokens=torch.tensor([[*s, *[pad_id] * (width - len(s))] for s in sequences]),
+        positions=torch.arange(width).repeat(len(sequences), 1),
+        mask=mask,
+        at=torch.tensor(at),
+        targets=torch.tensor(targets),
+        spans=tuple(spans),
+    )
+
+
+def split_tree(examples: Sequence[Encoded], limit: int) -> Iterator[Sequence[int]]:
+    """Cut into runs of examples that `pack_tree` turns into rows of at most `limit` tokens (a longer one is alone)."""
+    trie, run = _Trie(), list[int]()
+    for i, example in enumerate(examples):
+        for c in example.completions:
+            trie.add(example.prompt + c)
+        if run and len(trie) > limit:
+            yield run
+            trie, run = _Trie(), []
+            for c in example.completions:
+                trie.add(example.prompt + c)
+        run.append(i)
+    if run:
+        yield run
+
+
+def split_rows(examples: Sequence[Encoded], limit: int) -> Iterator[Sequence[int]]:
+    """Cut into runs of examples that `pad_rows` turns into at most `limit` tokens, padding included."""
+    run, rows, width = list[int](), 0, 0
+    for i, example in enumerate(examples):
+        here = len(example.completions)
+        longest = len(example.prompt) + max(len(c) for c in example.completions)
+        if run and (rows + here) * max(width, longest) > limit:
+            yield run
+            run, rows, width = [], 0, 0
+        run.append(i)
+        rows, width = rows + here, max(width, longest)
+    if run:
+        yield run

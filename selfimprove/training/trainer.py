@@ -1,0 +1,210 @@
+"""The training loop: plan the steps, add up the rows of each, take it, write the adapter."""
+
+import logging
+import math
+import resource
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftModel
+
+from ..config import TrainConfig
+from ..errors import TrainingError
+from .adapter import attached, save_adapter
+from .network import Network, split_network
+from .objective import Figures, Objective
+from .packing import Encoded
+from .schedule import plan_steps, rate
+
+log = logging.getLogger(__name__)
+
+ROW_TOKENS = {"cpu": 512}
+"""Longest row by device, measured: longer ones spend more on masked attention, shorter ones repeat more prefixes."""
+ROW_TOKENS_ELSEWHERE = 2048
+
+OnStep = Callable[[int, int, Figures], None]
+"""Called after each optimizer step with its number (from 1), the number of steps and its figures."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainReport:
+    """What a training did.
+
+    `completion_tokens` counts the tokens of the chosen completions once, `trained_tokens` all tokens that the loss
+    saw over the epochs, `encoded_tokens` those that went through the policy (shared beginnings once, padding too).
+    Losses and KL are in nats a token; `history` holds one record an optimizer step. `peak_gb` is the most memory
+    held: of the accelerator, else of the process since it began.
+    """
+
+    examples: int
+    completion_tokens: int
+    trained_tokens: int
+    encoded_tokens: int
+    steps: int
+    loss_first: float
+    loss_last: float
+    kl_last: float | None
+    grad_norm_max: float
+    peak_gb: float
+    wall_s: float
+    history: tuple[Figures, ...]
+
+
+def train_adapter(
+    model: Any,
+    examples: Sequence[Encoded],
+    spec: TrainConfig,
+    *,
+    seed: int,
+    out: Path,
+    start: Path | None = None,
+    pad_id: int = 0,
+    base_name: str | None = None,
+    on_step: OnStep | None = None,
+) -> TrainReport:
+    """Train a LoRA adapter on `model` and write it to the folder `out` in PEFT format.
+
+    Computes in the model's own dtype; adapter, optimizer state and losses are float32. The same arguments and number
+    of threads give the same bytes. The model comes back as it was: plain, its weights untouched.
+
+    Args:
+        model: a plain transformers causal language model.
+        examples: the survivors.
+        spec: method, rank, rates.
+        seed: draws the adapter and the order of the examples.
+        out: the adapter folder; nothing appears there unless training ends well.
+        start: an adapter folder to go on from; the reference is the plain model all the same.
+        pad_id: filler token, needed only where examples cannot share a row.
+        base_name: what the adapter says it belongs to.
+        on_step: told about each optimizer step.
+
+    Raises:
+        TrainingError: nothing to train on, a malformed example, a non-finite loss or gradient, or no memory for
+            even one example.
+    """
+    _check(examples)
+    began = time.perf_counter()
+    device = torch.device(model.device)
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    network = split_network(model, examples, pad_id)
+    steps = plan_steps(examples, spec.epochs, spec.batch_tokens, seed)
+    with attached(model, spec, seed=seed, start=start) as policy:
+        loop = _Loop(policy, network, spec, len(steps))
+        for members in steps:
+            loop.step([examples[i] for i in members])
+            if on_step is not None:
+                on_step(len(loop.history), len(steps), loop.history[-1])
+        save_adapter(policy, out, base_name)
+    history = tuple(loop.history)
+    return TrainReport(
+        examples=len(examples),
+        completion_tokens=sum(len(e.completion) for e in examples),
+        trained_tokens=spec.epochs * sum(len(c) for e in examples for c in e.completions),
+        encoded_tokens=loop.encoded,
+        steps=len(history),
+        loss_first=history[0]["loss"],
+        loss_last=history[-1]["loss"],
+        kl_last=history[-1].get("kl"),
+        grad_norm_max=max(record["grad_norm"] for record in history),
+        peak_gb=_peak_gb(device),
+        wall_s=time.perf_counter() - began,
+        history=history,
+    )
+
+
+class _Loop:
+    """Optimizer steps: each adds up the gradients of its rows, then moves the adapter once."""
+
+    def __init__(self, policy: PeftModel, network: Network, spec: TrainConfig, steps: int) -> None:
+        self.network = network
+        self.spec = spec
+        self.steps = steps
+        self.objective = Objective(policy, network, spec)
+        self.parameters = [p for p in policy.parameters() if p.requires_grad]
+        self.optimizer = torch.optim.AdamW(self.parameters, lr=spec.lr, weight_decay=0.0)
+        self.row_tokens = ROW_TOKENS.get(network.model.device.type, ROW_TOKENS_ELSEWHERE)
+        self.encoded = 0
+        self.history: list[Figures] = []
+
+    def step(self, examples: Sequence[Encoded]) -> None:
+        """Take one optimizer step; a row that does not fit the memory is cut in half and the step begun again."""
+        number = len(self.history) + 1
+        while True:
+            try:
+                figures, encoded = self._gradients(examples)
+                break
+            except (RuntimeError, MemoryError) as error:
+                if not _out_of_memory(error):
+                    raise
+                self._halve(examples)
+        self._finite("loss", figures["loss"], number)
+        norm = float(torch.nn.utils.clip_grad_norm_(self.parameters, self.spec.clip))
+        self._finite("gradient norm", norm, number)
+        lr = self.spec.lr * rate(number - 1, self.steps, self.spec.warmup)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        self.optimizer.step()
+        self.encoded += encoded
+        self.history.append({**figures, "grad_norm": norm, "lr": lr})
+
+    def _gradients(self, examples: Sequence[Encoded]) -> tuple[Figures, int]:
+        """Add up loss, gradients and encoded tokens over the rows of a step."""
+        self.optimizer.zero_grad()
+        total: Counter[str] = Counter()
+        encoded = 0
+        for members in self.network.rows(examples, self.row_tokens):
+            row = [examples[i] for i in members]
+            packed = self.network.pack(row)
+            loss, figures = self.objective.row(packed, row, examples)
+            loss.backward()
+            total.update({"loss": float(loss.detach()), **figures})
+            encoded += packed.encoded
+        return dict(total), encoded
+
+    def _halve(self, examples: Sequence[Encoded]) -> None:
+        if len(examples) == 1 or self.row_tokens < min(e.tokens for e in examples):
+            longest = max(e.tokens for e in examples)
+            raise TrainingError(
+                f"out of memory on a single example of up to {longest} tokens; "
+                "use a smaller model, or lower select.length_factor or sample.max_new_tokens"
+            ) from None
+        self.row_tokens //= 2
+        log.warning("out of memory: rows are now at most %d tokens", self.row_tokens)
+
+    def _finite(self, what: str, value: float, number: int) -> None:
+        if not math.isfinite(value):
+            raise TrainingError(
+                f"{what} is {value} at step {number} of {self.steps}; no adapter was written; "
+                f"lower train.lr (now {self.spec.lr:g}) or check the model's weights"
+            )
+
+
+def _check(examples: Sequence[Encoded]) -> None:
+    if not examples:
+        raise TrainingError("no survivors to train on; lower select.threshold or raise sample.k")
+    for i, example in enumerate(examples):
+        if not example.prompt:
+            raise TrainingError(f"example {i} has an empty prompt; nothing predicts its first token")
+        if not all(example.completions):
+            raise TrainingError(f"example {i} has an empty completion; drop it, or end it with the end-of-turn token")
+        if not (math.isfinite(example.weight) and example.weight > 0):
+            raise TrainingError(f"example {i} has weight {example.weight}; weights are positive")
+
+
+def _out_of_memory(error: Exception) -> bool:
+    text = str(error)
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in text
+
+
+def _peak_gb(device: torch.device) -> float:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e9
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
