@@ -1,0 +1,66 @@
+"""What can be proven of a memory file: that it is sound (`verify`), and that two say the same (`digest`)."""
+
+import hashlib
+import json
+import zlib
+from collections.abc import Iterator
+
+from .database import Database
+from .rows import TABLES_OF_A_UNIT, chain_sha, prompt_sha, rows_sha
+
+
+def digest(db: Database) -> str:
+    """Return a sha256 over the logical content; times, caches and the order of commits are left out.
+
+    It trusts the hashes that were stored with the units: `verify` says whether they are true.
+    """
+    whole = hashlib.sha256()
+    with db.snapshot():
+        for sql in (
+            "SELECT key, value FROM meta ORDER BY key",
+            "SELECT sha FROM prompts ORDER BY id",
+            "SELECT p.id, v.crc FROM prompt_vectors v JOIN prompts p USING (seq) ORDER BY p.id",
+            "SELECT id, rows_sha FROM units ORDER BY id",
+            "SELECT id, crc FROM response_vectors ORDER BY id",
+            "SELECT round, policy, because FROM moves ORDER BY seq",
+        ):
+            for row in db.stream(sql):
+                whole.update(json.dumps(row).encode())
+            whole.update(b"\n")
+    return whole.hexdigest()
+
+
+def verify(db: Database) -> list[str]:
+    """Return every fault found: broken pages and references, rows that changed, units that are missing."""
+    with db.snapshot():
+        faults = [f"integrity: {row[0]}" for row in db.rows("PRAGMA integrity_check") if row[0] != "ok"]
+        faults += [
+            f"reference: row {rowid} of {table} names a missing row of {parent}"
+            for table, rowid, parent, _ in db.rows("PRAGMA foreign_key_check")
+        ]
+        return [*faults, *_prompts(db), *_units(db), *_vectors(db)]
+
+
+def _prompts(db: Database) -> Iterator[str]:
+    for id_, split, messages, sha in db.stream("SELECT id, split, messages, sha FROM prompts ORDER BY seq"):
+        if prompt_sha(id_, split, messages) != sha:
+            yield f"prompt {id_}: its text or split is not what was stored"
+
+
+def _units(db: Database) -> Iterator[str]:
+    previous = ""
+    sql = "SELECT id, policy, sampling, payload, rows_sha, chain_sha FROM units ORDER BY seq"
+    for id_, policy, sampling, payload, rows, chain in db.stream(sql):
+        tables = {name: db.rows(query, (id_,)) for name, query in TABLES_OF_A_UNIT.items()}
+        if rows_sha(id_, policy, sampling, payload, tables) != rows:
+            yield f"unit {id_}: its rows are not what was committed"
+        if chain_sha(previous, rows) != chain:
+            yield f"unit {id_}: the unit before it is missing or another one"
+        previous = chain
+
+
+def _vectors(db: Database) -> Iterator[str]:
+    for what, table in (("response", "response_vectors"), ("prompt", "prompt_vectors")):
+        for id_, crc, blob in db.stream(f"SELECT * FROM {table}"):
+            if zlib.crc32(blob) != crc:
+                yield f"{what} {id_}: its vector is not what was stored"
