@@ -29,8 +29,8 @@ _ASSERTION = re.compile(
     re.I,
 )
 _FILLER = re.compile(
-    r"(?:\s|[=≈:(£€]|\b(?:is|are|be|equals?|equal to|actually|simply|just|indeed|exactly|approximately|about|now|then|"
-    r"only|therefore|thus|also|clearly|a total of|the number|the answer|called)\b)*",
+    r"(?:\s+|[=≈:(£€]|\b(?:is|are|be|equals?|equal to|actually|simply|just|indeed|exactly|approximately|about|now|then|"
+    r"only|therefore|thus|also|clearly|a total of|the number|the answer|called)\b){0,12}",
     re.I,
 )
 _SENTENCE_END = re.compile(r"\n|[.!?]\s")

@@ -74,8 +74,6 @@ def _segments(sentence: str) -> list[_Segment]:
         piece = sentence[start : match.start() if match else len(sentence)].strip(" .!?")
         if words := wording.content(piece):
             found.append(_Segment(piece, bool(match and match["lead"]), tuple(words)))
-        elif found and match and match["lead"]:
-            found[-1] = _Segment(found[-1].text, True, found[-1].words)
         start = match.end() if match else start
     return found
 
@@ -121,7 +119,8 @@ def _phrase(text: str, asked: frozenset[str], *, cut: bool = True) -> str | None
 
     Without `cut`, or where nothing new would be left, the explaining clause stays, so that descriptions differ.
     """
-    core = _PASSIVE.sub("", _TAIL.split(" " + text, maxsplit=1)[0].strip()) if cut else text
+    text = _PASSIVE.sub("", text)
+    core = _TAIL.split(" " + text, maxsplit=1)[0].strip() if cut else text
     if not any(word not in asked and word not in _EMPTY for word in wording.fold(core).split()):
         core = text
     left = wording.words(core)

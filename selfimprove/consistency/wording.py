@@ -30,7 +30,7 @@ _INSTRUCTION = re.compile(
 
 _FUNCTION = """
 a an the of to in on at for by with from and or nor but so as than then is are was were be been being am do does
-did has have had can could will would shall should may might must it its it's this that these those there here he
+did has have had can could will would shall should might must it its it's this that these those there here he
 she they we i you your my our their his her them me us what which who whom whose when where why how if because
 while not no yes into about between also very either both
 """
