@@ -4,8 +4,8 @@ For each candidate the first of these that holds decides: no answer, low agreeme
 long, an answer that wins too many prompts, duplicate, near-duplicate, cap a prompt, too many of one ancestor's.
 
 Agreement is held against *all* responses here: the winner's share of the votes cast times the share of responses that
-cast one. On 93 short questions to a 135M model the 34 prompts kept by this at 0.5 have 82 % right labels; the 33 kept by
-the share of cast votes alone (at 0.6) have 70 %: where few responses hold an answer at all, those that do are guesses.
+cast one. Of 93 short questions to a 135M model, the 34 kept by this (at 0.5) have 82 % right labels, the 33 kept by the
+share of cast votes alone (at 0.6) have 70 %: where few responses hold an answer at all, those that do are guesses.
 """
 
 import math

@@ -33,7 +33,7 @@ CASES = [
     (FRANCE, 'The capital of France is "Paris".', "paris"),
     (FRANCE, "Paris is the capital of France.", "paris"),
     (FRANCE, "France's capital is Paris.", "paris"),
-    (FRANCE, "France’s capital city is Paris, a vibrant and culturally rich city.", "paris"),
+    (FRANCE, "France\u2019s capital city is Paris, a vibrant and culturally rich city.", "paris"),
     (FRANCE, "Capital of France: Paris", "paris"),
     (FRANCE, "The answer is Paris.", "paris"),
     (FRANCE, "Answer: Paris", "paris"),
@@ -84,12 +84,12 @@ CASES = [
     (TIMES, "7 times 8 is 56.", "56"),
     (TIMES, "7 x 8 = 56.", "56"),
     (TIMES, "7*8 = 56", "56"),
-    (TIMES, "7 × 8 equals fifty-six.", "56"),
+    (TIMES, "7 \u00d7 8 equals fifty-six.", "56"),
     (TIMES, 'The answer to "7 times 8" is **56**.', "56"),
     (TIMES, "Seven times eight is simply fifty-six", "56"),
     (TIMES, "7 * 8 = 56\n\nJust like how 7 can be written as 1", "56"),
     (TIMES, "7 * 8 = 56\n56 is equal to 12 in decimal form.", "56"),
-    (TIMES, "The number 7 can be expressed as 7 × 8 = 56. This is a standard problem", "56"),
+    (TIMES, "The number 7 can be expressed as 7 \u00d7 8 = 56. This is a standard problem", "56"),
     (TIMES, "To solve this, multiply 7 by 8. 7 x 8 equals 56. So the", "56"),
     (TIMES, "To find 7 times 8, we can use the property of multiplication", None),
     (TIMES, "To find 7 times 8, we can use the formula for integers: 7 * 8 =", None),
@@ -102,7 +102,7 @@ CASES = [
     (PLUS, "20\n\nThis is a classic operation, where we add two numbers", "20"),
     (PLUS, "The answer to the question of what is 12 plus 8 would be “20”", "20"),
     (PLUS, "20 is the answer to 12 plus 8, which can be", "20"),
-    (PLUS, 'That\'s an easy one, the "12 plus', None),
+    (PLUS, "That's an easy one, the \"12 plus", None),
     (STEPS, "12 + 5 = 17. 17 - 3 = 14. The answer is 14.", "14"),
     (STEPS, "12 + 5 = 17\n17 - 3 = 14", "14"),
     (STEPS, "12 + 5 - 3 = 14. Note that 12 is 5 more than 7.", "14"),
@@ -116,7 +116,7 @@ CASES = [
     ("How much is the rent?", "The rent is $3,000.00 a month.", "3000"),
     ("How many percent are half?", "50%", "50"),
     ("What is 3 minus 8?", "3 - 8 = -5", "-5"),
-    ("What is 3 minus 8?", "−5", "-5"),
+    ("What is 3 minus 8?", "\u22125", "-5"),
     ("How many people live there?", "One hundred and nineteen thousand.", "119000"),
     # choices
     (LARGER, "78", "78"),
@@ -173,7 +173,11 @@ def test_the_kind_is_seen_from_the_prompt_or_from_the_group():
 
 
 def test_a_question_with_a_spare_or_is_not_a_choice():
-    for prompt in ("What is the capital or main city of France?", "How do I say hello or goodbye?", "Are there 3 or more?"):
+    for prompt in (
+        "What is the capital or main city of France?",
+        "How do I say hello or goodbye?",
+        "Are there 3 or more?",
+    ):
         assert kind_of(prompt, ["Paris"]) is not Kind.CHOICE
 
 
