@@ -1,0 +1,30 @@
+"""The three things people do from a script: improve, look into the memory, export."""
+
+from pathlib import Path
+
+from .config import load_config
+from .export import export_run
+from .progress import Progress
+from .rounds import improve as improve_run
+from .run import open_run, run_folder
+from .summary import Summary
+
+
+def improve(config: str | Path, *overrides: str, resume: bool = False, quiet: bool = False) -> Summary:
+    """Run the rounds that a configuration file asks for; `overrides` are `section.key=value`.
+
+    Raises:
+        UserError: anything the caller can correct, in one line.
+    """
+    settings = load_config(config, overrides)
+    with open_run(settings, resume=resume, progress=Progress(quiet)) as run:
+        return improve_run(run)
+
+
+def export(run: str | Path, out: str | Path, *, round_: int | None = None, form: str = "merged") -> str:
+    """Write a run's current policy (or that of `round_`) to the folder `out`; return what was checked.
+
+    Raises:
+        UserError: `out` exists, or what was written does not match the policy.
+    """
+    return export_run(run_folder(run), Path(out), round_=round_, form=form)

@@ -1,0 +1,57 @@
+"""Look before spending: prompts, model, chat template, disk, and one real answer."""
+
+import shutil
+import time
+from pathlib import Path
+
+from .config import RunConfig
+from .errors import UserError
+from .policy import Policy
+from .prompts import load_prompts
+from .run import RUNS
+from .types import Sampling, Split
+
+
+def check(config: RunConfig) -> str:
+    """Return a report of what a run with this configuration would meet.
+
+    Raises:
+        UserError: the run could not work.
+    """
+    from .rollout import generate
+
+    prompts = load_prompts(config.prompts)
+    split = {s: [p for p in prompts.prompts if p.split is s] for s in Split}
+    for name, found in split.items():
+        if not found:
+            raise UserError(
+                f"no {name} prompts: {len(prompts.prompts)} prompts with prompts.heldout {config.prompts.heldout}; "
+                "add prompts or change the share"
+            )
+    if config.prompts.audit and not Path(config.prompts.audit).is_file():
+        raise UserError(f"no audit file {config.prompts.audit}; leave prompts.audit unset to run without one")
+    policy = Policy.load(config.model)
+    adapter_bytes = 16 * 1024 * sum(p.shape[0] for p in policy.model.parameters() if p.dim() == 2)
+    needed = (config.rounds * adapter_bytes + 2**28) / 1e9
+    free = shutil.disk_usage(RUNS if RUNS.is_dir() else Path()).free / 1e9
+    if free < needed:
+        raise UserError(f"{free:.1f} GB free on disk, about {needed:.1f} GB needed for {config.rounds} rounds")
+    prompt = split[Split.TRAIN][0]
+    ids = policy.encode(prompt.messages)
+    began = time.monotonic()
+    sampling = Sampling(0.0, 0, 1.0, min(16, config.sample.max_new_tokens))
+    rollout = generate(policy.model, [ids], [0], sampling, eos_ids=policy.eos_ids, pad_id=policy.pad_id)[0]
+    seconds = time.monotonic() - began
+    lines = [
+        f"prompts   {len(split[Split.TRAIN])} to learn from, {len(split[Split.HELDOUT])} held out, "
+        f"{prompts.duplicates} duplicates, {len(prompts.skipped)} malformed lines",
+        *(f"          line {s.line}: {s.why}" for s in prompts.skipped[:5]),
+        f"model     {config.model.path}, {str(policy.dtype).removeprefix('torch.')} on {policy.device}, "
+        f"chat template {'its own' if policy.has_chat_template else 'none: Question / Answer is used'}",
+        f"tokens    {len(ids)} for the first prompt; a turn ends with {policy.tokenizer.decode([policy.end_of_turn])!r}",
+        f"disk      {free:.0f} GB free, at most {needed:.1f} GB needed",
+        f"answer    {prompt.text[:60]!r} -> {policy.decode(rollout.token_ids)!r} in {seconds:.1f} s",
+        f"round     {config.sample.k} samples + {config.propose.exemplar.k} exemplar answers for each of "
+        f"{len(split[Split.TRAIN])} prompts, {config.rounds} rounds",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,184 @@
+"""The command line: thin. Every command imports what it needs when it runs, so that --help answers at once."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+import click
+
+from . import __version__
+from .cli_memory import memory
+from .errors import Interrupted, UserError
+
+
+class Group(click.Group):
+    """Turns user mistakes into one line and exit code 2, and signals into 128 + signal."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; only the outermost group translates exceptions."""
+        if ctx.parent is not None:
+            return super().invoke(ctx)
+        try:
+            return super().invoke(ctx)
+        except UserError as error:
+            click.echo(f"Error: {error}", err=True)
+            ctx.exit(2)
+        except Interrupted as stop:
+            click.echo(f"\nstopped by {signal.Signals(stop.signum).name}; what is finished is saved", err=True)
+            ctx.exit(128 + stop.signum)
+
+
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__)
+def main() -> None:
+    """Make a language model better from its own history alone.
+
+    \b
+      selfimprove run configs/quickstart.yaml
+      selfimprove memory quickstart list --kept -n 5
+      selfimprove export quickstart out
+    """
+
+
+@main.command()
+@click.argument("config", type=click.Path(path_type=Path))
+@click.argument("overrides", nargs=-1)
+@click.option("--rounds", type=click.IntRange(min=1), help="Number of rounds; also extends a finished run.")
+@click.option("--resume", is_flag=True, help="Go on with an existing run from its last committed unit.")
+@click.option("--dry-run", is_flag=True, help="Check everything, show the resolved configuration, spend nothing.")
+def run(config: Path, overrides: tuple[str, ...], rounds: int | None, resume: bool, dry_run: bool) -> None:
+    """Run improvement rounds as CONFIG says; `section.key=value` overrides settings.
+
+    \b
+      selfimprove run configs/quickstart.yaml
+      selfimprove run configs/quickstart.yaml name=mine train.lr=2e-4
+      selfimprove run configs/quickstart.yaml --resume
+    """
+    from .config import load_config, to_yaml
+
+    if rounds is not None:
+        overrides = (*overrides, f"rounds={rounds}")
+    settings = load_config(config, overrides)
+    if dry_run:
+        from .check import check
+
+        click.echo(to_yaml(settings))
+        click.echo(check(settings))
+        return
+    from .rounds import improve
+    from .run import RUNS, open_run
+
+    _stop_on_signals()
+    try:
+        with open_run(settings, resume=resume) as opened:
+            summary = improve(opened)
+    except Interrupted:
+        click.echo(f"\ngo on with: selfimprove run {config} {' '.join((*overrides, '--resume'))}", err=True)
+        raise
+    folder = RUNS / settings.name
+    click.echo(f"\n{summary.table}\n\nNext:")
+    click.echo(f"  selfimprove chat {folder} --against base")
+    click.echo(f"  selfimprove memory {folder} list --kept -n 5")
+    click.echo(f"  selfimprove export {folder} out")
+
+
+@main.command()
+@click.argument("config", type=click.Path(path_type=Path))
+@click.argument("overrides", nargs=-1)
+def check(config: Path, overrides: tuple[str, ...]) -> None:
+    """Check CONFIG, prompts, model, chat template and disk, and generate one answer; nothing is kept."""
+    from .check import check
+    from .config import load_config
+
+    click.echo(check(load_config(config, overrides)))
+
+
+@main.command()
+@click.argument("key", required=False)
+def explain(key: str | None) -> None:
+    """Say what a configuration KEY means; without KEY, list all of them."""
+    from .config import config_keys
+
+    keys = config_keys()
+    chosen = {k: v for k, v in keys.items() if key is None or k == key or k.startswith(f"{key}.")}
+    if not chosen:
+        raise UserError(f"no configuration key {key!r}; `selfimprove explain` lists them all")
+    width = max(map(len, chosen))
+    for name, text in chosen.items():
+        click.echo(f"{name:{width}}  {text}")
+
+
+@main.command()
+@click.argument("run_name", metavar="[RUN]", required=False)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+def status(run_name: str | None, as_json: bool) -> None:
+    """Show how far RUN is, what was decided and which policy is current; without RUN, list the runs."""
+    from .status import list_runs, run_status
+    from .run import run_folder
+
+    rows = [run_status(run_folder(run_name))] if run_name else list_runs()
+    if as_json:
+        click.echo(json.dumps(rows[0] if run_name else rows))
+        return
+    for row in rows:
+        click.echo(f"{row['run']}: current {row['current']}, {row['responses']} responses")
+        for record in row["rounds"] if run_name else ():
+            click.echo(f"  round {record['round']} {record['decision']}: {record['because']}")
+        if run_name:
+            click.echo(f"  last committed unit {row['last_unit']}")
+
+
+@main.command()
+@click.argument("run_name", metavar="RUN")
+@click.argument("round_", metavar="ROUND", type=click.IntRange(min=0))
+def rollback(run_name: str, round_: int) -> None:
+    """Make the policy of a kept ROUND current again (0: the base)."""
+    from .memory import ResponseMemory
+    from .run import run_folder
+
+    with ResponseMemory.open(run_folder(run_name) / "memory.db", write=True) as memory:
+        click.echo(f"current policy: {memory.rollback(round_)}")
+
+
+@main.command()
+@click.argument("run_name", metavar="RUN")
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--round", "round_", type=click.IntRange(min=1), help="Export this round instead of the current policy.")
+@click.option("--as", "form", type=click.Choice(["merged", "adapter"]), default="merged", show_default=True)
+def export(run_name: str, out: Path, round_: int | None, form: str) -> None:
+    """Write the improved model of RUN to the folder OUT, reload it and compare before saying done."""
+    from .export import export_run
+    from .run import run_folder
+
+    click.echo(export_run(run_folder(run_name), out, round_=round_, form=form))
+
+
+@main.command()
+@click.argument("run_name", metavar="RUN")
+@click.option("--against", metavar="base|ROUND", help="Answer with this policy too, side by side.")
+def chat(run_name: str, against: str | None) -> None:
+    """Talk to the current policy of RUN; an empty line or Ctrl-D ends."""
+    from .chat import chat_loop
+    from .run import run_folder
+
+    chat_loop(run_folder(run_name), against)
+
+
+def _stop_on_signals() -> None:
+    """First SIGINT or SIGTERM: raise Interrupted (nothing partial is ever committed). Second: the default, at once."""
+
+    def stop(signum: int, _frame: object) -> None:
+        signal.signal(signum, signal.SIG_DFL)
+        raise Interrupted(signum)
+
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, stop)
+
+
+main.add_command(memory)
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,177 @@
+"""Held-out measurement: label-free health, and, where an audit file is given, accuracy. Decisions read health alone."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from .audit import Key, is_right, load_audit
+from .guard import Health
+from .run import Run, adapter_folder
+from .scoring import human_text, kl_to_base, nll
+from .seeds import seed_for
+from .stages import read_answers, run_units
+from .stats import Interval, concentration, distinct_n, entropy, maj_at_k, paired_bootstrap, repetition
+from .types import Origin, Prompt, Request, Response, Sampling, Split, Stage
+
+KL_COMPLETIONS = 64
+"""Base completions that the KL is measured on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Accuracy:
+    """Audited accuracy on the held-out prompts: one entry a prompt, in the order of `prompt_ids`."""
+
+    prompt_ids: tuple[str, ...]
+    greedy: np.ndarray  # (P,) 0 or 1
+    mean: np.ndarray  # (P,) share of the k samples that are right
+    majority: np.ndarray  # (P,) maj@k, ties averaged
+    any: np.ndarray  # (P,) pass@k: 0 or 1
+
+
+def heldout(run: Run) -> list[Prompt]:
+    """Return the held-out prompts that are measured."""
+    prompts = run.prompts(Split.HELDOUT)
+    return prompts[: run.config.evaluate.limit or None]
+
+
+def measure(run: Run, round_: int, policy: str) -> Health:
+    """Answer the held-out prompts k times and once greedily with `policy` (no memory) and return its health."""
+    k = run.config.evaluate.k
+    prompts = heldout(run)
+
+    def plan_probe(batch: Sequence[Prompt]) -> list[Request]:
+        # The same seeds in every round: before and after differ by the policy alone.
+        return [
+            Request(p.id, Origin.PROBE, p.messages, seed_for(run.config.seed, Stage.PROBE, p.id, slot))
+            for p in batch
+            for slot in range(k)
+        ]
+
+    def plan_greedy(batch: Sequence[Prompt]) -> list[Request]:
+        return [Request(p.id, Origin.GREEDY, p.messages, seed=0) for p in batch]
+
+    if round_ == 0:
+        run.progress.say("\nbase")
+    run_units(run, round_, Stage.PROBE, prompts, plan_probe, policy)
+    greedy = Sampling(0.0, 0, 1.0, run.config.sample.max_new_tokens)
+    run_units(run, round_, Stage.GREEDY, prompts, plan_greedy, policy, greedy)
+    if run.memory.result(round_, Stage.HEALTH) is None:
+        begun = time.monotonic()
+        found = health(run, round_, policy)
+        seconds = time.monotonic() - begun
+        run.memory.commit_result(round_, Stage.HEALTH, asdict(found), wall_s=seconds)
+        run.progress.line(
+            Stage.HEALTH,
+            f"agreement {found.agreement:.2f}   with base majority {found.base_majority_agreement:.2f}   "
+            f"top answer {found.concentration:.2f}   parsed {found.parse_rate:.2f}",
+            "" if found.kl is None else f"KL {found.kl:.2f}",
+            seconds=seconds,
+        )
+    return stored_health(run, round_)
+
+
+def stored_health(run: Run, round_: int) -> Health:
+    """Return the health of a round that was measured."""
+    stored = run.memory.result(round_, Stage.HEALTH)
+    assert stored is not None, f"round {round_} was not measured"
+    return Health(**stored)
+
+
+def health(run: Run, round_: int, policy: str) -> Health:
+    """Compute the label-free health of the committed held-out answers of a round."""
+    probes, greedy = (_by_prompt(run, round_, stage) for stage in (Stage.PROBE, Stage.GREEDY))
+    base = _by_prompt(run, 0, Stage.PROBE)
+    shares, entropies, uniques, majorities, base_agrees = [], [], [], [], []
+    parsed = total = 0
+    for prompt in heldout(run):
+        # Sampled, greedy and base answers are read together, so that their classes can be compared.
+        read = read_answers(run, prompt, [*probes[prompt.id], *greedy[prompt.id], *base[prompt.id]])
+        k, n = len(probes[prompt.id]), len(probes[prompt.id]) + len(greedy[prompt.id])
+        counts, base_counts = _counts(read[:k]), _counts(read[n:])
+        parsed += sum(answer is not None for answer in read[:k])
+        total += k
+        shares.append(max(counts.values(), default=0) / k)
+        entropies.append(entropy(list(counts.values())))
+        uniques.append(len(counts))
+        if counts:
+            majorities.append(_top(counts))
+        if base_counts:
+            base_agrees.append(read[k] == _top(base_counts))
+    top_share = concentration(majorities).top
+    texts = [r.text for group in probes.values() for r in group]
+    lengths = [r.new_tokens for group in probes.values() for r in group]
+    cut = [r.finish == "length" for group in probes.values() for r in group]
+    engine = run.engine
+    completions = [
+        (engine.policy.encode(p.messages), engine.policy.encode_completion(r.text))
+        for p in heldout(run)[:KL_COMPLETIONS]
+        for r in _by_prompt(run, 0, Stage.GREEDY)[p.id]
+    ]
+    adapter = adapter_folder(run.folder, policy)
+    kl = None if adapter is None else kl_to_base(engine.policy, adapter, completions)
+    engine.policy.use(adapter)
+    return Health(
+        agreement=float(np.mean(shares)),
+        base_majority_agreement=float(np.mean(base_agrees)) if base_agrees else 0.0,
+        concentration=top_share,
+        answer_entropy=float(np.mean(entropies)),
+        unique_answers=float(np.mean(uniques)),
+        distinct_2=distinct_n(texts, 2),
+        mean_tokens=float(np.mean(lengths)),
+        p95_tokens=float(np.percentile(lengths, 95)),
+        truncation=float(np.mean(cut)),
+        repetition=repetition(texts),
+        parse_rate=parsed / total,
+        kl=kl,
+        human_nll=nll(engine.policy, human_text()),
+    )
+
+
+def audit(run: Run) -> dict[int, Accuracy]:
+    """Return the accuracy of every measured round; empty without an audit file. Nothing that decides reads this."""
+    if run.config.prompts.audit is None:
+        return {}
+    keys = load_audit(run.config.prompts.audit)
+    prompts = [p for p in heldout(run) if p.id in keys]
+    rounds = [0, *(record.round for record in run.memory.rounds())]
+    measured = [r for r in rounds if run.memory.result(r, Stage.HEALTH) is not None]
+    return {r: _accuracy(run, r, prompts, keys) for r in measured} if prompts else {}
+
+
+def _accuracy(run: Run, round_: int, prompts: Sequence[Prompt], keys: Mapping[str, Key]) -> Accuracy:
+    probes, greedy = (_by_prompt(run, round_, stage) for stage in (Stage.PROBE, Stage.GREEDY))
+    rows = []
+    for prompt in prompts:
+        key, group = keys[prompt.id], probes[prompt.id]
+        right = [is_right(r.text, key) for r in group]
+        one = is_right(greedy[prompt.id][0].text, key)
+        rows.append((one, np.mean(right), maj_at_k(read_answers(run, prompt, group), right), any(right)))
+    columns = np.array(rows, dtype=float).T
+    return Accuracy(tuple(p.id for p in prompts), *columns)
+
+
+def compare(before: Accuracy, after: Accuracy, seed: int) -> Interval:
+    """Return the change of mean@k accuracy with its paired bootstrap 95 % interval over prompts."""
+    return paired_bootstrap(before.mean, after.mean, seed=seed_for(seed, "bootstrap"))
+
+
+def _counts(answers: Sequence[str | None]) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for answer in answers:
+        if answer is not None:
+            counts[answer] = counts.get(answer, 0) + 1
+    return counts
+
+
+def _top(counts: Mapping[str, int]) -> str:
+    """Return the most frequent answer; ties go to the one given first."""
+    return max(counts, key=lambda answer: counts[answer])
+
+
+def _by_prompt(run: Run, round_: int, stage: Stage) -> dict[str, list[Response]]:
+    groups: dict[str, list[Response]] = {}
+    for response in run.memory.responses(rounds=[round_], stages=[stage]):
+        groups.setdefault(response.prompt_id, []).append(response)
+    return groups

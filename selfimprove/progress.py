@@ -1,0 +1,82 @@
+"""What a person sees while it runs: bars in a terminal, plain lines in a pipe or a log."""
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import click
+from tqdm import tqdm
+
+PLAIN_SECONDS = 15
+"""Without a terminal, one line at most this often within a stage."""
+
+
+class Bar:
+    """Progress of one stage: counts, rate and time left."""
+
+    def __init__(self, name: str, total: int, noun: str, live: bool) -> None:
+        """`total` items called `noun`; `live` draws a bar, otherwise lines are printed now and then."""
+        self._name, self._total, self._noun = name, total, noun
+        self._done = self._tokens = 0
+        self._started = self._said = time.monotonic()
+        self._tqdm = tqdm(total=total, desc=f"  {name}", unit=noun, leave=False, file=sys.stderr) if live else None
+
+    def advance(self, items: int) -> None:
+        """Count finished items."""
+        self._done += items
+        if self._tqdm is not None:
+            self._tqdm.update(items)
+        elif time.monotonic() - self._said > PLAIN_SECONDS:
+            self._said = time.monotonic()
+            elapsed = self._said - self._started
+            left = elapsed / self._done * (self._total - self._done) if self._done else 0
+            click.echo(f"  {self._name:9} {self._done}/{self._total} {self._noun}, about {left:.0f} s left")
+
+    def reach(self, done: int, total: int) -> None:
+        """Set how far it is, where the total is known late."""
+        if self._tqdm is not None:
+            self._tqdm.total = total
+        self._total = total
+        self.advance(done - self._done)
+
+    def tokens(self, count: int) -> None:
+        """Count generated tokens; shown beside the bar as a rate."""
+        self._tokens += count
+        if self._tqdm is not None:
+            rate = self._tokens / max(time.monotonic() - self._started, 1e-6)
+            self._tqdm.set_postfix_str(f"{rate:.0f} tokens/s")
+
+    def close(self) -> None:
+        """Remove the bar."""
+        if self._tqdm is not None:
+            self._tqdm.close()
+
+
+class Progress:
+    """Prints stage lines; `quiet` prints nothing."""
+
+    def __init__(self, quiet: bool = False) -> None:
+        """Bars are drawn only when standard error is a terminal."""
+        self.quiet = quiet
+
+    def say(self, text: str = "") -> None:
+        """Print one line."""
+        if not self.quiet:
+            click.echo(text)
+
+    def line(self, stage: str, *facts: str, seconds: float | None = None) -> None:
+        """Print the closing line of a stage: its name, its counts, its time."""
+        time_text = "" if seconds is None else f"{seconds:.1f} s"
+        self.say(f"  {stage:9} {'   '.join(fact for fact in facts if fact):76} {time_text:>9}".rstrip())
+
+    @contextmanager
+    def stage(self, name: str, total: int, noun: str) -> Iterator[Bar]:
+        """Show a bar (or now and then a line) while the block runs."""
+        bar = Bar(name, total, noun, live=not self.quiet and sys.stderr.isatty())
+        if self.quiet:
+            bar._said = float("inf")
+        try:
+            yield bar
+        finally:
+            bar.close()

@@ -1,0 +1,58 @@
+"""The whole method. Each line of `improve` is a stage: a noun in, a noun out; each commits what it did.
+
+A stage that finds its work in the memory takes it from there, so running again is resuming.
+"""
+
+from .evaluate import measure, stored_health
+from .guard import judge
+from .run import Run
+from .stages import exemplar, revise, sample, select, stitch, train, vote
+from .summary import Summary, summarise
+from .types import BASE, Decision, GuardVerdict, Selection
+
+
+def improve(run: Run) -> Summary:
+    """Run the configured rounds and return what they did; a run that is finished or stopped is only summarised."""
+    measure(run, 0, BASE)
+    for round_ in range(1, run.config.rounds + 1):
+        if any(record.decision is Decision.STOP for record in run.memory.rounds()):
+            break
+        run.progress.say(f"\nround {round_}/{run.config.rounds}   from {run.memory.current}")
+        sample(run, round_)
+        vote(run, round_, 0)
+        exemplar(run, round_)
+        vote(run, round_, 1)
+        revise(run, round_)
+        stitch(run, round_)
+        vote(run, round_, 2)
+        selection = select(run, round_)
+        guard(run, round_, selection, train_and_measure(run, round_, selection))
+    return summarise(run)
+
+
+def train_and_measure(run: Run, round_: int, selection: Selection) -> str:
+    """Return the name of the policy trained on the survivors, measured; the current one when nothing survived."""
+    if not selection.kept:
+        return run.memory.current
+    policy = train(run, round_, selection)
+    measure(run, round_, policy)
+    return policy
+
+
+def guard(run: Run, round_: int, selection: Selection, policy: str) -> None:
+    """Decide on the round; `current` moves in the same transaction, and only when the round is kept."""
+    records = {record.round: record for record in run.memory.rounds()}
+    if round_ not in records:
+        earlier = sum(record.decision is not Decision.KEEP for record in records.values())
+        limits = run.config.guard
+        if selection.kept:
+            last_kept = max((r for r, record in records.items() if record.decision is Decision.KEEP), default=0)
+            base, last, now = (stored_health(run, r) for r in (0, last_kept, round_))
+            verdict = judge(base, last, now, limits, earlier)
+            because = verdict.because
+        else:
+            decision = Decision.STOP if earlier + 1 >= limits.trips else Decision.REJECT
+            verdict, because = GuardVerdict(decision, ()), "no candidate survived selection; lower select.threshold"
+        run.memory.commit_round(round_, verdict, because, policy)
+    record = {record.round: record for record in run.memory.rounds()}[round_]
+    run.progress.line("guard", f"{record.decision.upper()}: {record.because}")

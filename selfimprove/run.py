@@ -1,0 +1,146 @@
+"""A run: one folder that holds the resolved configuration, the memory, the adapters and the figures."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from .config import RunConfig, load_config, to_yaml
+from .engines.local import LocalEngine
+from .errors import ConfigError, UserError
+from .fsio import write_json, write_text
+from .memory import Embedder, ResponseMemory, VectorIndex
+from .policy import Policy
+from .progress import Progress
+from .prompts import load_prompts
+from .types import BASE, Prompt, Split
+
+RUNS = Path("runs")
+MAY_CHANGE = {"name", "rounds", "prompts.audit", "sample.batch_size"}
+"""Settings that a resumed run may change: they cannot contradict what is already in its memory."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """Everything a stage needs, opened for writing by one process."""
+
+    folder: Path
+    config: RunConfig
+    memory: ResponseMemory
+    index: VectorIndex
+    embedder: Embedder
+    engine: LocalEngine
+    progress: Progress
+
+    def prompts(self, split: Split) -> list[Prompt]:
+        """Return the prompts of one split, in the order of the file."""
+        return self.memory.prompts(split)
+
+
+def run_folder(name: str | Path) -> Path:
+    """Return the folder of a run given by path or by name.
+
+    Raises:
+        UserError: there is none; the message lists the runs that exist.
+    """
+    for folder in (Path(name), RUNS / name):
+        if (folder / "memory.db").is_file():
+            return folder
+    known = sorted(p.parent.name for p in RUNS.glob("*/memory.db"))
+    raise UserError(f"no run {str(name)!r}; " + (f"there is {', '.join(known)}" if known else "runs/ holds none yet"))
+
+
+def saved_config(folder: Path) -> RunConfig:
+    """Return the resolved configuration that a run was started with."""
+    return load_config(folder / "config.yaml")
+
+
+def adapter_folder(folder: Path, policy: str) -> Path | None:
+    """Return where a policy's adapter lives in a run folder; None for the base."""
+    return None if policy == BASE else folder / "adapters" / policy
+
+
+@contextmanager
+def open_run(
+    config: RunConfig, *, resume: bool = False, folder: Path | None = None, progress: Progress | None = None
+) -> Iterator[Run]:
+    """Create a run, or go on with one, and hold its lock until the block ends.
+
+    Raises:
+        ConfigError: the run exists and `resume` is off, or its settings differ.
+        UserError: another process holds it, or its prompts or models are not those it was started with.
+    """
+    folder = folder or RUNS / config.name
+    progress = progress or Progress()
+    exists = (folder / "memory.db").is_file()
+    if exists and not resume:
+        raise ConfigError(
+            f"the run {folder} exists already; go on with it: add --resume, start another: add name=NEW, "
+            f"or delete the folder {folder}"
+        )
+    if exists:
+        _refuse_changes(saved_config(folder), config)
+    prompt_set = load_prompts(config.prompts)
+    policy = Policy.load(config.model)
+    embedder = Embedder.load(config.embedder)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "memory.db"
+    with ResponseMemory.open(path, write=True) if exists else ResponseMemory.create(path) as memory:
+        memory.check_fingerprint("model", policy.fingerprint)
+        memory.check_fingerprint("embedder", embedder.fingerprint)
+        memory.check_fingerprint("prompts", _prompts_digest(prompt_set.prompts))
+        memory.add_prompts(prompt_set.prompts, embedder.encode([p.text for p in prompt_set.prompts]))
+        write_text(folder / "config.yaml", to_yaml(config))
+        write_json(folder / "env.json", environment(policy))
+        train, heldout = (sum(p.split is s for p in prompt_set.prompts) for s in (Split.TRAIN, Split.HELDOUT))
+        progress.say(f"run       {folder}" + ("   (resumed)" if exists else ""))
+        progress.say(f"model     {config.model.path}, {str(policy.dtype).removeprefix('torch.')}, {policy.device}")
+        progress.say(
+            f"prompts   {train} to learn from, {heldout} held out"
+            f"   ({prompt_set.duplicates} duplicates and {len(prompt_set.skipped)} malformed lines left out)"
+        )
+        engine = LocalEngine(policy, lambda name: adapter_folder(folder, name), config.sample.batch_size)
+        yield Run(folder, config, memory, VectorIndex(memory), embedder, engine, progress)
+
+
+def environment(policy: Policy) -> dict[str, Any]:
+    """Return what reproducing the run depends on: versions, device, threads. No host name, no environment variables."""
+    import torch
+
+    packages = ("selfimprove", "torch", "transformers", "sentence-transformers", "faiss-cpu", "peft")
+    return {
+        "python": platform.python_version(),
+        "packages": {name: version(name) for name in packages},
+        "device": str(policy.device),
+        "dtype": str(policy.dtype).removeprefix("torch."),
+        "threads": torch.get_num_threads(),
+        "cpu": torch.backends.cpu.get_cpu_capability(),
+    }
+
+
+def _prompts_digest(prompts: tuple[Prompt, ...]) -> str:
+    from hashlib import sha256
+
+    return sha256("\n".join(f"{p.id} {p.split}" for p in prompts).encode()).hexdigest()
+
+
+def _refuse_changes(old: RunConfig, new: RunConfig) -> None:
+    before, after = _flat(old.model_dump()), _flat(new.model_dump())
+    changed = [key for key in before if before[key] != after.get(key) and key not in MAY_CHANGE]
+    if changed:
+        listed = ", ".join(f"{key} was {before[key]!r}, now {after.get(key)!r}" for key in changed)
+        raise ConfigError(
+            f"cannot resume with other settings: {listed}; undo the change or start another run: name=NEW"
+        )
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    rows: dict[str, Any] = {}
+    for key, value in tree.items():
+        rows |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return rows

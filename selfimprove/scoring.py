@@ -1,0 +1,69 @@
+"""How far a policy has moved: exact KL to the base on fixed completions, and the NLL of a human-written text."""
+
+from collections.abc import Iterator, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .policy import Policy
+
+if TYPE_CHECKING:
+    import torch
+
+ROWS = 16
+"""Sequences scored together."""
+
+
+def human_text() -> str:
+    """Return a fixed human-written text (Thoreau, Walden, 1854; public domain)."""
+    return files("selfimprove").joinpath("data/human.txt").read_text(encoding="utf-8").strip()
+
+
+def kl_to_base(policy: Policy, adapter: Path, completions: Sequence[tuple[list[int], list[int]]]) -> float:
+    """Return the mean over completion tokens of KL(policy || base), full vocabulary, in nats a token.
+
+    `completions` are (prompt ids, completion ids). The base's last hidden states are kept, not its logits: the
+    output head is frozen, so its logits are one matrix product away and memory stays small.
+    """
+    import torch
+
+    policy.use(None)
+    base = [h.to("cpu") for h in _hidden_states(policy.model, completions)]
+    policy.use(adapter)
+    head = policy.model.get_output_embeddings()
+    total, tokens = 0.0, 0
+    with torch.inference_mode():
+        for reference, hidden in zip(base, _hidden_states(policy.model, completions), strict=True):
+            ours = head(hidden).float().log_softmax(-1)
+            theirs = head(reference.to(hidden.device)).float().log_softmax(-1)
+            total += float((ours.exp() * (ours - theirs)).sum())
+            tokens += len(hidden)
+    return total / tokens
+
+
+def nll(policy: Policy, text: str) -> float:
+    """Return the mean negative log-likelihood of `text` under the policy as loaded, in nats a token."""
+    import torch
+
+    ids = torch.tensor([policy.plain(text)], device=policy.device)  # (1, T)
+    with torch.inference_mode():
+        logits = policy.model(ids).logits[0, :-1].float()  # (T - 1, V)
+    return float(torch.nn.functional.cross_entropy(logits, ids[0, 1:]))
+
+
+def _hidden_states(model: Any, completions: Sequence[tuple[list[int], list[int]]]) -> Iterator["torch.Tensor"]:
+    """Yield, for each batch, the last hidden states that predict its completion tokens: (tokens, d)."""
+    import torch
+
+    device = model.device
+    for begin in range(0, len(completions), ROWS):
+        batch = completions[begin : begin + ROWS]
+        width = max(len(p) + len(c) for p, c in batch)
+        ids = torch.zeros(len(batch), width, dtype=torch.long)
+        predicts = torch.zeros(len(batch), width, dtype=torch.bool)
+        for row, (prompt, completion) in enumerate(batch):
+            ids[row, : len(prompt) + len(completion)] = torch.tensor(prompt + completion)
+            predicts[row, len(prompt) - 1 : len(prompt) + len(completion) - 1] = True
+        with torch.inference_mode():  # right padding: causal attention keeps it from mattering
+            hidden = model.get_decoder()(ids.to(device)).last_hidden_state
+        yield hidden[predicts.to(device)]
