@@ -49,17 +49,23 @@ def _prompts(db: Database) -> Iterator[str]:
 
 def _units(db: Database) -> Iterator[str]:
     previous = ""
-    sql = "SELECT id, policy, sampling, payload, rows_sha, chain_sha FROM units ORDER BY seq"
-    for id_, policy, sampling, payload, rows, chain in db.stream(sql):
+    for id_, policy, sampling, payload, vectors, rows, chain in db.stream(
+        "SELECT id, policy, sampling, payload, vectors, rows_sha, chain_sha FROM units ORDER BY seq"
+    ):
         tables = {name: db.rows(query, (id_,)) for name, query in TABLES_OF_A_UNIT.items()}
-        if rows_sha(id_, policy, sampling, payload, tables) != rows:
+        if rows_sha(id_, policy, sampling, payload, vectors, tables) != rows:
             yield f"unit {id_}: its rows are not what was committed"
+        found = db.rows("SELECT count(*) FROM response_vectors v JOIN responses r USING (id) WHERE r.unit = ?", (id_,))
+        if found[0][0] != vectors:
+            yield f"unit {id_}: {found[0][0]} of its {vectors} vectors are there"
         if chain_sha(previous, rows) != chain:
             yield f"unit {id_}: the unit before it is missing or another one"
         previous = chain
 
 
 def _vectors(db: Database) -> Iterator[str]:
+    for (id_,) in db.rows("SELECT id FROM prompts WHERE seq NOT IN (SELECT seq FROM prompt_vectors) ORDER BY seq"):
+        yield f"prompt {id_}: its vector is missing"
     for what, table in (("response", "response_vectors"), ("prompt", "prompt_vectors")):
         for id_, crc, blob in db.stream(f"SELECT * FROM {table}"):
             if zlib.crc32(blob) != crc:

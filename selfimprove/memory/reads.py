@@ -8,6 +8,7 @@ import numpy as np
 
 from ..types import BASE, Decision, Judgement, Origin, Prompt, Reason, Response, Split, Stage, Tally, Verdict
 from ..types import unit_id as name_of
+from . import texts
 from .database import Database
 from .rows import RESPONSES, RoundRecord, UnitRecord, prompt_of, response_of, stack, unit_of
 
@@ -58,6 +59,10 @@ class MemoryReader:
             ("u.stage IN {}", stages),
         )
         return [response_of(row) for row in self.db.rows(f"{RESPONSES}{where} ORDER BY r.id", values)]
+
+    def search_text(self, query: str, limit: int = 20) -> list[int]:
+        """Return ids of the responses in which, prompt included, all words of `query` occur, the best match first."""
+        return texts.search(self.db, query, limit)
 
     def count(self) -> int:
         """Return the number of responses."""
@@ -111,9 +116,9 @@ class MemoryReader:
 
     def rounds(self) -> list[RoundRecord]:
         """Return the rounds that the guard has decided on."""
-        columns = "round, responses, new_tokens, wall_s, kept, dropped, because, policy, decision"
+        columns = "decision, round, responses, new_tokens, wall_s, kept, dropped, because, policy"
         rows = self.db.rows(f"SELECT {columns} FROM rounds WHERE decision IS NOT NULL ORDER BY round")
-        return [RoundRecord(*row[:-1], Decision(row[-1])) for row in rows]
+        return [RoundRecord(Decision(decision), *row) for decision, *row in rows]
 
     @property
     def current(self) -> str:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -27,7 +27,7 @@ from ..types import (
 )
 
 Row = tuple[Any, ...]
-Tables = Mapping[str, Sequence[Row]]
+Tables = dict[str, list[Row]]
 
 TABLES_OF_A_UNIT = {
     "responses": "SELECT * FROM responses WHERE unit = ? ORDER BY id",
@@ -68,6 +68,7 @@ class UnitRecord:
 class RoundRecord:
     """A decided round in one line. `policy` is the one that was judged, kept or not."""
 
+    decision: Decision
     round: int
     responses: int
     new_tokens: int
@@ -76,7 +77,6 @@ class RoundRecord:
     dropped: int
     because: str
     policy: str
-    decision: Decision
 
 
 def storable(text: str) -> str:
@@ -165,10 +165,10 @@ def unit_of(row: Row) -> UnitRecord:
     return UnitRecord(id_, round_, Stage(stage), index, policy, how, report, wall_s, committed_at)
 
 
-def rows_sha(id_: str, policy: str, sampling: str | None, payload: str | None, tables: Tables) -> str:
+def rows_sha(id_: str, policy: str, sampling: str | None, payload: str | None, vectors: int, tables: Tables) -> str:
     """Return the hash of a unit and all its rows. Times are left out: a resumed run must get the same hash."""
     rows = [[name, tables[name]] for name in TABLES_OF_A_UNIT if tables.get(name)]
-    return sha256_json([id_, policy, sampling, payload, rows])
+    return sha256_json([id_, policy, sampling, payload, vectors, rows])
 
 
 def chain_sha(previous: str, rows: str) -> str:

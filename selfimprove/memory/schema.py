@@ -45,6 +45,7 @@ CREATE TABLE units (
   policy TEXT NOT NULL,                -- '' for work that no policy did
   sampling TEXT,                       -- JSON, for units that generate
   payload TEXT,                        -- JSON, for units that report a result
+  vectors INTEGER NOT NULL,            -- embedded responses: all of the unit's or none
   rows_sha TEXT NOT NULL,              -- sha256 over this unit and all its rows, times left out
   chain_sha TEXT NOT NULL,             -- sha256 over the chain_sha of the unit before and rows_sha
   wall_s REAL NOT NULL,

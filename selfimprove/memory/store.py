@@ -104,11 +104,11 @@ class ResponseMemory(MemoryReader):
         if not self.has_unit(unit.id):
             (last,) = self.db.rows("SELECT coalesce(max(id), 0) FROM responses")[0]
             tables = unit_tables(unit, generations, last + 1)
+            if embeddings is not None:
+                ids = [row[0] for row in tables["responses"]]
+                tables["response_vectors"] = vector_rows(ids, self._checked(embeddings, len(ids)))
             with self.db.transaction():
                 self._insert(unit.round, unit.stage, unit.index, tables, unit.policy, unit.sampling, wall_s=wall_s)
-                if embeddings is not None:
-                    ids = [row[0] for row in tables["responses"]]
-                    self.db.insert("response_vectors", vector_rows(ids, self._checked(embeddings, len(ids))))
         return self.responses(unit_ids=[unit.id])
 
     def commit_vote(
@@ -222,28 +222,12 @@ class ResponseMemory(MemoryReader):
         id_ = name_of(round, stage, index)
         sampling_json = None if sampling is None else json.dumps(asdict(sampling))
         payload_json = None if payload is None else json.dumps(payload, allow_nan=False, sort_keys=True)
-        sha = rows_sha(id_, policy, sampling_json, payload_json, tables)
+        vectors = len(tables.get("response_vectors", ()))
+        sha = rows_sha(id_, policy, sampling_json, payload_json, vectors, tables)
         last = self.db.one("SELECT chain_sha FROM units ORDER BY seq DESC LIMIT 1")
-        chain = chain_sha(last[0] if last else "", sha)
-        self.db.insert(
-            "units",
-            [
-                (
-                    None,
-                    id_,
-                    round,
-                    stage.value,
-                    index,
-                    policy,
-                    sampling_json,
-                    payload_json,
-                    sha,
-                    chain,
-                    wall_s,
-                    utc_now(),
-                )
-            ],
-        )
+        what = (id_, round, stage.value, index, policy, sampling_json, payload_json, vectors)
+        proof = (sha, chain_sha(last[0] if last else "", sha))
+        self.db.insert("units", [(None, *what, *proof, wall_s, utc_now())])
         for table, rows in tables.items():
             self.db.insert(table, rows)
 

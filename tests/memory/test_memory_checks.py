@@ -1,0 +1,143 @@
+"""`verify` finds what is wrong with a file; migrations go forward with a backup."""
+
+import sqlite3
+from contextlib import closing
+
+import numpy as np
+import pytest
+from memory_story import EMBEDDER, PROMPTS, commit, commit_vote
+
+from selfimprove.errors import MemoryError_
+from selfimprove.memory import ResponseMemory, database, schema
+from selfimprove.types import Reason, Selection, Verdict
+
+
+@pytest.fixture
+def filled(memory, path):
+    responses = commit(memory, [("france", "Paris in spring"), ("france", "Lyon"), ("hot", "cold")])
+    commit(memory, [("hot", "cold again")], index=1, parents=(3,))
+    commit_vote(memory, responses, lambda r: r.text)
+    memory.commit_selection(1, Selection((Verdict(1, Reason.KEPT),), (Verdict(2, Reason.MINORITY),)))
+    assert memory.verify() == []
+    memory.close()
+    return path
+
+
+def tamper(path, *statements):
+    with closing(sqlite3.connect(path)) as raw:
+        for (name,) in raw.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
+            raw.execute(f"DROP TRIGGER {name}")
+        for sql, *values in statements:
+            raw.execute(sql, values)
+        raw.commit()
+
+
+@pytest.mark.parametrize(
+    ("statement", "fault"),
+    [
+        ("UPDATE responses SET text = 'Rome' WHERE id = 1", "unit r0001/sample/0000: its rows"),
+        ("UPDATE parents SET parent_id = 2", "unit r0001/sample/0001: its rows"),
+        ("UPDATE judgements SET share = 0.9 WHERE response_id = 1", "unit r0001/vote/0000: its rows"),
+        ("UPDATE verdicts SET reason = 'kept'", "unit r0001/select/0000: its rows"),
+        ("UPDATE prompts SET split = 'heldout' WHERE id = 'france'", "prompt france"),
+        ("UPDATE response_vectors SET vector = zeroblob(256) WHERE id = 2", "response 2: its vector"),
+        ("DELETE FROM response_vectors WHERE id = 2", "unit r0001/sample/0000: 2 of its 3 vectors are there"),
+        ("DELETE FROM prompt_vectors WHERE seq = 1", "prompt france: its vector is missing"),
+        ("UPDATE prompt_vectors SET vector = zeroblob(256) WHERE seq = 1", "prompt 1: its vector"),
+        ("UPDATE units SET payload = '{}' WHERE seq = 3", "unit r0001/vote/0000: its rows"),
+        ("DELETE FROM tallies", "unit r0001/vote/0000: its rows"),
+    ],
+)
+def test_a_changed_row_is_found_and_named(filled, statement, fault):
+    tamper(filled, (statement,))
+    with ResponseMemory.open(filled) as memory:
+        faults = memory.verify()
+    assert any(line.startswith(fault) for line in faults), faults
+
+
+def test_a_missing_unit_breaks_the_chain(filled):
+    tamper(
+        filled, ("DELETE FROM parents",), ("DELETE FROM responses WHERE id = 4",), ("DELETE FROM units WHERE seq = 2",)
+    )
+    with ResponseMemory.open(filled) as memory:
+        assert "unit r0001/vote/0000: the unit before it is missing or another one" in memory.verify()
+
+
+def test_a_flipped_byte_on_disk_is_found(filled):
+    data = bytearray(filled.read_bytes())
+    at = data.index(b"Paris in spring")
+    data[at] ^= 0x01
+    filled.write_bytes(data)
+    with ResponseMemory.open(filled) as memory:
+        assert memory.verify() == ["unit r0001/sample/0000: its rows are not what was committed"]
+
+
+def test_a_torn_page_is_reported_with_a_way_out(filled):
+    data = bytearray(filled.read_bytes())
+    for page in range(schema.PAGE_BYTES, len(data), schema.PAGE_BYTES):
+        data[page : page + 64] = b"\xff" * 64
+    filled.write_bytes(data)
+    with ResponseMemory.open(filled) as memory, pytest.raises(MemoryError_, match=r"is damaged .* backup"):
+        memory.verify()
+
+
+def test_an_older_file_is_backed_up_then_migrated(filled, monkeypatch):
+    with ResponseMemory.open(filled) as memory:
+        before = memory.responses()
+    newer = (*schema.MIGRATIONS, "CREATE TABLE notes (id INTEGER PRIMARY KEY) STRICT;")
+    monkeypatch.setattr(database, "MIGRATIONS", newer)
+    with pytest.raises(MemoryError_, match="has schema version 1, this program reads 2: resume"):
+        ResponseMemory.open(filled)
+    with ResponseMemory.open(filled, write=True) as memory:
+        assert memory.responses() == before
+        assert memory.verify() == []
+        assert memory.db.rows("SELECT * FROM notes") == []
+    monkeypatch.undo()
+    with ResponseMemory.open(filled.with_name("memory.v1.bak.db")) as backup:
+        assert backup.responses() == before
+    with pytest.raises(MemoryError_, match="has schema version 2, this program knows 1: update"):
+        ResponseMemory.open(filled, write=True)
+
+
+def test_a_failed_migration_leaves_the_file_as_it_was(filled, monkeypatch):
+    monkeypatch.setattr(
+        database, "MIGRATIONS", (*schema.MIGRATIONS, "CREATE TABLE notes (id); CREATE TABLE notes (id);")
+    )
+    with pytest.raises(sqlite3.OperationalError, match="notes already exists"):
+        ResponseMemory.open(filled, write=True)
+    monkeypatch.undo()
+    with ResponseMemory.open(filled, write=True) as memory:
+        assert memory.verify() == []
+        assert memory.db.one("SELECT 1 FROM sqlite_master WHERE name = 'notes'") is None
+
+
+def test_the_file_reads_well_in_sql(filled):
+    with ResponseMemory.open(filled) as memory:
+        assert memory.db.rows("SELECT round, response_id, prompt, response, written_in FROM kept") == [
+            (1, 1, "What is the capital of France?", "Paris in spring", 1)
+        ]
+        assert memory.db.rows("SELECT response, reason FROM dropped") == [("Lyon", "minority")]
+        assert memory.db.rows("SELECT response, parent_response FROM lineage") == [("cold again", "cold")]
+        assert memory.db.rows("SELECT round, responses, kept, dropped, decision FROM rounds") == [(1, 4, 1, 1, None)]
+        assert memory.db.rows("SELECT vote, agreement FROM votes WHERE prompt_id = 'hot'") == [(0, 1.0)]
+
+
+def test_text_search_finds_what_is_indexed_and_what_is_not_yet(memory):
+    commit(memory, [("france", "Paris"), ("hot", "cold")])
+    memory.index_texts()
+    commit(memory, [("france", "Paris, of course")], index=1)
+    assert memory.search_text("paris") == [1, 3]
+    assert memory.search_text("capital PARIS") == [1, 3]
+    assert memory.search_text("opposite cold") == [2]
+    assert memory.search_text('"paris" OR (NEAR') == [], "operators have no meaning"
+    assert memory.search_text("  ") == []
+    memory.index_texts()
+    memory.index_texts()
+    assert sorted(memory.search_text("paris")) == [1, 3]
+
+
+def test_vectors_survive_a_round_trip_to_the_last_bit(memory):
+    vectors = EMBEDDER.encode([p.text for p in PROMPTS])
+    assert np.array_equal(memory.prompt_vectors([p.id for p in reversed(PROMPTS)]), vectors[::-1])
+    with pytest.raises(KeyError):
+        memory.prompt_vectors(["nobody"])
