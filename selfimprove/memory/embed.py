@@ -47,7 +47,9 @@ class Embedder:
     @classmethod
     def _from_folder(cls, folder: Path) -> "Embedder":
         from sentence_transformers import SentenceTransformer
+        from transformers.utils import logging
 
+        logging.disable_progress_bar()  # stages have bars of their own
         try:
             model: Any = SentenceTransformer(
                 str(folder), local_files_only=True, trust_remote_code=False, model_kwargs={"use_safetensors": True}

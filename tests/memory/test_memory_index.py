@@ -1,0 +1,93 @@
+"""The index finds what brute force finds, in the same order, however the rows came in."""
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from memory_story import PROMPTS, SAMPLING, unit_rows
+
+from selfimprove.memory import ResponseMemory, VectorIndex
+from selfimprove.memory import index as index_module
+from selfimprove.types import Finish, Generation, Origin, Request, Stage, Unit
+
+
+def fill(path, vectors, sizes):
+    """A memory whose responses 1..n have these vectors, committed in units of the given sizes."""
+    memory = ResponseMemory.create(path)
+    memory.add_prompts(PROMPTS[:1], vectors[:1])
+    start = 0
+    for index, size in enumerate(sizes):
+        rows = vectors[start : start + size]
+        requests = tuple(Request("france", Origin.SAMPLE, PROMPTS[0].messages, slot) for slot in range(len(rows)))
+        generations = [Generation("x", Finish.STOP, 1, 1)] * len(rows)
+        memory.commit_unit(Unit(1, Stage.SAMPLE, index, requests, SAMPLING, "base"), generations, rows, wall_s=0)
+        start += size
+    return memory
+
+
+def brute_force(vectors, queries, k, allowed=None):
+    ids = np.arange(1, len(vectors) + 1) if allowed is None else np.unique(allowed)
+    scores = (queries[:, None].astype(np.float64) * vectors[None, ids - 1]).sum(axis=2)
+    order = np.array([np.lexsort((ids, -row)) for row in scores]).reshape(len(queries), -1)[:, :k]
+    return ids[order], np.take_along_axis(scores, order, axis=1)
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    seed=st.integers(0, 1000),
+    n=st.integers(1, 300),
+    k=st.integers(1, 20),
+    repeats=st.booleans(),
+    share=st.sampled_from([None, 0.02, 0.3, 0.9]),
+)
+def test_search_equals_brute_force_with_filters_and_ties(tmp_path_factory, monkeypatch, seed, n, k, repeats, share):
+    monkeypatch.setattr(index_module, "BLOCK", 64)
+    rng = np.random.default_rng(seed)
+    vectors = unit_rows(rng, n)
+    if repeats:
+        vectors = vectors[rng.integers(0, max(1, n // 10), n)]  # many exact ties
+    queries = np.concatenate([unit_rows(rng, 3), vectors[:2]])
+    allowed = None if share is None else 1 + np.flatnonzero(rng.random(n) < share)
+    with fill(tmp_path_factory.mktemp("index") / "memory.db", vectors, [n // 2, n - n // 2]) as memory:
+        ids, scores = VectorIndex(memory).search(queries, k, allowed)
+    expected_ids, expected_scores = brute_force(vectors, queries, k, allowed)
+    width = expected_ids.shape[1]
+    assert np.array_equal(ids[:, :width], expected_ids)
+    assert np.array_equal(scores[:, :width], expected_scores)
+    assert (ids[:, width:] == -1).all()
+    assert np.isneginf(scores[:, width:]).all()
+
+
+def test_how_rows_came_in_changes_nothing(tmp_path):
+    rng = np.random.default_rng(3)
+    vectors = unit_rows(rng, 1000, d=384)
+    queries = unit_rows(rng, 7, d=384)
+    answers = []
+    for name, sizes in (("a", [1000]), ("b", [1, 9, 90, 900]), ("c", [500, 500])):
+        with fill(tmp_path / name, vectors, sizes) as memory:
+            answers.append(VectorIndex(memory).search(queries, 8))
+            one_by_one = [VectorIndex(memory).search(query[None], 8) for query in queries]
+        assert np.array_equal(answers[-1][0], np.concatenate([ids for ids, _ in one_by_one]))
+        assert np.array_equal(answers[-1][1], np.concatenate([scores for _, scores in one_by_one]))
+    assert all(np.array_equal(answers[0][0], ids) and np.array_equal(answers[0][1], s) for ids, s in answers[1:])
+
+
+def test_new_commits_are_found_at_the_next_search(tmp_path):
+    vectors = unit_rows(np.random.default_rng(0), 30)
+    with fill(tmp_path / "memory.db", vectors[:20], [20]) as memory:
+        index = VectorIndex(memory)
+        assert len(index) == 20
+        unit = Unit(
+            2, Stage.SAMPLE, 0, tuple(Request("france", Origin.SAMPLE, (), i) for i in range(10)), SAMPLING, "r"
+        )
+        memory.commit_unit(unit, [Generation("x", Finish.STOP, 1, 1)] * 10, vectors[20:], wall_s=0)
+        assert index.search(vectors[25:26], 1)[0].tolist() == [[26]]
+        assert len(index) == 30
+
+
+@pytest.mark.parametrize("k", [0, 3])
+def test_nothing_to_find(tmp_path, k):
+    with fill(tmp_path / "memory.db", unit_rows(np.random.default_rng(0), 5), [0]) as memory:
+        ids, scores = VectorIndex(memory).search(unit_rows(np.random.default_rng(1), 2), k)
+        assert ids.shape == scores.shape == (2, k)
+        assert (ids == -1).all()

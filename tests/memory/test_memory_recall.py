@@ -1,0 +1,172 @@
+"""Recall is relevant, diverse and honest: only agreed answers, nothing of the held-out prompts."""
+
+import itertools
+
+import numpy as np
+import pytest
+from memory_story import ANSWERS, EMBEDDER, PROMPTS, TEXT, commit, commit_vote, prompt, unit_rows
+
+from selfimprove.errors import ModelError
+from selfimprove.memory import Embedder, ResponseMemory, VectorIndex
+from selfimprove.memory.recall import leaking, mmr, own_past, trusted
+from selfimprove.types import Finish, Split, Stage
+
+
+def read(response):
+    """The vote reads the first word of a capital's name, or the number."""
+    for answer in ANSWERS.values():
+        if answer.casefold() in response.text.casefold():
+            return answer.casefold()
+    return None
+
+
+@pytest.fixture
+def voted(memory):
+    """Every train prompt answered and voted on; held-out answers are in the memory too."""
+    right = [(id_, f"The answer is {answer}.") for id_, answer in ANSWERS.items()]
+    short = [(id_, answer) for id_, answer in ANSWERS.items()]
+    wrong = [("france", "Madrid"), ("france", "cold"), ("what is 3 plus 4", "63"), ("hot", "I cannot say")]
+    responses = commit(memory, right + short + wrong)
+    cut = commit(memory, [("hot", "cold")], index=1, finish=Finish.LENGTH)
+    commit(memory, [("italy", "Rome"), ("3+4", "63")], stage=Stage.PROBE)
+    commit_vote(memory, responses + cut, read)
+    return memory
+
+
+def ask(memory, text, k=3, **how):
+    how = {"round": 1, "vote_index": 0, "min_agreement": 0.6, "k": k, "diversity": 0.0} | how
+    return trusted(memory, VectorIndex(memory), EMBEDDER.encode([text]), **how)[0]
+
+
+def test_recalled_answers_are_the_shortest_agreed_ones_of_their_prompts(voted):
+    found = ask(voted, "What is 7 times 6?", k=10)
+    assert {r.prompt_id for r in found} == {"spain", "hot", "7x8", "7x9", "rose"}, "france voted 2 of 4"
+    assert {r.prompt_id: r.text for r in found}["7x8"] == "56"
+    assert [r.prompt_text for r in found if r.prompt_id == "hot"] == ["What is the opposite of hot?"]
+    assert voted.responses(ids=[r.response_id for r in found if r.prompt_id == "hot"])[0].finish is Finish.STOP
+    assert {r.prompt_id for r in ask(voted, "What is 7 times 6?", k=2)} == {"7x8", "7x9"}
+    assert [r.score for r in found] == sorted((r.score for r in found), reverse=True)
+
+
+def test_agreement_and_exclusions_decide_who_is_trusted(voted):
+    assert "france" in {r.prompt_id for r in ask(voted, "capital", k=10, min_agreement=0.5)}
+    assert ask(voted, "capital", k=10, min_agreement=1.01) == []
+    assert "spain" not in {r.prompt_id for r in ask(voted, "capital", k=10, exclude_prompts=["spain"])}
+    assert ask(voted, "capital", vote_index=7) == [], "a vote that was not held trusts nobody"
+
+
+def test_nothing_of_a_held_out_prompt_is_recalled(voted):
+    """A train prompt that says what a held-out one says would hand its answer over, right or wrong."""
+    for min_agreement, text in itertools.product((0.0, 1.0), (p.text for p in PROMPTS)):
+        found = {r.prompt_id for r in ask(voted, text, k=20, min_agreement=min_agreement)}
+        assert not found & {"italy", "3+4", "what is 3 plus 4"}
+
+
+def test_poisoned_held_out_answers_change_nothing(tmp_path):
+    """The same run with every held-out answer replaced: recall hands back the same bytes."""
+
+    def recalled(name, poison):
+        with ResponseMemory.create(tmp_path / name) as memory:
+            memory.add_prompts(PROMPTS, EMBEDDER.encode([p.text for p in PROMPTS]))
+            responses = commit(memory, [(id_, answer) for id_, answer in ANSWERS.items()])
+            commit(memory, [("italy", poison), ("3+4", poison)], stage=Stage.PROBE)
+            commit_vote(memory, responses, read)
+            return [ask(memory, p.text, k=20) for p in PROMPTS], own_past(memory, [p.id for p in PROMPTS], 9)
+
+    facts, poisoned = recalled("facts", "Rome"), recalled("poisoned", "POISON")
+    assert facts == poisoned
+    assert not any(facts[1][id_] for id_ in ("italy", "3+4"))
+
+
+@pytest.mark.parametrize(
+    ("text", "cosine", "leaks"),
+    [
+        ("what IS the capital -- of italy", 0.0, True),  # the same words
+        ("Name Italy's capital.", 0.98, True),  # the same meaning, and no numbers in either
+        ("What is the capital of Greece?", 0.96, False),
+        ("How much is 3 + 4?", 0.98, True),  # the same meaning and numbers
+        ("How much is 4 + 3?", 0.98, True),
+        ("What is 3 plus 5?", 0.99, False),  # embeddings hardly see the difference, but the numbers do
+        ("What is 3 plus 3 plus 4?", 0.99, False),
+        ("What is 3 plus 4?", 0.0, True),
+    ],
+)
+def test_near_duplicates_of_held_out_prompts(path, text, cosine, leaks):
+    heldout = [p for p in PROMPTS if p.split is Split.HELDOUT]
+    vectors = np.array([[1, 0, 0], [1, 0, 0], [0, 1, 0], [cosine, 0, np.sqrt(1 - cosine**2)]], dtype=np.float32)
+    with ResponseMemory.create(path) as memory:
+        memory.add_prompts([*heldout, prompt("hot", "What is hot?"), prompt("new", text)], vectors)
+        assert leaking(memory, ["new", "hot", "italy"]) == ({"new", "italy"} if leaks else {"italy"})
+
+
+def test_own_past_is_every_answer_to_the_prompt_up_to_the_round(memory):
+    commit(memory, [("france", "Paris"), ("hot", "cold")])
+    commit(memory, [("france", "say which is wrong")], stage=Stage.CRITIQUE)
+    commit(memory, [("france", "Paris.")], stage=Stage.REVISE, parents=(1,))
+    commit(memory, [("france", "later")], round=2)
+    past = own_past(memory, ["france", "spain"], 1)
+    assert {id_: [r.text for r in group] for id_, group in past.items()} == {"france": ["Paris", "Paris."], "spain": []}
+
+
+@pytest.mark.parametrize("diversity", [0.0, 0.3, 0.7, 1.0])
+def test_mmr_equals_its_definition(diversity):
+    rng = np.random.default_rng(1)
+    for _ in range(20):
+        query, vectors = unit_rows(rng, 1)[0], unit_rows(rng, 12)
+        picked: list[int] = []
+        while len(picked) < 5:
+            rest = [i for i in range(12) if i not in picked]
+            gain = {
+                i: (1 - diversity) * (vectors[i] @ query) - diversity * max(vectors[i] @ vectors[j] for j in picked)
+                if picked
+                else vectors[i] @ query
+                for i in rest
+            }
+            picked.append(max(rest, key=lambda i: gain[i]))
+        assert mmr(query, vectors, 5, diversity) == picked
+
+
+def test_mmr_takes_the_nearest_at_0_and_avoids_repeats_at_1():
+    near, copy, far = np.eye(3, dtype=np.float32)[[0, 0, 1]]
+    assert mmr(near, np.stack([near, copy, far]), 2, 0.0) == [0, 1]
+    assert mmr(near, np.stack([near, copy, far]), 2, 1.0) == [0, 2]
+    assert mmr(near, np.stack([near]), 5, 0.5) == [0]
+    assert mmr(near, np.zeros((0, 3), dtype=np.float32), 5, 0.5) == []
+
+
+# --- embedder --------------------------------------------------------------------------------------------------------
+
+
+def test_vectors_do_not_depend_on_order_or_repeats():
+    texts = [f"{text} {n}" for text in TEXT.values() for n in range(20)]
+    vectors = EMBEDDER.encode(texts)
+    assert vectors.dtype == np.float32
+    assert vectors.shape == (len(texts), 64)
+    assert np.allclose(np.linalg.norm(vectors, axis=1), 1)
+    assert np.array_equal(EMBEDDER.encode(texts[::-1]), vectors[::-1])
+    assert np.array_equal(EMBEDDER.encode(texts + texts), np.concatenate([vectors, vectors]))
+    assert EMBEDDER.encode([]).shape == (0, 64)
+    assert np.isfinite(EMBEDDER.encode(["", "\ud800", "\0"])).all()
+
+
+def test_hashing_tells_texts_apart_and_near_ones_near():
+    near, nearer, far = EMBEDDER.encode(["What is 7 times 8?", "What is 7 times 9?", "colourless green ideas"])
+    assert near @ nearer > 0.6 > 0.4 > near @ far
+    assert Embedder.load("hash:32").fingerprint != Embedder.load("hash:64").fingerprint
+
+
+@pytest.mark.parametrize("spec", ["hash:", "hash:0", "hash:x", "/no/such/folder"])
+def test_unusable_embedders_are_refused(spec):
+    with pytest.raises(ModelError):
+        Embedder.load(spec)
+
+
+@pytest.mark.real
+def test_the_bundled_sentence_transformer_knows_meaning():
+    embedder = Embedder.load("bundled:minilm")
+    texts = ["What is the capital of France?", "Name the capital city of France.", "Boil the potatoes."]
+    question, same, other = embedder.encode(texts)
+    assert embedder.dimension == 384
+    assert question @ same > 0.8 > 0.3 > question @ other
+    assert np.array_equal(embedder.encode(texts[::-1])[::-1], embedder.encode(texts))
+    assert embedder.fingerprint == Embedder.load("bundled:minilm").fingerprint
