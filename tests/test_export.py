@@ -4,6 +4,7 @@ import importlib
 import json
 import shutil
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -11,12 +12,14 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from selfimprove.card import model_card
-from selfimprove.config import ModelConfig, parse_config
-from selfimprove.errors import ModelError
+from selfimprove.config import ModelConfig, parse_config, to_yaml
+from selfimprove.errors import ModelError, UserError
 from selfimprove.export import export
 from selfimprove.fsio import MANIFEST, manifest
+from selfimprove.memory import ResponseMemory
 from selfimprove.policy import PLAIN_TEMPLATE
-from selfimprove.types import Message
+from selfimprove.prompts import make_prompt
+from selfimprove.types import Decision, GuardVerdict, Message
 
 exports = importlib.import_module("selfimprove.export")
 
@@ -173,6 +176,49 @@ SUMMARY = {
         **{"diff": 0.2, "diff_low": 0.15, "diff_high": 0.25},
     },
 }
+
+
+@pytest.fixture
+def run(model_folder, adapter, tmp_path):
+    """A finished run: six prompts, one round that is not decided yet, and its adapter."""
+    raw = {"model": {"path": str(model_folder)}, "prompts": {"path": "p.jsonl"}}
+    prompts = [make_prompt([Message("user", f"What is {n} plus {n}?")], 0.5) for n in range(6)]
+    folder = tmp_path / "run"
+    shutil.copytree(adapter, folder / "adapters/r0001")
+    (folder / "config.yaml").write_text(to_yaml(parse_config(raw)))
+    (folder / "summary.json").write_text(json.dumps(SUMMARY | {"current": "r0001"}))
+    with ResponseMemory.create(folder / "memory.db") as memory:
+        memory.add_prompts(prompts, np.eye(6, dtype=np.float32))
+    return folder
+
+
+def keep_round_1(run):
+    with ResponseMemory.open(run / "memory.db", write=True) as memory:
+        memory.commit_round(1, GuardVerdict(Decision.KEEP, ()), "all checks passed", "r0001")
+
+
+def test_the_policy_that_a_run_kept_is_exported(run, model_folder, adapter, tmp_path):
+    keep_round_1(run)
+    told = exports.export_run(run, tmp_path / "out", form="merged")
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "out").eval()
+    assert (logits(model) - adapted_logits(model_folder, adapter)).abs().max() < 1e-3
+    assert "merged, float32" in told
+    assert "greedy texts equal" in told
+    assert "+0.200" in (tmp_path / "out/README.md").read_text()
+
+
+def test_a_run_with_nothing_to_export_says_why(run, tmp_path):
+    for settings, why in (
+        ({}, "no round of .* was kept"),
+        ({"round_": 2}, "round 2 of .* trained no adapter"),
+        ({"round_": 1, "form": "gguf"}, "no export as 'gguf'"),
+    ):
+        with pytest.raises(UserError, match=why):
+            exports.export_run(run, tmp_path / "out", **{"form": "merged", **settings})
+    (run / "summary.json").unlink()
+    with pytest.raises(UserError, match="not finished"):
+        exports.export_run(run, tmp_path / "out", round_=1, form="merged")
+    assert nothing_left(tmp_path)
 
 
 def test_the_card_gives_figures_with_their_interval_and_no_path_of_this_machine(tmp_path):
