@@ -46,7 +46,7 @@ class Database:
             with closing(sqlite3.connect(temporary, isolation_level=None)) as connection:
                 connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
                 migrate(connection, MIGRATIONS)
-            _publish(temporary, path)
+            publish(temporary, path)
             return cls(path, _connect(path, "rw"), lock)
 
     @classmethod
@@ -178,10 +178,11 @@ def _back_up(connection: sqlite3.Connection, path: Path, version: int) -> None:
     temporary = path.with_name(f".tmp-{backup.name}")
     temporary.unlink(missing_ok=True)
     connection.execute("VACUUM INTO ?", (str(temporary),))
-    _publish(temporary, backup)
+    publish(temporary, backup)
 
 
-def _publish(temporary: Path, path: Path) -> None:
+def publish(temporary: Path, path: Path) -> None:
+    """Make a finished temporary file durable under its own name."""
     fsync_file(temporary)
     os.replace(temporary, path)
     fsync_folder(path.parent)

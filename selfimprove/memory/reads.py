@@ -26,10 +26,10 @@ class MemoryReader:
 
     def prompts(self, split: Split | None = None) -> list[Prompt]:
         """Return the prompts in the order in which they were added."""
-        where, values = _where(("split = ?", split))
+        clause, values = where(("split = ?", split))
         return [
             prompt_of(*row)
-            for row in self.db.rows(f"SELECT id, split, messages FROM prompts{where} ORDER BY seq", values)
+            for row in self.db.rows(f"SELECT id, split, messages FROM prompts{clause} ORDER BY seq", values)
         ]
 
     def prompt_vectors(self, prompt_ids: Sequence[str]) -> np.ndarray:
@@ -50,7 +50,7 @@ class MemoryReader:
         stages: Iterable[Stage] | None = None,
     ) -> list[Response]:
         """Return the responses that meet all the filters given, ordered by id."""
-        where, values = _where(
+        clause, values = where(
             ("r.id IN {}", ids),
             ("u.round IN {}", rounds),
             ("r.prompt_id IN {}", prompt_ids),
@@ -58,7 +58,7 @@ class MemoryReader:
             ("r.unit IN {}", unit_ids),
             ("u.stage IN {}", stages),
         )
-        return [response_of(row) for row in self.db.rows(f"{RESPONSES}{where} ORDER BY r.id", values)]
+        return [response_of(row) for row in self.db.rows(f"{RESPONSES}{clause} ORDER BY r.id", values)]
 
     def search_text(self, query: str, limit: int = 20) -> list[int]:
         """Return ids of the responses in which, prompt included, all words of `query` occur, the best match first."""
@@ -105,9 +105,9 @@ class MemoryReader:
 
     def units(self, round: int | None = None, stage: Stage | None = None) -> list[UnitRecord]:
         """Return the committed units in the order of their commits."""
-        where, values = _where(("round = ?", round), ("stage = ?", stage))
+        clause, values = where(("round = ?", round), ("stage = ?", stage))
         columns = "id, round, stage, idx, policy, sampling, payload, wall_s, committed_at"
-        return [unit_of(row) for row in self.db.rows(f"SELECT {columns} FROM units{where} ORDER BY seq", values)]
+        return [unit_of(row) for row in self.db.rows(f"SELECT {columns} FROM units{clause} ORDER BY seq", values)]
 
     def result(self, round: int, stage: Stage, index: int = 0) -> dict[str, Any] | None:
         """Return the payload of a unit, or None when it is not committed or has none."""
@@ -165,8 +165,8 @@ def _json(values: Iterable[Any]) -> str:
     return json.dumps(list(values))
 
 
-def _where(*filters: tuple[str, Any]) -> tuple[str, list[Any]]:
-    """Join the conditions whose value is given; `{}` in a condition takes a list."""
+def where(*filters: tuple[str, Any]) -> tuple[str, list[Any]]:
+    """Return a WHERE clause of the conditions whose value is given, and its parameters; `{}` takes a list."""
     given = [(condition, value) for condition, value in filters if value is not None]
     clause = " AND ".join(condition.format(_IN) for condition, _ in given)
     values = [_json(value) if "{}" in condition else value for condition, value in given]

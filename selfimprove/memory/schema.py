@@ -155,8 +155,14 @@ APPEND_ONLY = (
 )
 
 VIEWS = """
-CREATE VIEW history AS                 -- every response, readable
+CREATE VIEW history AS                 -- every response, readable, with the last vote and the last verdict on it
 SELECT r.id, u.round, u.stage, r.origin, r.prompt_id, p.split, p.text AS prompt, r.text AS response, r.finish,
+       (SELECT j.answer FROM judgements j JOIN units w ON w.id = j.unit WHERE j.response_id = r.id
+        ORDER BY w.seq DESC LIMIT 1) AS answer,
+       (SELECT j.share FROM judgements j JOIN units w ON w.id = j.unit WHERE j.response_id = r.id
+        ORDER BY w.seq DESC LIMIT 1) AS share,
+       (SELECT v.reason FROM verdicts v JOIN units w ON w.id = v.unit WHERE v.response_id = r.id
+        ORDER BY w.seq DESC LIMIT 1) AS reason,
        r.prompt_tokens, r.new_tokens, u.policy, r.unit, r.slot, r.seed
 FROM responses r JOIN units u ON u.id = r.unit JOIN prompts p ON p.id = r.prompt_id;
 

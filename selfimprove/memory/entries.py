@@ -1,0 +1,103 @@
+"""Responses as people look at them: with their prompt, the last vote and the last verdict; listed and exported."""
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, fields
+from itertools import islice
+from pathlib import Path
+
+from ..types import Origin, Reason
+from .database import publish
+from .reads import MemoryReader, where
+
+ROW_GROUP = 10_000
+"""Rows of a Parquet file that are held in memory at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A row of the view `history`. `answer`, `share` and `reason` are None where no vote or verdict was given."""
+
+    id: int
+    round: int
+    stage: str
+    origin: str
+    prompt_id: str
+    split: str
+    prompt: str
+    response: str
+    finish: str
+    answer: str | None
+    share: float | None
+    reason: str | None
+    prompt_tokens: int
+    new_tokens: int
+    policy: str
+    unit: str
+
+
+_COLUMNS = ", ".join(field.name for field in fields(Entry))
+
+
+def find(
+    memory: MemoryReader,
+    *,
+    ids: Iterable[int] | None = None,
+    round: int | None = None,
+    origin: Origin | None = None,
+    prompt_id: str | None = None,
+    kept: bool | None = None,
+    reasons: Sequence[Reason] | None = None,
+    limit: int = -1,
+) -> Iterator[Entry]:
+    """Yield the entries that meet all the filters given, ordered by id; -1 is no limit.
+
+    `kept` and `reasons` ask for what select decided in any round.
+    """
+    conditions, values = where(
+        ("id IN {}", ids), ("round = ?", round), ("origin = ?", origin), ("prompt_id = ?", prompt_id)
+    )
+    for chosen in _reasons(kept, reasons):
+        conditions += " AND " if conditions else " WHERE "
+        conditions += "id IN (SELECT response_id FROM verdicts WHERE reason IN (SELECT value FROM json_each(?)))"
+        values.append(json.dumps(chosen))
+    sql = f"SELECT {_COLUMNS} FROM history{conditions} ORDER BY id LIMIT ?"
+    return (Entry(*row) for row in memory.db.stream(sql, [*values, limit]))
+
+
+def in_order(memory: MemoryReader, ids: Sequence[int]) -> list[Entry]:
+    """Return the entries with these ids, in the order asked for: for search results. KeyError for an unknown id."""
+    found = {entry.id: entry for entry in find(memory, ids=ids)}
+    return [found[id_] for id_ in ids]
+
+
+def write_jsonl(entries: Iterable[Entry], path: Path) -> None:
+    """Write one JSON object a line, whole or not at all."""
+    temporary = path.with_name(f".tmp-{path.name}")
+    with open(temporary, "w", encoding="utf-8") as file:
+        file.writelines(json.dumps(asdict(entry), ensure_ascii=False) + "\n" for entry in entries)
+    publish(temporary, path)
+
+
+def write_parquet(entries: Iterable[Entry], path: Path) -> None:
+    """Write a Parquet file that `datasets.load_dataset("parquet", ...)` reads, whole or not at all."""
+    import pyarrow  # type: ignore[import-untyped]
+    from pyarrow import parquet
+
+    kinds = dict.fromkeys(("id", "round", "prompt_tokens", "new_tokens"), pyarrow.int64()) | {
+        "share": pyarrow.float64()
+    }
+    schema = pyarrow.schema([(field.name, kinds.get(field.name, pyarrow.string())) for field in fields(Entry)])
+    temporary = path.with_name(f".tmp-{path.name}")
+    rest = iter(entries)
+    with parquet.ParquetWriter(temporary, schema) as writer:
+        while rows := [asdict(entry) for entry in islice(rest, ROW_GROUP)]:
+            writer.write_table(pyarrow.Table.from_pylist(rows, schema))
+    publish(temporary, path)
+
+
+def _reasons(kept: bool | None, reasons: Sequence[Reason] | None) -> Iterator[list[str]]:
+    if kept is not None:
+        yield [reason.value for reason in Reason if (reason is Reason.KEPT) == kept]
+    if reasons is not None:
+        yield [reason.value for reason in reasons]
