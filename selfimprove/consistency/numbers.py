@@ -24,12 +24,12 @@ _IS_ANSWER = re.compile(
 )
 _TIMES = re.compile(r"(?<=\d)\s*[x\u00d7]\s*(?=\d)")
 _ASSERTION = re.compile(
-    r"[=≈:]|\b(?:is|are|was|be|equals?|equal to|becomes?|makes?|gives?|gets?|leaves?|has|have|had|costs?|earns?|pays?|"
+    r"[=≈:]|\b(?:is|are|was|be|equal to|equals?|becomes?|makes?|gives?|gets?|leaves?|has|have|had|costs?|earns?|pays?|"
     r"needs?|takes?|spends?|remains?|totals?)\b",
     re.I,
 )
 _FILLER = re.compile(
-    r"(?:\s+|[=≈:(£€]|\b(?:is|are|be|equals?|equal to|actually|simply|just|indeed|exactly|approximately|about|now|then|"
+    r"(?:\s+|[=≈:(£€]|\b(?:is|are|be|equal to|equals?|actually|simply|just|indeed|exactly|approximately|about|now|then|"
     r"only|therefore|thus|also|clearly|a total of|the number|the answer|called)\b){0,12}",
     re.I,
 )

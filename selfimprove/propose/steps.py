@@ -9,6 +9,7 @@ import re
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 
 import numpy as np
 
@@ -76,13 +77,11 @@ class _State:
     """Its embedding, a unit vector (d,)."""
 
     def same(self, other: "_State", cosine: float) -> bool:
-        """Equal results, or, where there is none, equal texts or equal numbers and close meaning."""
+        """Equal results, or, where there is none, equal texts or close meaning (between states of equal numbers)."""
         if self.result is not None or other.result is not None:
             return self.result == other.result
-        if self.text == other.text:
-            return True
         close = self.row is not None and other.row is not None and float(self.row @ other.row) >= cosine
-        return close and self.numbers == other.numbers
+        return self.text == other.text or close
 
 
 def build_graph(
@@ -100,7 +99,7 @@ def build_graph(
     """
     steps = tuple(tuple(split_steps(text)) for text in texts)
     founders: list[_State] = []
-    alike: dict[tuple[str, ...], list[int]] = defaultdict(list)  # nodes by their numbers: equal ones alone can be same
+    alike: dict[tuple[str, ...], list[int]] = defaultdict(list)  # nodes by their numbers: only equal ones can be one
     successors: list[set[int]] = []
     paths: list[tuple[int, ...]] = []
     for response, own in enumerate(steps):
@@ -159,8 +158,8 @@ def best_prefix(graph: StepGraph, consensus: str) -> Stitched | None:
 
     From the start, the path goes on to the node with the best evidence, the posterior mean (c + 1) / (n + 2) of its
     value when c of the n responses through it end in the consensus (one lucky response does not beat five that mostly
-    agree). It ends before the first step that states the consensus answer, or before its last step. None when nothing
-    is left before the answer, or when what is left does worse than the group as a whole.
+    agree). It ends before the first step that states the consensus answer, or before its last step. None when fewer
+    than two responses give that answer, when nothing is left before it, or when that does worse than the whole group.
     """
     edges: dict[int | None, set[int]] = defaultdict(set)
     for path in graph.paths:
@@ -181,8 +180,8 @@ def best_prefix(graph: StepGraph, consensus: str) -> Stitched | None:
             break
         nodes.append(node)
         ahead = edges[node]
-    whole = sum(answer == consensus for answer in graph.answers) / max(1, len(graph.answers))
-    if not nodes or graph.value(nodes[-1], consensus) < whole:
+    agreed = sum(answer == consensus for answer in graph.answers)
+    if agreed < 2 or not nodes or graph.value(nodes[-1], consensus) < agreed / len(graph.answers):
         return None
     prefix, sources = _join(graph, nodes, consensus)
     return Stitched(prefix, sources, graph.value(nodes[-1], consensus))
@@ -190,10 +189,13 @@ def best_prefix(graph: StepGraph, consensus: str) -> Stitched | None:
 
 def _begins_with(step: str, answer: str) -> bool:
     """Whether a step begins with the answer, an article apart."""
-    words = wording.fold(numbers.prepare(step)).split()
-    if words[:1] in (["the"], ["an"], ["a"]):
+    prepared = numbers.prepare(step).lstrip()
+    if (found := numbers.find(prepared)) and found[0] == (0, answer):
+        return True
+    words, wanted = wording.fold(prepared).split(), wording.fold(answer).split()
+    if words[:1] in (["the"], ["an"], ["a"]) and words[:1] != wanted[:1]:
         words = words[1:]
-    return words[: len(answer.split())] == answer.split()
+    return words[: len(wanted)] == wanted
 
 
 def _join(graph: StepGraph, nodes: Sequence[int], consensus: str) -> tuple[str, tuple[int, ...]]:
@@ -203,13 +205,13 @@ def _join(graph: StepGraph, nodes: Sequence[int], consensus: str) -> tuple[str, 
         path = graph.paths[response]
         if nodes[start] not in path:
             return 0
-        ahead = path[path.index(nodes[start]) :]
-        return next((i for i, (a, b) in enumerate(zip(ahead, nodes[start:], strict=False)) if a != b), len(ahead))
+        pairs = zip(path[path.index(nodes[start]) :], nodes[start:], strict=False)
+        return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
     text, sources, start = "", [], 0
     while start < len(nodes):
         best = max(range(len(graph.paths)), key=lambda r: (follows(r, start), graph.answers[r] == consensus, -r))
-        stretch = min(follows(best, start), len(nodes) - start)
+        stretch = follows(best, start)
         first = graph.paths[best].index(nodes[start])
         piece = "".join(graph.steps[best][first : first + stretch])
         gap = " " if text and not text[-1].isspace() and not piece[:1].isspace() else ""

@@ -165,3 +165,12 @@ def test_plan_continues_the_prompt_from_its_best_beginning():
     assert plan({"p": tally}, embed=None) == requests
     assert plan({}) == plan({"p": Tally("p", None, 0, 0, 0, 0, 3)}) == []
     assert stitch.plan([prompt], {}, answers, {"p": tally}, k=1, same=0.95, embed=embed, seed_key=()) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"), [("It costs = $3,000.00 now", "3000"), ("So x = -5", "-5"), ("It is the cat", "cat")]
+)
+def test_an_answer_is_recognised_however_it_is_written(text, answer):
+    stitched = best_prefix(graph(*[(f"First. {text}. Good", answer)] * 2), answer)
+    assert stitched is not None
+    assert not stitched.prefix.endswith("Good") and text.split()[-1] not in stitched.prefix
