@@ -31,9 +31,11 @@ class Accuracy:
 
 
 def heldout(run: Run) -> list[Prompt]:
-    """Return the held-out prompts that are measured."""
+    """Return the held-out prompts that are measured: all, or those whose ids (hashes, so at random) come first."""
     prompts = run.prompts(Split.HELDOUT)
-    return prompts[: run.config.evaluate.limit or None]
+    limit = run.config.evaluate.limit or len(prompts)
+    chosen = set(sorted(p.id for p in prompts)[:limit])
+    return [p for p in prompts if p.id in chosen]
 
 
 def measure(run: Run, round_: int, policy: str) -> Health:

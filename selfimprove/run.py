@@ -6,7 +6,7 @@ import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -115,12 +115,20 @@ def environment(policy: Policy) -> dict[str, Any]:
     packages = ("selfimprove", "torch", "transformers", "sentence-transformers", "faiss-cpu", "peft")
     return {
         "python": platform.python_version(),
-        "packages": {name: version(name) for name in packages},
+        "packages": {name: _version(name) for name in packages},
         "device": str(policy.device),
         "dtype": str(policy.dtype).removeprefix("torch."),
         "threads": torch.get_num_threads(),
         "cpu": torch.backends.cpu.get_cpu_capability(),
     }
+
+
+def _version(package: str) -> str | None:
+    """The installed version, None where the package is used without being installed (a bare checkout)."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 def _prompts_digest(prompts: tuple[Prompt, ...]) -> str:

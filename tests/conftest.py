@@ -62,3 +62,40 @@ def model_folder(tmp_path_factory):
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+SUMS = [(a, b) for a in range(6) for b in range(5)]
+"""The sums that `taught_folder` was shown."""
+
+
+def sum_question(a: int, b: int) -> str:
+    return f"What is {a} plus {b}?"
+
+
+@pytest.fixture(scope="session")
+def taught_folder(model_folder, tmp_path_factory):
+    """The tiny model after a few seconds of plain fine-tuning on sums: it answers, ends its turn, and is often wrong."""
+    folder = tmp_path_factory.mktemp("taught-llama")
+    tokenizer = byte_tokenizer()
+    model = tiny_llama(len(tokenizer), hidden_size=64).train()
+    model.config.eos_token_id = model.generation_config.eos_token_id = tokenizer.eos_token_id
+    model.config.pad_token_id = model.generation_config.pad_token_id = tokenizer.pad_token_id
+    rows, labels = [], []
+    for a, b in SUMS:
+        question = [{"role": "user", "content": sum_question(a, b)}]
+        prompt = tokenizer.apply_chat_template(question, add_generation_prompt=True, tokenize=True)["input_ids"]
+        answer = [*tokenizer(f"{a} plus {b} is {a + b}.", add_special_tokens=False)["input_ids"], 256]
+        rows.append(prompt + answer)
+        labels.append([-100] * len(prompt) + answer)
+    width = max(map(len, rows))
+    ids = torch.tensor([row + [257] * (width - len(row)) for row in rows])
+    targets = torch.tensor([row + [-100] * (width - len(row)) for row in labels])
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    for _ in range(60):  # right 3 times of 4, at temperature 0.7
+        model(ids, labels=targets).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    model.eval().save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+

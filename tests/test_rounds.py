@@ -1,26 +1,35 @@
-"""The whole loop on a 2-layer random Llama: real SQLite, real FAISS, real training, a second or two a run."""
+"""The whole loop on a tiny real model that knows sums but does not say them reliably; a few seconds a run."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
 
 import pytest
+from conftest import SUMS, sum_question
 
 from selfimprove.config import parse_config
+from selfimprove.errors import ConfigError, UserError
+from selfimprove.fsio import folder_digest
+from selfimprove.memory import ResponseMemory
 from selfimprove.progress import Progress
 from selfimprove.rounds import improve
 from selfimprove.run import open_run
-from selfimprove.types import Origin, Split
+from selfimprove.types import Decision, Origin, Split, Stage
+
+EVERY_STAGE = set(Stage)
 
 
-def tiny_config(model_folder, prompts, **changes):
-    """Two rounds that exercise every stage: a random model agrees on little, so the limits are wide open."""
+def tiny_config(model, file, **changes):
+    """Two rounds through every stage, with the guard's limits wide open."""
     raw = {
-        "prompts": {"path": str(prompts), "heldout": 0.4},
-        "model": {"path": str(model_folder), "device": "cpu"},
+        "prompts": {"path": str(file), "heldout": 0.3},
+        "model": {"path": str(model), "device": "cpu", "threads": 1},
         "embedder": "hash:32",
-        "sample": {"k": 4, "max_new_tokens": 6, "unit_prompts": 4, "temperature": 0.3},
-        "propose": {"exemplar": {"k": 2, "trust": 0.2}, "revise": {"below": 1.0, "critique_tokens": 4}},
-        "vote": {"kind": "short"},
-        "select": {"threshold": 0.0, "answer_share": 1.0, "ancestor_share": 1.0, "length_factor": 100.0},
+        "sample": {"k": 4, "max_new_tokens": 20, "unit_prompts": 8, "temperature": 0.9},
+        "propose": {"exemplar": {"k": 2, "below": 2.0}, "revise": {"below": 1.0, "critique_tokens": 8}},
+        "select": {"answer_share": 1.0, "ancestor_share": 1.0, "near_duplicate": 1.0},
         "train": {"rank": 4, "lr": 1e-3, "epochs": 1},
         "evaluate": {"k": 2},
         "guard": {
@@ -37,12 +46,15 @@ def tiny_config(model_folder, prompts, **changes):
     return parse_config(raw)
 
 
-@pytest.fixture(scope="module")
-def prompts(tmp_path_factory):
-    file = tmp_path_factory.mktemp("prompts") / "p.jsonl"
-    rows = [{"prompt": f"What is {a} plus {b}?", "answer": a + b} for a in range(5) for b in range(4)]
+def write_prompts(file, answer=lambda a, b: str(a + b)):
+    rows = [{"prompt": sum_question(a, b), "answer": answer(a, b)} for a, b in SUMS]
     file.write_text("\n".join(map(json.dumps, rows)))
     return file
+
+
+@pytest.fixture(scope="module")
+def prompts(tmp_path_factory):
+    return write_prompts(tmp_path_factory.mktemp("prompts") / "p.jsonl")
 
 
 def run_it(config, folder, resume=False):
@@ -50,20 +62,167 @@ def run_it(config, folder, resume=False):
         return improve(run)
 
 
+def adapters(folder):
+    return {path.name: folder_digest(path) for path in sorted((folder / "adapters").iterdir())}
+
+
 @pytest.fixture(scope="module")
-def undisturbed(model_folder, prompts, tmp_path_factory):
+def undisturbed(taught_folder, prompts, tmp_path_factory):
     folder = tmp_path_factory.mktemp("run") / "undisturbed"
-    return folder, run_it(tiny_config(model_folder, prompts), folder)
+    return folder, run_it(tiny_config(taught_folder, prompts), folder)
 
 
-def test_two_rounds_run_through_every_stage(undisturbed, model_folder, prompts):
+def test_two_rounds_run_through_every_stage(undisturbed):
     folder, summary = undisturbed
-    config = tiny_config(model_folder, prompts)
-    with open_run(config, folder=folder, resume=True, progress=Progress(quiet=True)) as run:
-        stages = {unit.stage for unit in run.memory.units()}
-        origins = {r.origin for r in run.memory.responses()}
-        assert run.memory.verify() == []
-    print(stages, origins, summary.table)
     assert summary.figures["rounds_kept"] == 2
-    assert origins >= {Origin.SAMPLE, Origin.EXEMPLAR, Origin.CRITIQUE, Origin.REVISE, Origin.PROBE, Origin.GREEDY}
-    assert Split.TRAIN
+    assert summary.figures["current"] == "r0002"
+    with ResponseMemory.open(folder / "memory.db") as memory:
+        assert {unit.stage for unit in memory.units()} == EVERY_STAGE
+        assert {r.origin for r in memory.responses()} == set(Origin) - {Origin.IMPORTED}
+        assert memory.verify() == []
+        for round_ in (1, 2):
+            verdicts, judged = memory.verdicts(round_), memory.judgements(round_, 2)
+            assert verdicts.keys() == judged.keys(), "kept + dropped = in"
+            assert any(v.kept for v in verdicts.values())
+            assert not all(v.kept for v in verdicts.values())
+
+
+def test_nothing_trained_on_or_recalled_was_held_out(undisturbed):
+    folder, _ = undisturbed
+    with ResponseMemory.open(folder / "memory.db") as memory:
+        heldout = {p.id for p in memory.prompts(Split.HELDOUT)}
+        responses = {r.id: r for r in memory.responses()}
+        kept = [v.response_id for round_ in (1, 2) for v in memory.verdicts(round_).values() if v.kept]
+        used = {a for id_ in kept for a in (id_, *memory.ancestors(id_))}
+        assert heldout
+        assert used
+        assert not {responses[id_].prompt_id for id_ in used} & heldout
+
+
+def test_answers_in_the_prompt_file_change_not_one_byte(undisturbed, taught_folder, tmp_path):
+    """Rule 1: label-free by construction. The same prompts with poisoned answers give the same memory and adapters."""
+    folder, summary = undisturbed
+    poisoned = write_prompts(tmp_path / "p.jsonl", answer=lambda a, b: "poison")
+    poisoned_summary = run_it(tiny_config(taught_folder, poisoned), tmp_path / "run")
+    assert poisoned_summary.figures["digest"] == summary.figures["digest"]
+    assert adapters(tmp_path / "run") == adapters(folder)
+
+
+def test_an_audit_file_only_adds_figures(undisturbed, taught_folder, prompts, tmp_path):
+    _, summary = undisturbed
+    audit = tmp_path / "audit.jsonl"
+    audit.write_text("\n".join(json.dumps({"prompt": sum_question(a, b), "answers": [str(a + b)]}) for a, b in SUMS))
+    config = tiny_config(taught_folder, prompts, prompts={"audit": str(audit)})
+    audited = run_it(config, tmp_path / "run")
+    assert audited.figures["digest"] == summary.figures["digest"]
+    heldout = audited.figures["heldout"]
+    assert heldout["diff"] == pytest.approx(heldout["after"] - heldout["before"])
+    assert heldout["diff_low"] <= heldout["diff"] <= heldout["diff_high"]
+    assert "heldout" not in summary.figures
+    assert "mean@2 accuracy" in audited.table
+
+
+class Crash(BaseException):
+    """Stands for the process dying: nothing may catch it."""
+
+
+def crash_at(monkeypatch, count):
+    """Die at the `count`-th commit, before it reaches the disk."""
+    commit = ResponseMemory._insert
+    left = [count]
+
+    def dying(self, *args, **kwargs):
+        left[0] -= 1
+        if left[0] < 0:
+            raise Crash
+        return commit(self, *args, **kwargs)
+
+    monkeypatch.setattr(ResponseMemory, "_insert", dying)
+
+
+def test_a_run_that_dies_again_and_again_ends_with_the_same_bytes(
+    undisturbed, taught_folder, prompts, tmp_path, monkeypatch
+):
+    folder, summary = undisturbed
+    config = tiny_config(taught_folder, prompts)
+    deaths = 0
+    while True:
+        with monkeypatch.context() as patched:
+            crash_at(patched, 5)
+            try:
+                resumed = run_it(config, tmp_path / "run", resume=True)
+                break
+            except Crash:
+                deaths += 1
+    assert deaths > 5
+    assert resumed.figures["digest"] == summary.figures["digest"]
+    assert adapters(tmp_path / "run") == adapters(folder)
+
+
+def test_a_finished_run_is_only_summarised_and_can_be_extended(taught_folder, prompts, tmp_path, undisturbed):
+    one = run_it(tiny_config(taught_folder, prompts, rounds=1), tmp_path / "run")
+    again = run_it(tiny_config(taught_folder, prompts, rounds=1), tmp_path / "run", resume=True)
+    assert again.figures["digest"] == one.figures["digest"]
+    two = run_it(tiny_config(taught_folder, prompts, rounds=2), tmp_path / "run", resume=True)
+    assert two.figures["digest"] == undisturbed[1].figures["digest"]
+
+
+def test_an_existing_run_is_neither_overwritten_nor_resumed_unasked(undisturbed, taught_folder, prompts):
+    folder, _ = undisturbed
+    with pytest.raises(ConfigError, match=r"exists already.*--resume.*name=NEW.*delete"):
+        run_it(tiny_config(taught_folder, prompts), folder)
+    with pytest.raises(ConfigError, match=r"train\.rank was 4, now 8"):
+        run_it(tiny_config(taught_folder, prompts, train={"rank": 8}), folder, resume=True)
+
+
+def test_a_second_process_is_refused(undisturbed, taught_folder, prompts):
+    folder, _ = undisturbed
+    config = tiny_config(taught_folder, prompts)
+    with (
+        open_run(config, folder=folder, resume=True, progress=Progress(quiet=True)),
+        pytest.raises(UserError, match=str(os.getpid())),
+    ):
+        run_it(config, folder, resume=True)
+
+
+def test_a_round_without_survivors_is_rejected_and_leaves_the_base(taught_folder, prompts, tmp_path):
+    config = tiny_config(taught_folder, prompts, select={"length_factor": 1.01, "threshold": 1.0, "ceiling": 1.0})
+    config = config.model_copy(update={"vote": config.vote.model_copy(update={"kind": "choice"})})
+    summary = run_it(config, tmp_path / "run")
+    assert summary.figures["current"] == "base"
+    assert [r["decision"] for r in summary.figures["rounds"]] == [Decision.REJECT, Decision.STOP]
+    assert "no candidate survived" in summary.table
+
+
+def test_a_rejected_round_leaves_current_where_it_was(taught_folder, prompts, tmp_path):
+    config = tiny_config(taught_folder, prompts, guard={"kl": 1e-9})
+    summary = run_it(config, tmp_path / "run")
+    assert summary.figures["current"] == "base"
+    assert "KL to base" in summary.figures["rounds"][0]["because"]
+    assert (tmp_path / "run" / "adapters" / "r0001").is_dir(), "the adapter stays, to be looked at"
+
+
+SIGNALLED = """
+import json, signal, sys
+from selfimprove.cli import main
+main(json.loads(sys.argv[1]))
+"""
+
+
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_signals_leave_a_run_that_can_be_resumed(taught_folder, prompts, tmp_path, undisturbed, signum, code):
+    from selfimprove.config import to_yaml
+
+    config = tmp_path / "c.yaml"
+    config.write_text(to_yaml(tiny_config(taught_folder, prompts)))
+    command = [sys.executable, "-c", SIGNALLED, json.dumps(["run", str(config)])]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    for line in process.stdout:
+        if line.startswith("  vote"):
+            process.send_signal(signum)
+            break
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == code, errors
+    assert "--resume" in errors
+    resumed = run_it(tiny_config(taught_folder, prompts), tmp_path / "runs" / "run", resume=True)
+    assert resumed.figures["digest"] == undisturbed[1].figures["digest"]

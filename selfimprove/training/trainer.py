@@ -7,7 +7,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,10 @@ class TrainReport:
     peak_gb: float
     wall_s: float
     history: tuple[Figures, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """All fields, as JSON takes them."""
+        return asdict(self)
 
 
 def train_adapter(
