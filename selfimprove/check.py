@@ -48,7 +48,7 @@ def check(config: RunConfig) -> str:
         *(f"          line {s.line}: {s.why}" for s in prompts.skipped[:5]),
         f"model     {config.model.path}, {str(policy.dtype).removeprefix('torch.')} on {policy.device}, "
         f"chat template {'its own' if policy.has_chat_template else 'none: Question / Answer is used'}",
-        f"tokens    {len(ids)} for the first prompt; a turn ends with {policy.tokenizer.decode([policy.end_of_turn])!r}",
+        f"tokens    {len(ids)} in the first prompt, end of turn {policy.tokenizer.decode([policy.end_of_turn])!r}",
         f"disk      {free:.0f} GB free, at most {needed:.1f} GB needed",
         f"answer    {prompt.text[:60]!r} -> {policy.decode(rollout.token_ids)!r} in {seconds:.1f} s",
         f"round     {config.sample.k} samples + {config.propose.exemplar.k} exemplar answers for each of "

@@ -34,7 +34,7 @@ class Group(click.Group):
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__)
 def main() -> None:
-    """Make a language model better from its own history alone.
+    r"""Make a language model better from its own history alone.
 
     \b
       selfimprove run configs/quickstart.yaml
@@ -50,7 +50,7 @@ def main() -> None:
 @click.option("--resume", is_flag=True, help="Go on with an existing run from its last committed unit.")
 @click.option("--dry-run", is_flag=True, help="Check everything, show the resolved configuration, spend nothing.")
 def run(config: Path, overrides: tuple[str, ...], rounds: int | None, resume: bool, dry_run: bool) -> None:
-    """Run improvement rounds as CONFIG says; `section.key=value` overrides settings.
+    r"""Run improvement rounds as CONFIG says; `section.key=value` overrides settings.
 
     \b
       selfimprove run configs/quickstart.yaml
@@ -116,8 +116,8 @@ def explain(key: str | None) -> None:
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 def status(run_name: str | None, as_json: bool) -> None:
     """Show how far RUN is, what was decided and which policy is current; without RUN, list the runs."""
-    from .status import list_runs, run_status
     from .run import run_folder
+    from .status import list_runs, run_status
 
     rows = [run_status(run_folder(run_name))] if run_name else list_runs()
     if as_json:

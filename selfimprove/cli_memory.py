@@ -25,7 +25,7 @@ Command = Callable[..., None]
 @click.argument("run_name", metavar="RUN")
 @click.pass_context
 def memory(ctx: click.Context, run_name: str) -> None:
-    """Look into the response memory of RUN: who wrote what, from what, and why it was kept or dropped.
+    r"""Look into the response memory of RUN: who wrote what, from what, and why it was kept or dropped.
 
     \b
       selfimprove memory quickstart list --kept -n 5
