@@ -74,7 +74,7 @@ def sum_question(a: int, b: int) -> str:
 
 @pytest.fixture(scope="session")
 def taught_folder(model_folder, tmp_path_factory):
-    """The tiny model after a few seconds of plain fine-tuning on sums: it answers, ends its turn, and is often wrong."""
+    """The tiny model after two seconds of plain fine-tuning on sums: it answers, stops, and is often wrong."""
     folder = tmp_path_factory.mktemp("taught-llama")
     tokenizer = byte_tokenizer()
     model = tiny_llama(len(tokenizer), hidden_size=64).train()
@@ -98,4 +98,3 @@ def taught_folder(model_folder, tmp_path_factory):
     model.eval().save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
-
