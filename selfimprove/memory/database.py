@@ -108,10 +108,11 @@ class Database:
         """Run one statement in the transaction under way."""
         self._connection.execute(sql, parameters)
 
-    def insert(self, table: str, rows: Sequence[Sequence[Any]]) -> None:
+    def insert(self, table: str, rows: Sequence[Sequence[Any]], *, replace: bool = False) -> None:
         """Add whole rows to a table in the transaction under way."""
         if rows:
-            self._connection.executemany(f"INSERT INTO {table} VALUES ({', '.join('?' * len(rows[0]))})", rows)
+            verb = "REPLACE" if replace else "INSERT"
+            self._connection.executemany(f"{verb} INTO {table} VALUES ({', '.join('?' * len(rows[0]))})", rows)
 
     def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Return all rows of a query."""

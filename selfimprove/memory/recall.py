@@ -4,6 +4,7 @@ The rules that keep recall honest live here: never a held-out prompt's response,
 prompt, and only answers that the vote agreed on.
 """
 
+import json
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..types import VOTERS, Finish, Judgement, Response, Split, Tally
+from ..types import VOTERS, Response, Split, Stage, unit_id
 from .index import VectorIndex
 from .store import ResponseMemory
 
@@ -51,40 +52,38 @@ def trusted(
     A prompt is trusted when its agreement in the vote named is at least `min_agreement`. It is represented by one
     response that gave the agreed answer: the shortest of those that were not cut off.
     """
-    tallies = memory.tallies(round, vote_index)
-    agreed = {id_ for id_, t in tallies.items() if t.answer is not None and t.agreement >= min_agreement}
-    agreed -= set(exclude_prompts) | leaking(memory, sorted(agreed))
-    best = _representatives(memory, tallies, memory.judgements(round, vote_index), sorted(agreed))
-    texts = {prompt.id: prompt.text for prompt in memory.prompts() if prompt.id in agreed}
-    allowed = np.array(sorted(best), dtype=np.int64)
-    ids, scores = index.search(queries, min(len(allowed), POOL * k), allowed)
+    votes = memory.tallies(round, vote_index).items()
+    agreed = {id_: t.agreement for id_, t in votes if t.answer is not None and t.agreement >= min_agreement}
+    hidden = set(exclude_prompts) | leaking(memory, sorted(agreed))
+    shown = {r.id: r for r in _representatives(memory, unit_id(round, Stage.VOTE, vote_index), agreed.keys() - hidden)}
+    texts = {prompt.id: prompt.text for prompt in memory.prompts(Split.TRAIN)}
+    ids, scores = index.search(queries, min(len(shown), POOL * k), np.array(sorted(shown), dtype=np.int64))
     found = []
     for query, row_ids, row_scores in zip(queries, ids, scores, strict=True):
-        near = [best[id_] for id_ in row_ids[row_ids >= 0].tolist()]
-        chosen = mmr(query, memory.vectors([r.id for r in near]), k, diversity)
+        near = [shown[id_] for id_ in row_ids.tolist()]
+        chosen = [
+            (near[row], float(row_scores[row])) for row in mmr(query, memory.vectors(row_ids.tolist()), k, diversity)
+        ]
         found.append(
-            [
-                Recalled(r.id, r.prompt_id, texts[r.prompt_id], r.text, float(score), tallies[r.prompt_id].agreement)
-                for r, score in ((near[row], row_scores[row]) for row in chosen)
-            ]
+            [Recalled(r.id, r.prompt_id, texts[r.prompt_id], r.text, score, agreed[r.prompt_id]) for r, score in chosen]
         )
     return found
 
 
-def _representatives(
-    memory: ResponseMemory, tallies: dict[str, Tally], judgements: dict[int, Judgement], prompt_ids: list[str]
-) -> dict[int, Response]:
-    """Return, by id, the best agreed response of each prompt: not cut off, then the shortest, then the earliest."""
-    best: dict[str, Response] = {}
-    for response in memory.responses(prompt_ids=prompt_ids, origins=VOTERS):
-        judgement = judgements.get(response.id)
-        if judgement is not None and judgement.answer == tallies[response.prompt_id].answer:
-            best[response.prompt_id] = min(best.get(response.prompt_id, response), response, key=_cost)
-    return {response.id: response for response in best.values()}
-
-
-def _cost(response: Response) -> tuple[bool, int, int]:
-    return response.finish is Finish.LENGTH, len(response.text), response.id
+def _representatives(memory: ResponseMemory, vote: str, prompt_ids: Iterable[str]) -> list[Response]:
+    """Return one response a prompt that gave the agreed answer: not cut off, then the shortest, then the earliest."""
+    sql = """SELECT id FROM (
+               SELECT r.id, row_number() OVER (
+                 PARTITION BY r.prompt_id ORDER BY r.finish = 'length', length(r.text), r.id) AS place
+               FROM tallies t
+               JOIN judgements j ON j.unit = t.unit AND j.answer = t.answer
+               JOIN responses r ON r.id = j.response_id AND r.prompt_id = t.prompt_id
+               JOIN response_vectors v ON v.id = r.id
+               WHERE t.unit = ? AND t.prompt_id IN (SELECT value FROM json_each(?))
+                 AND r.origin IN (SELECT value FROM json_each(?)))
+             WHERE place = 1"""
+    rows = memory.db.rows(sql, (vote, json.dumps(sorted(prompt_ids)), json.dumps(VOTERS)))
+    return memory.responses(ids=[row[0] for row in rows])
 
 
 def own_past(memory: ResponseMemory, prompt_ids: Sequence[str], upto_round: int) -> dict[str, list[Response]]:

@@ -5,11 +5,12 @@ from contextlib import closing
 
 import numpy as np
 import pytest
-from memory_story import EMBEDDER, PROMPTS, commit, commit_vote
+from memory_story import EMBEDDER, PROMPTS, commit, commit_vote, make_unit
 
 from selfimprove.errors import MemoryError_
-from selfimprove.memory import ResponseMemory, database, schema
-from selfimprove.types import Reason, Selection, Verdict
+from selfimprove.memory import Embedder, ResponseMemory, VectorIndex, database, schema
+from selfimprove.memory.reembed import reembed
+from selfimprove.types import Reason, Selection, Stage, Verdict
 
 
 @pytest.fixture
@@ -141,3 +142,19 @@ def test_vectors_survive_a_round_trip_to_the_last_bit(memory):
     assert np.array_equal(memory.prompt_vectors([p.id for p in reversed(PROMPTS)]), vectors[::-1])
     with pytest.raises(KeyError):
         memory.prompt_vectors(["nobody"])
+
+
+def test_a_memory_can_change_its_embedder(memory):
+    memory.check_fingerprint("embedder", EMBEDDER.fingerprint)
+    commit(memory, [("france", "Paris"), ("hot", "cold")])
+    unit, generations, _ = make_unit([("italy", "Rome")], stage=Stage.PROBE)
+    memory.commit_unit(unit, generations, None, wall_s=1)
+    other = Embedder.load("hash:32")
+    reembed(memory, other)
+    memory.check_fingerprint("embedder", "hash:32")
+    assert np.array_equal(memory.vectors([2]), other.encode(["What is the opposite of hot?\ncold"]))
+    assert np.array_equal(memory.prompt_vectors(["italy"]), other.encode(["What is the capital of Italy?"]))
+    assert memory.verify() == []
+    assert VectorIndex(memory).search(other.encode(["What is the opposite of hot?\ncold"]), 1)[0].tolist() == [[2]]
+    with pytest.raises(KeyError):
+        memory.vectors([3])
