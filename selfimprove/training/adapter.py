@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 
 from ..config import TrainConfig
 from ..fsio import new_folder, write_json
+from .lora import fuse
 
 
 @contextmanager
@@ -32,6 +33,7 @@ def attached(model: Any, spec: TrainConfig, *, seed: int, start: Path | None) ->
             policy = get_peft_model(model, config)
         else:
             policy = PeftModel.from_pretrained(model, str(start), is_trainable=True)
+    fuse(policy)
     try:
         yield policy.eval()  # no dropout anywhere: the KL to the reference would measure it
     finally:

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from .attention import trie_attention
 from .losses import Head
 from .packing import Encoded, Packed, pack_tree, pad_rows, split_rows, split_tree
 
@@ -40,14 +41,15 @@ class Network:
         return self._run(packed).flatten(0, 1)[packed.at]
 
     def _run(self, packed: Packed) -> torch.Tensor:
-        inputs = {"input_ids": packed.tokens, "attention_mask": packed.mask}
-        if self.tree:
-            hidden = torch.zeros(packed.mask.shape, dtype=self.model.dtype, device=packed.mask.device)
-            inputs["attention_mask"] = hidden.masked_fill_(~packed.mask, torch.finfo(hidden.dtype).min)
-            inputs["position_ids"] = packed.positions
-        if self.head.weight is None:
-            return self.model(**inputs, use_cache=False).logits
-        return self.model.get_decoder()(**inputs, use_cache=False).last_hidden_state
+        call = self.model if self.head.weight is None else self.model.get_decoder()
+        if packed.blocks is None:
+            out = call(input_ids=packed.tokens, attention_mask=packed.mask, use_cache=False)
+        else:
+            with trie_attention(self.model):
+                out = call(
+                    input_ids=packed.tokens, position_ids=packed.positions, use_cache=False, blocks=packed.blocks
+                )
+        return out.logits if self.head.weight is None else out.last_hidden_state
 
 
 @torch.no_grad()
@@ -71,25 +73,28 @@ def split_network(model: Any, examples: Sequence[Encoded], pad_id: int) -> Netwo
     padded = Network(model, head or Head(), tree=False, pad_id=pad_id)
 
     longest = max(len(e.prompt) + max(len(c) for c in e.completions) for e in examples)
-    if longest > _window(model) or model.config._attn_implementation not in ("sdpa", "eager"):
-        log.warning("%s: examples cannot share a row here; training pads one completion a row", name)
+    if longest > _window(model):
+        log.warning("%s: examples are longer than a token sees; training pads one completion a row", name)
         return padded
     tree = Network(model, padded.head, tree=True, pad_id=pad_id)
-    if not _ancestors_alone(tree, tree.pack(probe), padded, flat):
-        log.warning("%s: a token sees more than its ancestors; training pads one completion a row", name)
+    why = _obstacle(tree, tree.pack(probe), padded, flat)
+    if why is not None:
+        log.warning("%s: %s; training pads one completion a row", name, why)
         return padded
     return tree
 
 
-def _ancestors_alone(tree: Network, packed: Packed, padded: Network, flat: Packed) -> bool:
-    """Whether the states in a shared row are those of rows of their own."""
+def _obstacle(tree: Network, packed: Packed, padded: Network, flat: Packed) -> str | None:
+    """Return why the states in a shared row are not those of rows of their own, None when they are."""
     try:
         shared, apart = tree.states(packed), padded.states(flat)
-    except (RuntimeError, TypeError, ValueError) as error:  # a mask of this shape is not understood
-        log.debug("shared row refused: %s", error)
-        return False
+    except NotImplementedError as error:
+        return str(error)
+    except (RuntimeError, TypeError, ValueError, IndexError) as error:
+        return f"shared rows fail ({type(error).__name__})"
     spans = zip(packed.spans, flat.spans, strict=True)
-    return all(_close(shared[a[0]], apart[b[0]]) for a, b in spans)
+    alike = all(_close(shared[a[0]], apart[b[0]]) for a, b in spans)
+    return None if alike else "a token sees more than its ancestors"
 
 
 def _find_head(model: Any) -> Head | None:

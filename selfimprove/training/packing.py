@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 import torch
 
+from .attention import Blocks, lay_out
+
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
@@ -41,7 +43,8 @@ class Packed:
 
     tokens: torch.Tensor  # (B, T)
     positions: torch.Tensor  # (B, T)
-    mask: torch.Tensor  # (B, 1, T, T) True where a token may look, or (B, T) True where there is a token
+    mask: torch.Tensor | None  # (B, T) True where there is a token; None when there is one everywhere
+    blocks: Blocks | None  # which tokens see each other when they share a row
     at: torch.Tensor  # (N,) index into B * T of the state that predicts
     targets: torch.Tensor  # (N,)
     spans: tuple[tuple[torch.Tensor, ...], ...]
@@ -56,7 +59,8 @@ class Packed:
         return Packed(
             tokens=self.tokens.to(device),
             positions=self.positions.to(device),
-            mask=self.mask.to(device),
+            mask=None if self.mask is None else self.mask.to(device),
+            blocks=None if self.blocks is None else self.blocks.to(device),
             at=self.at.to(device),
             targets=self.targets.to(device),
             spans=tuple(tuple(span.to(device) for span in of_example) for of_example in self.spans),
@@ -85,15 +89,9 @@ def pack_tree(examples: Sequence[Encoded]) -> Packed:
     """Pack the examples into one row (B = 1) in which each shared beginning occurs once."""
     trie = _Trie()
     paths = [[trie.add(example.prompt + c) for c in example.completions] for example in examples]
-    parents = [parent for parent, _ in trie.index]
-    size = len(trie)
-    positions = [0] * size
-    sees = torch.eye(size, dtype=torch.bool)
-    rows = sees.numpy()
-    for node, parent in enumerate(parents):
-        if parent >= 0:
-            positions[node] = positions[parent] + 1
-            rows[node] |= rows[parent]
+    positions = [0] * len(trie)
+    for node, (parent, _) in enumerate(trie.index):
+        positions[node] = positions[parent] + 1 if parent >= 0 else 0
     places: dict[tuple[int, int], int] = {}
     spans = tuple(
         tuple(
@@ -108,7 +106,8 @@ def pack_tree(examples: Sequence[Encoded]) -> Packed:
     return Packed(
         tokens=tokens[None],
         positions=torch.tensor(positions)[None],
-        mask=sees[None, None],
+        mask=None,
+        blocks=lay_out([path for of_example in paths for path in of_example]),
         at=torch.tensor([state for state, _ in places]),
         targets=tokens[[node for _, node in places]],
         spans=spans,
@@ -137,6 +136,7 @@ def pad_rows(examples: Sequence[Encoded], pad_id: int) -> Packed:
         tokens=torch.tensor([[*s, *[pad_id] * (width - len(s))] for s in sequences]),
         positions=torch.arange(width).repeat(len(sequences), 1),
         mask=mask,
+        blocks=None,
         at=torch.tensor(at),
         targets=torch.tensor(targets),
         spans=tuple(spans),

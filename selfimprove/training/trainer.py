@@ -24,7 +24,7 @@ from .schedule import plan_steps, rate
 
 log = logging.getLogger(__name__)
 
-ROW_TOKENS = {"cpu": 512}
+ROW_TOKENS = {"cpu": 1024}
 """Longest row by device, measured: longer ones spend more on masked attention, shorter ones repeat more prefixes."""
 ROW_TOKENS_ELSEWHERE = 2048
 

@@ -1,9 +1,13 @@
 """A trie loses nothing: every completion token is predicted once, from the history that it has in its example."""
 
+from dataclasses import fields
+
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from selfimprove.training import attention
 from selfimprove.training.packing import Encoded, pack_tree, pad_rows, split_rows, split_tree
 
 EXAMPLES = [
@@ -17,11 +21,13 @@ encoded = st.builds(Encoded, tokens, tokens, st.just(1.0), st.none() | tokens)
 
 
 def history(packed, place):
-    """The tokens that the state at a place can see, in the order of their positions."""
+    """The tokens that the state at a place can see, along its path."""
     state = int(packed.at[place])
-    sees = packed.mask[0, 0, state].nonzero()[:, 0]
-    order = packed.positions[0, sees].argsort()
-    return tuple(packed.tokens[0, sees[order]].tolist())
+    block, query = divmod(int(packed.blocks.place[state]), packed.blocks.queries.shape[1])
+    assert packed.blocks.queries[block, query] == state
+    seen = packed.blocks.keys[block][packed.blocks.visible[block, 0, query]]
+    assert packed.positions[0, seen].tolist() == list(range(len(seen)))
+    return tuple(packed.tokens[0, seen].tolist())
 
 
 def test_shared_beginnings_are_encoded_once():
@@ -35,7 +41,9 @@ def test_shared_beginnings_are_encoded_once():
 
 @given(st.lists(encoded, min_size=1, max_size=6))
 def test_every_completion_token_is_predicted_from_its_own_history(examples):
-    packed = pack_tree(examples)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(attention, "BLOCK", 3)
+        packed = pack_tree(examples)
     for example, of_example in zip(examples, packed.spans, strict=True):
         for completion, span in zip(example.completions, of_example, strict=True):
             assert tuple(packed.targets[span].tolist()) == completion
@@ -68,6 +76,8 @@ def test_splitting_keeps_all_and_the_limit(examples, limit):
 
 
 def test_to_moves_everything():
-    moved = pack_tree(EXAMPLES).to(torch.device("meta"))
-    assert {t.device.type for t in (moved.tokens, moved.positions, moved.mask, moved.at, moved.targets)} == {"meta"}
-    assert {span.device.type for of_example in moved.spans for span in of_example} == {"meta"}
+    moved = [pack(EXAMPLES).to(torch.device("meta")) for pack in (pack_tree, lambda e: pad_rows(e, 0))]
+    tensors = [getattr(p, f.name) for p in moved for f in fields(p) if isinstance(getattr(p, f.name), torch.Tensor)]
+    tensors += [getattr(moved[0].blocks, f.name) for f in fields(moved[0].blocks)]
+    tensors += [span for p in moved for of_example in p.spans for span in of_example]
+    assert {t.device.type for t in tensors} == {"meta"}

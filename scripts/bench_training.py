@@ -1,0 +1,252 @@
+#!/usr/bin/env python3
+"""Train the same adapter with and without KL, and with TRL's SFTTrainer; print times and ratios.
+
+    python scripts/bench_training.py --setup      make .venv-bench, which holds the peer
+    python scripts/bench_training.py --json       one epoch over 256 completions, 4 a prompt, median of 3
+
+The data are sums worked in words, written by this script. The three take turns, each in a process of its own that
+measures training alone: the model is loaded and the tokens are there when the clock starts.
+"""
+
+import argparse
+import json
+import logging
+import os
+import random
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+VENV = ROOT / ".venv-bench"
+RANK, ALPHA, LR, BATCH = 16, 32, 3e-4, 16
+ARMS = ("ours", "ours + KL", "TRL")
+
+OPENINGS = (
+    "Let's take this one step at a time.",
+    "First I look at what is multiplied.",
+    "Products come before sums, so start there.",
+    "We begin with the multiplication.",
+    "Okay, the order of operations matters here.",
+    "I will work from the product outwards.",
+    "To solve this, multiply, then add, then subtract.",
+    "This takes three small steps.",
+)
+TIMES = ("{b} times {c} is {bc}.", "Multiplying {b} by {c} gives {bc}.", "{b} * {c} = {bc}.", "The product is {bc}.")
+PLUS = ("Add {a} to get {abc}.", "Then {a} + {bc} = {abc}.", "With {a} added that is {abc}.", "So far we have {abc}.")
+MINUS = ("Take away {d}: {r}.", "Subtracting {d} leaves {r}.", "Now {abc} - {d} = {r}.", "Less {d}, it is {r}.")
+CHECKS = (
+    "To check, {r} + {d} = {abc}, as it should be.",
+    "Going back, {abc} - {a} = {bc}, which agrees.",
+    "Nothing is left to do after that.",
+    "That uses all four numbers once.",
+)
+
+
+def make_problems(prompts: int, samples: int) -> list[tuple[str, list[str]]]:
+    """Return questions, each with `samples` worked solutions that begin differently, as sampled ones do."""
+    rng = random.Random(0)
+    problems = []
+    for _ in range(prompts):
+        a, b, c, d = (rng.randint(2, 99) for _ in range(4))
+        n = {"a": a, "b": b, "c": c, "d": d, "bc": b * c, "abc": a + b * c, "r": a + b * c - d}
+        solutions = []
+        for opening in rng.sample(OPENINGS, samples):
+            steps = [opening, *(rng.choice(way) for way in (TIMES, PLUS, MINUS, CHECKS))]
+            solutions.append(" ".join(steps).format(**n) + f" The answer is {n['r']}.")
+        problems.append((f"What is {a} + {b} * {c} - {d}? Work step by step and end with the answer.", solutions))
+    return problems
+
+
+def encode(prompts: int, samples: int, folder: Path) -> dict[str, Any]:
+    """Tokenize the problems with the bundled model's chat template and write them where the workers read them."""
+    from selfimprove.config import ModelConfig
+    from selfimprove.policy import Policy
+    from selfimprove.types import Message
+
+    policy = Policy.load(ModelConfig())
+    rows = [
+        {"prompt": policy.encode([Message("user", question)]), "completion": policy.encode_completion(text)}
+        for question, solutions in make_problems(prompts, samples)
+        for text in solutions
+    ]
+    job = {
+        "model": str(policy.folder),
+        "dtype": str(policy.dtype).removeprefix("torch."),
+        "device": str(policy.device),
+        "pad_id": policy.pad_id,
+        "rows": rows,
+        "tokens": sum(len(r["prompt"]) + len(r["completion"]) for r in rows),
+        "completion_tokens": sum(len(r["completion"]) for r in rows),
+    }
+    (folder / "job.json").write_text(json.dumps(job))
+    return job
+
+
+# -- the workers: one training each, in a process of its own
+
+
+def load_model(job: dict[str, Any]) -> Any:
+    """Load the model as every arm uses it."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(job["model"], dtype=getattr(torch, job["dtype"])).to(job["device"])
+
+
+def train_ours(job: dict[str, Any], folder: Path, beta: float) -> float:
+    """Train with this project's trainer and return seconds."""
+    from selfimprove.config import TrainConfig
+    from selfimprove.training import Encoded, train_adapter
+
+    model = load_model(job)
+    examples = [Encoded(tuple(r["prompt"]), tuple(r["completion"]), 1.0) for r in job["rows"]]
+    steps = -(-len(examples) // BATCH)
+    spec = TrainConfig(
+        rank=RANK, alpha=ALPHA, lr=LR, epochs=1, batch_tokens=-(-job["tokens"] // steps), beta=beta, warmup=0.1
+    )
+    report = train_adapter(model, examples, spec, seed=0, out=folder / "adapter", pad_id=job["pad_id"])
+    assert report.steps == steps
+    return report.wall_s
+
+
+def train_trl(job: dict[str, Any], folder: Path) -> float:
+    """Train with TRL's SFTTrainer and return seconds.
+
+    Its default activation checkpointing is off, since there is memory to spare and it costs time.
+    """
+    from datasets import Dataset
+    from peft import LoraConfig
+    from transformers import AutoTokenizer
+    from trl import SFTConfig, SFTTrainer
+
+    rows = [
+        {
+            "input_ids": r["prompt"] + r["completion"],
+            "completion_mask": [0] * len(r["prompt"]) + [1] * len(r["completion"]),
+        }
+        for r in job["rows"]
+    ]
+    config = SFTConfig(
+        output_dir=str(folder / "trl"),
+        per_device_train_batch_size=BATCH,
+        num_train_epochs=1,
+        learning_rate=LR,
+        lr_scheduler_type="cosine",
+        warmup_steps=2,
+        completion_only_loss=True,
+        gradient_checkpointing=False,
+        bf16=job["dtype"] == "bfloat16",
+        use_cpu=job["device"] == "cpu",
+        save_strategy="no",
+        report_to=[],
+        logging_strategy="no",
+        disable_tqdm=True,
+    )
+    trainer = SFTTrainer(
+        model=load_model(job),
+        args=config,
+        train_dataset=Dataset.from_list(rows),
+        processing_class=AutoTokenizer.from_pretrained(job["model"]),
+        peft_config=LoraConfig(
+            r=RANK, lora_alpha=ALPHA, lora_dropout=0.0, target_modules="all-linear", task_type="CAUSAL_LM"
+        ),
+    )
+    began = time.perf_counter()
+    trainer.train()
+    return time.perf_counter() - began
+
+
+def work(arm: str, folder: Path) -> None:
+    """Run one arm and print its figures as the last line."""
+    warnings.simplefilter("ignore")
+    logging.disable(logging.WARNING)
+    job = json.loads((folder / "job.json").read_text())
+    seconds = train_trl(job, folder) if arm == "TRL" else train_ours(job, folder, 0.0 if arm == "ours" else 0.02)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    print(json.dumps({"seconds": seconds, "peak_gb": peak}))
+
+
+# -- the table
+
+
+def measure(arm: str, folder: Path) -> dict[str, float]:
+    """Run an arm in a fresh process of the environment that has what it needs."""
+    bench = VENV / "bin" / "python"
+    python = str(bench) if arm == "TRL" and bench.exists() else sys.executable
+    command = [python, __file__, "--worker", arm, "--folder", str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "HF_HUB_OFFLINE": "1"})
+    if done.returncode:
+        hint = "\nThe peer is not installed: run with --setup first." if arm == "TRL" else ""
+        raise SystemExit(f"{arm} failed:\n{done.stderr[-2000:]}{hint}")
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def table(job: dict[str, Any], runs: dict[str, list[dict[str, float]]]) -> tuple[str, dict[str, float]]:
+    """Return the table and the ratios: medians over the runs."""
+    seconds = {arm: statistics.median(r["seconds"] for r in runs[arm]) for arm in ARMS}
+    lines = [
+        f"{len(job['rows'])} completions, {job['completion_tokens']} tokens ({job['tokens']} with their prompts), "
+        f"{job['dtype']} on {job['device']}, LoRA rank {RANK}, batch {BATCH}, median of {len(runs['TRL'])}",
+        "",
+        "| | seconds | (each run) | tokens/s with prompts | completion tokens/s | peak GB |",
+        "|---|---|---|---|---|---|",
+    ]
+    for arm in ARMS:
+        each = ", ".join(f"{r['seconds']:.1f}" for r in runs[arm])
+        lines.append(
+            f"| {arm} | {seconds[arm]:.1f} | {each} | {job['tokens'] / seconds[arm]:.0f} "
+            f"| {job['completion_tokens'] / seconds[arm]:.0f} | {max(r['peak_gb'] for r in runs[arm]):.1f} |"
+        )
+    ratios = {
+        "ratio_trl": round(seconds["TRL"] / seconds["ours"], 2),
+        "kl_cost": round(seconds["ours + KL"] / seconds["ours"], 2),
+    }
+    lines += ["", f"TRL / ours {ratios['ratio_trl']} (target 2), with / without KL {ratios['kl_cost']} (target 1.5)"]
+    return "\n".join(lines), ratios
+
+
+def setup() -> None:
+    """Make the environment of the peer: this project and TRL, on the same CPU build of torch."""
+    subprocess.run([sys.executable, "-m", "venv", str(VENV)], check=True)
+    install = [str(VENV / "bin" / "pip"), "install", "-q", "-e", str(ROOT), "trl==1.16.0", "torch==2.13.0"]
+    subprocess.run(install, check=True)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--setup", action="store_true", help="install the peer into .venv-bench")
+    parser.add_argument("--json", action="store_true", help="print one JSON line last")
+    parser.add_argument("--prompts", type=int, default=64)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--worker", choices=ARMS, help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    if options.worker:
+        return work(options.worker, options.folder)
+    if options.setup:
+        return setup()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        job = encode(options.prompts, 4, folder)
+        runs: dict[str, list[dict[str, float]]] = {arm: [] for arm in ARMS}
+        for _ in range(options.repeats):
+            for arm in ARMS:
+                runs[arm].append(measure(arm, folder))
+        text, ratios = table(job, runs)
+    print(text)
+    if options.json:
+        print(json.dumps(ratios))
+    return None
+
+
+if __name__ == "__main__":
+    main()
