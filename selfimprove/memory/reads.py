@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -87,11 +88,18 @@ class MemoryReader:
         """Return the embeddings of responses, (n, d) float32, in the order asked for. KeyError for one without."""
         return self._vectors("SELECT id, vector FROM response_vectors WHERE id IN {}", ids)
 
-    def vector_chunks(self, after: int = 0) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yield (ids (c,), vectors (c, d)) of all embedded responses with an id above `after`, ordered by id."""
-        rows = self.db.stream("SELECT id, vector FROM response_vectors WHERE id > ? ORDER BY id", (after,))
-        while chunk := [row for _, row in zip(range(CHUNK), rows, strict=False)]:
-            yield np.array([row[0] for row in chunk], dtype=np.int64), stack([row[1] for row in chunk])
+    def embedded(self, ids: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+        """Return those of these responses that have an embedding, ascending: ids (n,), vectors (n, d)."""
+        return _stacked(
+            self.db.rows(f"SELECT id, vector FROM response_vectors WHERE id IN {_IN} ORDER BY id", (_json(ids),))
+        )
+
+    def vector_chunks(self, first_id: int = 1, last_id: int | None = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield (ids (c,), vectors (c, d)) of the embedded responses from one id to another, ends included, ascending."""
+        sql = "SELECT id, vector FROM response_vectors WHERE id BETWEEN ? AND ? ORDER BY id"
+        rows = self.db.stream(sql, (first_id, 2**63 - 1 if last_id is None else last_id))
+        while chunk := list(islice(rows, CHUNK)):
+            yield _stacked(chunk)
 
     def _vectors(self, sql: str, ids: Sequence[Any]) -> np.ndarray:
         found = dict(self.db.rows(sql.format(_IN), (_json(ids),)))
@@ -159,6 +167,10 @@ class MemoryReader:
 
 _IN = "(SELECT value FROM json_each(?))"
 """A list as ONE parameter: SQLite caps the number of parameters."""
+
+
+def _stacked(rows: Sequence[tuple[int, bytes]]) -> tuple[np.ndarray, np.ndarray]:
+    return np.array([row[0] for row in rows], dtype=np.int64), stack([row[1] for row in rows])
 
 
 def _json(values: Iterable[Any]) -> str:

@@ -29,4 +29,5 @@ def reembed(memory: ResponseMemory, embedder: Embedder) -> None:
                 keys, texts = zip(*rows, strict=True)
                 db.insert(table, vector_rows(keys, embedder.encode(texts)), replace=True)
                 last = keys[-1]
+        db.write("DELETE FROM segments")
         db.write("REPLACE INTO meta VALUES ('embedder', ?)", (embedder.fingerprint,))

@@ -6,8 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from memory_story import PROMPTS, SAMPLING, unit_rows
 
-from selfimprove.memory import ResponseMemory, VectorIndex
-from selfimprove.memory import index as index_module
+from selfimprove.memory import ResponseMemory, VectorIndex, exact, segments
 from selfimprove.types import Finish, Generation, Origin, Request, Stage, Unit
 
 
@@ -41,7 +40,7 @@ def brute_force(vectors, queries, k, allowed=None):
     share=st.sampled_from([None, 0.02, 0.3, 0.9]),
 )
 def test_search_equals_brute_force_with_filters_and_ties(tmp_path_factory, monkeypatch, seed, n, k, repeats, share):
-    monkeypatch.setattr(index_module, "BLOCK", 64)
+    monkeypatch.setattr(exact, "BLOCK", 64)
     rng = np.random.default_rng(seed)
     vectors = unit_rows(rng, n)
     if repeats:
@@ -76,13 +75,12 @@ def test_new_commits_are_found_at_the_next_search(tmp_path):
     vectors = unit_rows(np.random.default_rng(0), 30)
     with fill(tmp_path / "memory.db", vectors[:20], [20]) as memory:
         index = VectorIndex(memory)
-        assert len(index) == 20
+        assert index.search(vectors[25:26], 1)[0].max() <= 20
         unit = Unit(
             2, Stage.SAMPLE, 0, tuple(Request("france", Origin.SAMPLE, (), i) for i in range(10)), SAMPLING, "r"
         )
         memory.commit_unit(unit, [Generation("x", Finish.STOP, 1, 1)] * 10, vectors[20:], wall_s=0)
         assert index.search(vectors[25:26], 1)[0].tolist() == [[26]]
-        assert len(index) == 30
 
 
 @pytest.mark.parametrize("k", [0, 3])
@@ -91,3 +89,65 @@ def test_nothing_to_find(tmp_path, k):
         ids, scores = VectorIndex(memory).search(unit_rows(np.random.default_rng(1), 2), k)
         assert ids.shape == scores.shape == (2, k)
         assert (ids == -1).all()
+
+
+# --- sealed segments ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def sealed(tmp_path, monkeypatch):
+    """1,000 rows around 20 centres, 4 segments of 192 rows sealed, the rest exact."""
+    monkeypatch.setattr(exact, "BLOCK", 64)
+    monkeypatch.setattr(segments, "ROWS_A_CELL", 16)
+    monkeypatch.setattr(segments, "FEW", 10)
+    rng = np.random.default_rng(5)
+    centres = unit_rows(rng, 20, d=32)
+    vectors = centres[rng.integers(0, 20, 1000)] + 0.05 * rng.standard_normal((1000, 32)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    path = tmp_path / "memory.db"
+    with fill(path, vectors, [600, 400]) as memory:
+        VectorIndex(memory, segment_rows=192).refresh()
+    return path, vectors, sorted(path.with_name("memory.db.index").iterdir())
+
+
+def answer(path, vectors, allowed=None, *, write=False):
+    with ResponseMemory.open(path, write=write) as memory:
+        return VectorIndex(memory, segment_rows=192).search(vectors[::50], 8, allowed)
+
+
+@pytest.mark.parametrize("share", [None, 0.02, 0.5])
+def test_segments_find_what_brute_force_finds(sealed, share):
+    path, vectors, files = sealed
+    assert [file.name for file in files] == ["1-192.faiss", "193-384.faiss", "385-576.faiss", "577-768.faiss"]
+    allowed = None if share is None else 1 + np.flatnonzero(np.random.default_rng(0).random(1000) < share)
+    ids, scores = answer(path, vectors, allowed)
+    expected_ids, expected_scores = brute_force(vectors, vectors[::50], 8, allowed)
+    assert np.array_equal(ids, expected_ids), "all cells are probed at this size"
+    assert np.array_equal(scores, expected_scores)
+
+
+@pytest.mark.parametrize("fault", ["missing", "torn", "foreign", "flipped"])
+def test_a_bad_index_file_is_never_read_and_made_again(sealed, fault):
+    path, vectors, files = sealed
+    expected = answer(path, vectors)
+    good = files[1].read_bytes()
+    bad = {"torn": good[: len(good) // 2], "foreign": files[2].read_bytes(), "flipped": good[:-9] + b"!" + good[-8:]}
+    files[1].unlink() if fault == "missing" else files[1].write_bytes(bad[fault])
+    for write in (False, True, False):  # a reader does without it, the writer makes it again
+        ids, scores = answer(path, vectors, write=write)
+        assert np.array_equal(ids, expected[0])
+        assert np.array_equal(scores, expected[1])
+    assert files[1].read_bytes() == good
+
+
+def test_the_index_is_a_cache(sealed):
+    path, vectors, files = sealed
+    expected = answer(path, vectors)
+    with ResponseMemory.open(path) as memory:
+        digest = memory.digest()
+    for file in files:
+        file.unlink()
+    assert np.array_equal(answer(path, vectors, write=True)[0], expected[0])
+    with ResponseMemory.open(path) as memory:
+        assert memory.digest() == digest
+        assert memory.verify() == []
