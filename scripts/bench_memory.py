@@ -6,8 +6,8 @@
     python scripts/bench_memory.py --large 0 --json   without the million
 
 The vectors are made here: 384 dimensions, unit length, 40 responses around each prompt and the prompts around topics,
-as sentence embeddings lie. Half of the responses were kept by select, one prompt in ten is held out; recall asks for the
-8 nearest responses that were kept and are not held out. Peers get vectors, texts and two columns, and the same filter.
+as sentence embeddings lie. Half of the responses were kept by select, one prompt in ten is held out; recall asks for
+the 8 nearest that were kept and are not held out. Peers get vectors, texts and two columns, and the same filter.
 """
 
 import argparse

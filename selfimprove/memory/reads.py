@@ -95,7 +95,7 @@ class MemoryReader:
         )
 
     def vector_chunks(self, first_id: int = 1, last_id: int | None = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yield (ids (c,), vectors (c, d)) of the embedded responses from one id to another, ends included, ascending."""
+        """Yield (ids (c,), vectors (c, d)) of the embedded responses from one id to another, both included."""
         sql = "SELECT id, vector FROM response_vectors WHERE id BETWEEN ? AND ? ORDER BY id"
         rows = self.db.stream(sql, (first_id, 2**63 - 1 if last_id is None else last_id))
         while chunk := list(islice(rows, CHUNK)):
