@@ -1,5 +1,6 @@
 """Fast generation: prompts share their prefill, finished rows leave, every draw is keyed by its own seed."""
 
-from .generate import Rollout, generate
+from .decode import Rollout
+from .entry import generate
 
 __all__ = ["Rollout", "generate"]

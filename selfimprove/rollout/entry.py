@@ -68,8 +68,9 @@ def generate(
     else:
         run = partial(decode_batch, model)
     rollouts: dict[int, Rollout] = {}
-    limit = batch_size or _choose_rows(model, longest)
-    waiting = list(cut_batches(group_prompts(token_ids), limit))
+    groups = group_prompts(token_ids)
+    own = longest if reason else max(g.longest_leaf for g in groups) + sampling.max_new_tokens
+    waiting = list(cut_batches(groups, batch_size or _choose_rows(model, own)))
     with torch.inference_mode(), nullcontext() if reason else packed_attention(model):
         while waiting:
             batch = waiting[0]
@@ -81,9 +82,8 @@ def generate(
             rows = sum(group.rows for group in batch)
             if rows == 1:
                 raise ModelError(f"out of memory with one row of up to {longest} tokens; lower max_new_tokens")
-            limit = rows // 2
-            log.warning("out of memory with %d rows: going on with %d", rows, limit)
-            waiting = list(cut_batches([group for batch in waiting for group in batch], limit))
+            log.warning("out of memory with %d rows: going on with %d", rows, rows // 2)
+            waiting = list(cut_batches([group for batch in waiting for group in batch], rows // 2))
     return [rollouts[row] for row in range(len(token_ids))]
 
 

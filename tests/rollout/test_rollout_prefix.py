@@ -1,0 +1,85 @@
+"""Prompts that begin alike end up in one group, and no row is ever lost."""
+
+import itertools
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from selfimprove.rollout import prefix
+from selfimprove.rollout.prefix import cut_batches, group_prompts
+
+ROWS = st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=8), max_size=12)
+
+
+def rows_of(groups, token_ids):
+    """Every row of the groups with its tokens; checks that a trunk is shared and leaves something over."""
+    seen = []
+    for group in groups:
+        assert len({p.token_ids[: group.shared] for p in group.prompts}) == 1
+        for prompt in group.prompts:
+            assert len(prompt.token_ids) > group.shared
+            assert all(tuple(token_ids[row]) == prompt.token_ids for row in prompt.rows)
+            seen += prompt.rows
+    return seen
+
+
+@given(ROWS, st.integers(1, 5))
+def test_no_row_is_lost_or_doubled(token_ids, size):
+    groups = group_prompts(token_ids)
+    assert sorted(rows_of(groups, token_ids)) == list(range(len(token_ids)))
+    batches = list(cut_batches(groups, size))
+    assert sorted(row for batch in batches for row in rows_of(batch, token_ids)) == list(range(len(token_ids)))
+    sizes = [sum(group.rows for group in batch) for batch in batches]
+    assert all(s == size for s in sizes[:-1]) and all(0 < s <= size for s in sizes[-1:])
+
+
+def test_few_shot_prefixes_are_found():
+    rng = random.Random(0)
+    shots = [[rng.randrange(9) for _ in range(n)] for n in (200, 250)]
+    token_ids = [shots[i % 2] + [10 + i, 11, 12] for i in range(20)]
+    token_ids.append([50, 51])
+    groups = group_prompts(token_ids)
+    assert sorted((g.shared, len(g.prompts)) for g in groups) == [(0, 1), (200, 10), (250, 10)]
+
+
+def test_samples_of_one_prompt_share_all_but_its_last_token():
+    (group,) = group_prompts([list(range(300))] * 8)
+    assert (group.shared, group.rows, len(group.prompts)) == (299, 8, 1)
+
+
+def test_sharing_little_is_not_worth_a_group():
+    (group,) = group_prompts([[1, 2, 3], [1, 2, 4]])
+    assert group.shared == 0
+
+
+@given(ROWS)
+def test_the_partition_is_the_best_there_is(token_ids):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(prefix, "_GROUP", 7)
+        groups = group_prompts(token_ids)
+        total = sum(
+            saving([p.token_ids for p in g.prompts], [len(p.rows) for p in g.prompts]) for g in groups if g.shared
+        )
+        unique = sorted({tuple(ids) for ids in token_ids})
+        counts = [token_ids.count(list(ids)) for ids in unique]
+        assert total == max(
+            sum(max(0, saving(unique[a:b], counts[a:b])) for a, b in itertools.pairwise(cuts))
+            for cuts in partitions(len(unique))
+        )
+
+
+def saving(prompts, counts):
+    shared = min(next((i for i, column in enumerate(zip(*prompts, strict=False)) if len(set(column)) > 1), 99),
+                 min(len(p) for p in prompts) - 1)  # fmt: skip
+    return shared * (prefix._PREFILL * (len(prompts) - 1) + sum(counts) - len(prompts)) - prefix._GROUP
+
+
+def partitions(n):
+    """All ways to cut 0..n into runs (n limited so that this stays small)."""
+    for inner in range(n):
+        for cuts in itertools.combinations(range(1, n), inner):
+            yield (0, *cuts, n)
+    if n == 0:
+        yield (0,)
