@@ -17,8 +17,14 @@ from torch import Tensor
 def fuse(policy: PeftModel) -> None:
     """Let the plain LoRA layers of `policy` compute with `_LoraProduct`; other kinds keep what they have."""
     for module in policy.modules():
-        if type(module) is Linear and type(module.get_base_layer()) is torch.nn.Linear:
+        if type(module) is Linear and _plain(module):
             module.forward = MethodType(_forward, module)
+
+
+def _plain(layer: Linear) -> bool:
+    """Whether the layer is W x + s B A x and no more: an adapter made elsewhere may say otherwise."""
+    extras = bool(layer.lora_variant) or any(b.bias is not None for b in layer.lora_B.values())
+    return type(layer.get_base_layer()) is torch.nn.Linear and not extras
 
 
 def _forward(layer: Linear, x: Tensor) -> Tensor:

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-LOGIT_BYTES = 24 * 2**20
-"""Size of one block of logits. Below the 32 MiB from which malloc maps, and faults in, fresh pages for every block."""
+LOGIT_BYTES = {"cpu": 24 * 2**20, "other": 256 * 2**20}
+"""Size of a block of logits. On a CPU below the 32 MiB from which malloc maps, and faults in, fresh pages each time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ class _TokenLosses(torch.autograd.Function):
         nll = torch.zeros(len(targets), dtype=nll_weight.dtype, device=hidden.device)
         kl = torch.zeros_like(nll)
         vocabulary = hidden.shape[1] if head.weight is None else len(head.weight)
-        block = max(1, LOGIT_BYTES // (4 * vocabulary))
+        block = max(1, LOGIT_BYTES["cpu" if hidden.device.type == "cpu" else "other"] // (4 * vocabulary))
         for start in range(0, len(targets), block):
             at = slice(start, start + block)
             logits = head.logits(hidden[at])

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 
 from .attention import trie_attention
 from .losses import Head
@@ -37,8 +38,11 @@ class Network:
         return packed.to(self.model.device)
 
     def states(self, packed: Packed) -> torch.Tensor:
-        """Return the (N, d) states that predict the packed targets."""
-        return self._run(packed).flatten(0, 1)[packed.at]
+        """Return the (N, d) states that predict the packed targets.
+
+        They are looked up, not indexed: the gradients of a state used twice then add up in a fixed order.
+        """
+        return F.embedding(packed.at, self._run(packed).flatten(0, 1))
 
     def _run(self, packed: Packed) -> torch.Tensor:
         call = self.model if self.head.weight is None else self.model.get_decoder()

@@ -75,3 +75,10 @@ def test_the_adapter_can_be_switched_off():
     plain = Net(torch.float64)
     plain.load_state_dict({name: tensor for name, tensor in policy.unload().state_dict().items()})
     torch.testing.assert_close(off, plain(x))
+
+
+def test_layers_that_compute_more_are_left_to_peft():
+    policy = get_peft_model(Net(torch.float64), LoraConfig(r=3, target_modules=["first"], use_dora=True))
+    before = [module.forward for module in policy.modules()]
+    fuse(policy)
+    assert [module.forward for module in policy.modules()] == before

@@ -303,9 +303,10 @@ def test_out_of_memory_on_one_example_is_the_end(model, tmp_path, monkeypatch):
     def no_memory(*_):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(Network, "pack", lambda *_: no_memory())
-    with pytest.raises((TrainingError, torch.OutOfMemoryError)):
+    monkeypatch.setattr(Objective, "row", no_memory)
+    with pytest.raises(TrainingError, match=r"out of memory on a single example of up to \d+ tokens"):
         train_adapter(model, EXAMPLES, SPEC, seed=0, out=tmp_path / "a")
+    assert list(tmp_path.iterdir()) == []
 
 
 # -- architectures that do not fit
