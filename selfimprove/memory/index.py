@@ -52,7 +52,7 @@ class VectorIndex:
         `allowed` restricts the answer to these ids. Best first, ties by id; -1 and -inf where there are fewer than k.
         """
         self.refresh()
-        queries = np.ascontiguousarray(queries, dtype=np.float32)
+        queries = np.array(queries, dtype=np.float32, order="C")  # a copy: torch wants writable memory
         allowed = None if allowed is None else np.unique(allowed)
         parts = [self._exact.candidates(queries, k, allowed)]
         parts += [segment.candidates(self._memory, queries, k, allowed) for segment in self._segments or ()]

@@ -188,10 +188,10 @@ def vector_rows(ids: Iterable[int], vectors: np.ndarray) -> list[Row]:
 
 
 def stack(blobs: Sequence[bytes]) -> np.ndarray:
-    """Return stored vectors as one float32 array (n, d)."""
+    """Return stored vectors as one writable float32 array (n, d)."""
     if not blobs:
         return np.zeros((0, 0), dtype=np.float32)
-    return np.frombuffer(b"".join(blobs), dtype="<f4").reshape(len(blobs), -1)
+    return np.frombuffer(bytearray().join(blobs), dtype="<f4").reshape(len(blobs), -1)
 
 
 def _real(value: float | None) -> float | None:

@@ -75,7 +75,9 @@ def test_new_commits_are_found_at_the_next_search(tmp_path):
     vectors = unit_rows(np.random.default_rng(0), 30)
     with fill(tmp_path / "memory.db", vectors[:20], [20]) as memory:
         index = VectorIndex(memory)
-        assert index.search(vectors[25:26], 1)[0].max() <= 20
+        frozen = vectors[25:26].copy()
+        frozen.setflags(write=False)
+        assert index.search(frozen, 1)[0].max() <= 20
         unit = Unit(
             2, Stage.SAMPLE, 0, tuple(Request("france", Origin.SAMPLE, (), i) for i in range(10)), SAMPLING, "r"
         )
