@@ -22,6 +22,39 @@ class Rollout:
     finish: Finish
 
 
+@dataclass(slots=True)
+class _Live:
+    """The rows that go on, side by side: a row is a place in each of these."""
+
+    own: Tensor  # (layers, 2, R, Hkv, C, D)
+    segments: tuple[Segment, ...]
+    mask: Tensor | None  # (R, 1, 1, 1, C)
+    rows: Tensor  # (R,) which of the batch's rows it is
+    seeds: Tensor  # (R,)
+    positions: Tensor  # (R,) of its next token
+    column: int  # of the next token, for all
+
+    def advance(self, model: PreTrainedModel, tokens: Tensor) -> Tensor:
+        """Append one token to each row, (R,); return the logits after it, (R, V)."""
+        end = self.column + 1
+        view = Pass(self.own, self.segments, self.column, end, None if self.mask is None else self.mask[..., :end])
+        logits = forward(model, tokens, self.positions, view)
+        self.column, self.positions = end, self.positions + 1
+        return logits
+
+    def drop(self, alive: Sequence[bool]) -> Tensor:
+        """Let the rows that are not alive leave; return the old place of each row that stays."""
+        self.segments, order = close_ranks(self.segments, alive)
+        moved = [place for place, row in enumerate(order) if place != row]
+        if moved:
+            self.own[:, :, moved, :, : self.column] = self.own[:, :, [order[p] for p in moved], :, : self.column]
+        self.own = self.own[:, :, : len(order)]
+        places = torch.tensor(order, device=self.rows.device)
+        self.mask = None if self.mask is None else self.mask[places]
+        self.rows, self.seeds, self.positions = self.rows[places], self.seeds[places], self.positions[places]
+        return places
+
+
 def decode_batch(
     model: PreTrainedModel,
     groups: Sequence[Group],
@@ -35,45 +68,48 @@ def decode_batch(
     Raises:
         torch.OutOfMemoryError, RuntimeError: the device or the CPU's allocator has too little memory for the batch.
     """
-    device = model.device
-    trunks = prefill_trunks(model, groups)
-    prompts = [prompt for group in groups for prompt in group.prompts]
-    leaves = [p.token_ids[g.shared :] for g in groups for p in g.prompts]
-    starts = [g.shared for g in groups for _ in g.prompts]
-    filled = prefill(model, leaves, starts, make_segments([len(g.prompts) for g in groups], trunks))
-
-    rows = [row for prompt in prompts for row in prompt.rows]
-    copies = torch.tensor([len(p.rows) for p in prompts], device=device)
-    unique = torch.arange(len(prompts), device=device).repeat_interleave(copies)  # (R,) the prompt of each row
-    own = _grow(filled.own, unique, sampling.max_new_tokens - 1)
-    logits = filled.logits[unique]
-    mask = _padding_mask(filled.padding_U[unique], own.shape[-2], own.dtype)
-    positions = torch.tensor([len(p.token_ids) for p in prompts], device=device)[unique]
-    keys = torch.tensor([seeds[row] for row in rows], device=device)
-    ends = torch.tensor(eos_ids, device=device)
-    live = torch.arange(len(rows), device=device)
-    segments = make_segments([g.rows for g in groups], trunks)
-    drawn = torch.full((len(rows), sampling.max_new_tokens), -1, device=device)
-    column = filled.own.shape[-2]
+    rows = [row for group in groups for prompt in group.prompts for row in prompt.rows]
+    live, logits = _prefill_rows(model, groups, [seeds[row] for row in rows], sampling.max_new_tokens)
+    ends = torch.tensor(eos_ids, dtype=torch.int64, device=model.device)
+    drawn = torch.full((len(rows), sampling.max_new_tokens), -1, device=model.device)
     for step in range(sampling.max_new_tokens):
-        tokens = draw(logits, keys, step, sampling)
+        tokens = draw(logits, live.seeds, step, sampling)
         going = ~torch.isin(tokens, ends)
-        drawn[live[going], step] = tokens[going]
+        drawn[live.rows[going], step] = tokens[going]
         alive = going.tolist()
         if on_tokens:
             on_tokens(sum(alive))
-        if not any(alive) or step == sampling.max_new_tokens - 1:
+        if not any(alive) or step + 1 == sampling.max_new_tokens:
             break
-        if not all(alive):  # finished rows leave
-            segments, order = _close_ranks(segments, alive)
-            own = _move_rows(own, order, column + step)
-            index = torch.tensor(order, device=device)
-            tokens, keys, live, positions = tokens[index], keys[index], live[index], positions[index]
-            mask = None if mask is None else mask[index]
-        here = column + step
-        view = Pass(own, segments, here, here + 1, None if mask is None else mask[..., : here + 1])
-        logits = forward(model, tokens, positions + step, view)
+        if not all(alive):
+            tokens = tokens[live.drop(alive)]
+        logits = live.advance(model, tokens)
     return _collect(rows, drawn)
+
+
+def _prefill_rows(
+    model: PreTrainedModel, groups: Sequence[Group], seeds: Sequence[int], new_tokens: int
+) -> tuple[_Live, Tensor]:
+    """Prefill each prompt once and repeat it for its rows; return them with the logits after the prompt, (R, V)."""
+    prompts = [prompt for group in groups for prompt in group.prompts]
+    starts = [group.shared for group in groups for _ in group.prompts]
+    leaves = [prompt.token_ids[start:] for prompt, start in zip(prompts, starts, strict=True)]
+    trunks = prefill_trunks(model, groups)
+    filled = prefill(model, leaves, starts, make_segments([len(g.prompts) for g in groups], trunks))
+    device = model.device
+    copies = torch.tensor([len(p.rows) for p in prompts], device=device)
+    prompt_R = torch.arange(len(prompts), device=device).repeat_interleave(copies)
+    own = _grow(filled.own, prompt_R, new_tokens - 1)
+    live = _Live(
+        own=own,
+        segments=make_segments([g.rows for g in groups], trunks),
+        mask=_padding_mask(filled.padding_U[prompt_R], own.shape[-2], own.dtype),
+        rows=torch.arange(len(prompt_R), device=device),
+        seeds=torch.tensor(seeds, device=device),
+        positions=torch.tensor([len(p.token_ids) for p in prompts], device=device)[prompt_R],
+        column=filled.own.shape[-2],
+    )
+    return live, filled.logits[prompt_R]
 
 
 def _padding_mask(padding: Tensor, columns: int, dtype: torch.dtype) -> Tensor | None:
@@ -92,7 +128,7 @@ def _grow(own: Tensor, index: Tensor, columns: int) -> Tensor:
     return grown
 
 
-def _close_ranks(segments: tuple[Segment, ...], alive: Sequence[bool]) -> tuple[tuple[Segment, ...], list[int]]:
+def close_ranks(segments: tuple[Segment, ...], alive: Sequence[bool]) -> tuple[tuple[Segment, ...], list[int]]:
     """Let finished rows leave: the new segments, and for each new place the row that takes it.
 
     Rows stay where they are when they can and each other place is filled from the end of its segment: the cache then
@@ -110,15 +146,6 @@ def _close_ranks(segments: tuple[Segment, ...], alive: Sequence[bool]) -> tuple[
         movers = (row for row in reversed(rows) if row not in stay)
         order += [place if place in stay else next(movers) for place in places]
     return tuple(closed), order
-
-
-def _move_rows(own: Tensor, order: Sequence[int], columns: int) -> Tensor:
-    """Bring rows to their new places, in place, and drop the rest."""
-    places = [place for place, row in enumerate(order) if place != row]
-    if places:
-        rows = [order[place] for place in places]
-        own[:, :, places, :, :columns] = own[:, :, rows, :, :columns]
-    return own[:, :, : len(order)]
 
 
 def _collect(rows: Sequence[int], drawn: Tensor) -> dict[int, Rollout]:

@@ -40,8 +40,8 @@ def prefill(
 ) -> Prefilled:
     """Compute the keys and values of the leaves, and the logits after each.
 
-    Leaf u stands at positions starts[u], starts[u] + 1, ... and attends to its segment's trunk and to itself. Passes
-    hold whole leaves up to PREFILL_TOKENS; a longer leaf takes several.
+    Leaf u stands at positions starts[u], starts[u] + 1, ... and attends to its segment's trunk and to itself. A pass
+    holds several whole leaves; a leaf of more than PREFILL_TOKENS takes several passes.
     """
     device = model.device
     lengths = [len(leaf) for leaf in leaves]
@@ -108,13 +108,13 @@ def make_segments(sizes: Sequence[int], trunks: Sequence[Tensor | None]) -> tupl
 
 
 def _passes(lengths: Sequence[int]) -> list[tuple[int, int]]:
-    """Cut rows into runs of at most PREFILL_TOKENS tokens, or one row."""
-    runs, start, total = [], 0, 0
+    """Cut rows into runs of at most PREFILL_TOKENS tokens once padded, as the attention pads them, or one row."""
+    runs, start, longest = [], 0, 0
     for row, length in enumerate(lengths):
-        if row > start and total + length > PREFILL_TOKENS:
+        if row > start and (row + 1 - start) * max(longest, length) > PREFILL_TOKENS:
             runs.append((start, row))
-            start, total = row, 0
-        total += length
+            start, longest = row, 0
+        longest = max(longest, length)
     return [*runs, (start, len(lengths))]
 
 

@@ -68,12 +68,12 @@ def group_prompts(token_ids: Sequence[Sequence[int]]) -> list[Group]:
     while end:
         start = cut[end]
         if saved[end] > saved[start]:
-            groups.append(Group(int(_trunk(shared, lengths, start, end)), tuple(prompts[start:end])))
+            groups.append(Group(_trunk(shared, lengths, start, end), _by_length(prompts[start:end])))
         else:
             alone += prompts[start:end]
         end = start
     if alone:
-        groups.append(Group(0, tuple(sorted(alone, key=lambda p: (len(p.token_ids), p.token_ids)))))
+        groups.append(Group(0, _by_length(alone)))
     return sorted(groups, key=lambda g: (g.longest_leaf, g.prompts[0].token_ids))
 
 
@@ -111,6 +111,10 @@ def _common(prompts: Sequence[Prompt]) -> list[int]:
         a, b = before.token_ids, prompt.token_ids
         common.append(next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b))))
     return common
+
+
+def _by_length(prompts: Sequence[Prompt]) -> tuple[Prompt, ...]:
+    return tuple(sorted(prompts, key=lambda p: (len(p.token_ids), p.token_ids)))
 
 
 def _trunk(shared: Sequence[int], lengths: Sequence[int], start: int, end: int) -> int:
