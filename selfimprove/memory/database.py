@@ -69,8 +69,7 @@ class Database:
         """Close the connection and give up the lock. Safe to call twice."""
         self._connection.close()
         if self._lock is not None:
-            _owner_file(self.path).unlink(missing_ok=True)
-            self._lock.release()
+            _release(self.path, self._lock)
             self._lock = None
 
     @contextmanager
@@ -196,7 +195,7 @@ def _writers_lock(path: Path) -> Iterator[filelock.BaseFileLock]:
     try:
         yield lock
     except BaseException:
-        lock.release()
+        _release(path, lock)
         raise
 
 
@@ -213,6 +212,11 @@ def _acquire(path: Path) -> filelock.BaseFileLock:
         raise MemoryError_(f"{path} is being written by {_owner(path)}: wait for it or stop it") from None
     write_json(_owner_file(path), {"pid": os.getpid(), "host": socket.gethostname(), "since": utc_now()})
     return lock
+
+
+def _release(path: Path, lock: filelock.BaseFileLock) -> None:
+    _owner_file(path).unlink(missing_ok=True)
+    lock.release()
 
 
 def _owner(path: Path) -> str:

@@ -42,18 +42,18 @@ def trusted(
     *,
     round: int,
     vote_index: int,
-    min_agreement: float,
+    min_support: float,
     k: int,
     diversity: float,
     exclude_prompts: Iterable[str] = (),
 ) -> list[list[Recalled]]:
     """Return up to k responses to trusted prompts for each query (q, d), near to it yet unlike each other (MMR).
 
-    A prompt is trusted when its agreement in the vote named is at least `min_agreement`. It is represented by one
+    A prompt is trusted when its support in the vote named is at least `min_support`. It is represented by one
     response that gave the agreed answer: the shortest of those that were not cut off.
     """
     votes = memory.tallies(round, vote_index).items()
-    agreed = {id_: t.agreement for id_, t in votes if t.answer is not None and t.agreement >= min_agreement}
+    agreed = {id_: t.agreement for id_, t in votes if t.answer is not None and t.support >= min_support}
     hidden = set(exclude_prompts) | leaking(memory, sorted(agreed))
     shown = {r.id: r for r in _representatives(memory, unit_id(round, Stage.VOTE, vote_index), agreed.keys() - hidden)}
     texts = {prompt.id: prompt.text for prompt in memory.prompts(Split.TRAIN)}

@@ -153,7 +153,7 @@ def response_of(row: Row) -> Response:
     id_, prompt_id, round_, origin, unit, slot, text, finish, seed, policy, prompt_tokens, new_tokens, parents = row
     return Response(
         id_, prompt_id, round_, Origin(origin), unit, slot, text, Finish(finish), seed, policy,
-        prompt_tokens, new_tokens, tuple(json.loads(parents)),
+        prompt_tokens, new_tokens, tuple(json.loads(parents)) if parents != "[]" else (),
     )  # fmt: skip
 
 

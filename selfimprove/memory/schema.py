@@ -7,7 +7,7 @@ Table, view and column names are an interface: people query them with SQL and in
 - A unit of work and everything that it produced are one transaction; `units` is the journal, chained by hashes.
 - Vectors are little-endian float32 unit vectors. They stand apart from their responses, because another embedder may
   replace them (`reembed`), and each carries a CRC-32 of its own.
-- `texts` (full-text search) and `segments` (files of the vector index) are caches: they can be emptied at any time.
+- `texts` (full-text search) and `segments` (files of the vector index) are derived and in no hash.
 """
 
 import sqlite3

@@ -109,6 +109,7 @@ class ResponseMemory(MemoryReader):
                 tables["response_vectors"] = vector_rows(ids, self._checked(embeddings, len(ids)))
             with self.db.transaction():
                 self._insert(unit.round, unit.stage, unit.index, tables, unit.policy, unit.sampling, wall_s=wall_s)
+                texts.add(self.db, unit.id)
         return self.responses(unit_ids=[unit.id])
 
     def commit_vote(
@@ -143,7 +144,6 @@ class ResponseMemory(MemoryReader):
                 self._insert(round, Stage.GUARD, 0, {"decisions": [decision]}, payload=asdict(verdict))
                 if verdict.decision is Decision.KEEP:
                     self._move(round, policy, because)
-            self.index_texts()
 
     def rollback(self, round: int) -> str:
         """Move `current` back to the policy that a round was kept with (0: base), and return its name.
@@ -174,11 +174,6 @@ class ResponseMemory(MemoryReader):
             self.set_meta(name, value)
         elif known != value:
             raise MemoryError_(f"{self.db.path} was made with {name} {known}, this is {value}: {_way_out(name)}")
-
-    def index_texts(self) -> None:
-        """Bring the full-text index up to date. Once a round: at each commit it would cost more than the commit."""
-        with self.db.transaction():
-            texts.extend(self.db)
 
     # --- checks ------------------------------------------------------------------------------------------------
 

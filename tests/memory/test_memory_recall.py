@@ -34,7 +34,7 @@ def voted(memory):
 
 
 def ask(memory, text, k=3, **how):
-    how = {"round": 1, "vote_index": 0, "min_agreement": 0.6, "k": k, "diversity": 0.0} | how
+    how = {"round": 1, "vote_index": 0, "min_support": 0.6, "k": k, "diversity": 0.0} | how
     return trusted(memory, VectorIndex(memory), EMBEDDER.encode([text]), **how)[0]
 
 
@@ -49,16 +49,16 @@ def test_recalled_answers_are_the_shortest_agreed_ones_of_their_prompts(voted):
 
 
 def test_agreement_and_exclusions_decide_who_is_trusted(voted):
-    assert "france" in {r.prompt_id for r in ask(voted, "capital", k=10, min_agreement=0.5)}
-    assert ask(voted, "capital", k=10, min_agreement=1.01) == []
+    assert "france" in {r.prompt_id for r in ask(voted, "capital", k=10, min_support=0.5)}
+    assert ask(voted, "capital", k=10, min_support=1.01) == []
     assert "spain" not in {r.prompt_id for r in ask(voted, "capital", k=10, exclude_prompts=["spain"])}
     assert ask(voted, "capital", vote_index=7) == [], "a vote that was not held trusts nobody"
 
 
 def test_nothing_of_a_held_out_prompt_is_recalled(voted):
     """A train prompt that says what a held-out one says would hand its answer over, right or wrong."""
-    for min_agreement, text in itertools.product((0.0, 1.0), (p.text for p in PROMPTS)):
-        found = {r.prompt_id for r in ask(voted, text, k=20, min_agreement=min_agreement)}
+    for min_support, text in itertools.product((0.0, 1.0), (p.text for p in PROMPTS)):
+        found = {r.prompt_id for r in ask(voted, text, k=20, min_support=min_support)}
         assert not found & {"italy", "3+4", "what is 3 plus 4"}
 
 
