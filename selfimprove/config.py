@@ -65,8 +65,10 @@ class ExemplarConfig(Section):
 
     k: Count = Field(4, description="responses a prompt; 0 switches the operator off")
     shots: Positive = Field(3, description="demonstrations shown to each sample")
-    trust: Share = Field(0.6, description="least agreement of a recalled answer's prompt")
-    below: float = Field(1.0, ge=0, le=2, description="only prompts whose agreement is below this; 2: all prompts")
+    trust: Share = Field(
+        0.6, description="least support (agreement, abstentions counted against it) of a recalled answer's prompt"
+    )
+    below: float = Field(1.0, ge=0, le=2, description="only prompts whose support is below this; 2: all prompts")
     pool: Positive = Field(32, description="recalled answers that the draws for a unit are made from")
     diversity: Share = Field(0.7, description="MMR: 0 takes the nearest, 1 only the most different")
 
@@ -76,7 +78,7 @@ class ReviseConfig(Section):
 
     k: Count = Field(1, description="revisions a disputed prompt; 0 switches the operator off")
     rivals: Positive = Field(3, description="differing own answers in view")
-    below: Share = Field(0.7, description="only prompts whose agreement is below this")
+    below: Share = Field(0.7, description="only prompts whose support is below this")
     critique_tokens: Positive = Field(48, description="longest critique, in new tokens")
 
 
@@ -84,7 +86,7 @@ class StitchConfig(Section):
     """Join steps of past responses along the best-voted path and continue from there."""
 
     k: Count = Field(1, description="continuations a prompt; 0 switches the operator off")
-    below: Share = Field(0.9, description="only prompts whose agreement is below this")
+    below: Share = Field(0.9, description="only prompts whose support is below this")
     same: Share = Field(0.95, description="cosine above which two steps are the same state")
 
 
@@ -111,8 +113,8 @@ class VoteConfig(Section):
 class SelectConfig(Section):
     """Which candidates become training examples."""
 
-    threshold: Share = Field(0.5, description="least agreement")
-    ceiling: Share = Field(1.0, description="prompts with more agreement than this teach little and are left out")
+    threshold: Share = Field(0.5, description="least support: agreement, abstentions counted against it")
+    ceiling: Share = Field(1.0, description="prompts with more support than this teach little and are left out")
     per_prompt: Positive = Field(3, description="most survivors a prompt")
     answer_share: Share = Field(0.2, description="most of the prompts that one answer may win (numbers and free text)")
     ancestor_share: Share = Field(0.2, description="most of the survivors that one response may be an ancestor of")

@@ -27,7 +27,7 @@ class Bar:
         self._done += items
         if self._tqdm is not None:
             self._tqdm.update(items)
-        elif time.monotonic() - self._said > PLAIN_SECONDS:
+        elif self._done < self._total and time.monotonic() - self._said > PLAIN_SECONDS:
             self._said = time.monotonic()
             elapsed = self._said - self._started
             left = elapsed / self._done * (self._total - self._done) if self._done else 0

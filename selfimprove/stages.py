@@ -1,7 +1,7 @@
 """The stages of a round: plan units of work from what is committed, run those that are not, commit each whole."""
 
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
@@ -9,7 +9,7 @@ import numpy as np
 from .consistency.answers import Kind, classes, kind_of
 from .consistency.select import Candidate
 from .consistency.select import select as select_candidates
-from .consistency.vote import Ballot
+from .consistency.vote import Ballot, cross_prompt_prior
 from .consistency.vote import vote as count_votes
 from .errors import MemoryError_
 from .fsio import folder_digest
@@ -17,6 +17,7 @@ from .memory.recall import own_past, trusted
 from .propose import exemplar as exemplars
 from .propose import revise as revisions
 from .propose import stitch as stitches
+from .propose.ledger import OperatorLedger, ledger
 from .run import Run, adapter_folder
 from .seeds import seed_for
 from .types import (
@@ -122,7 +123,7 @@ def exemplar(run: Run, round_: int) -> list[Response]:
             centre / np.linalg.norm(centre),
             round=round_,
             vote_index=0,
-            min_agreement=config.trust,
+            min_support=config.trust,
             k=config.pool,
             diversity=config.diversity,
         )[0]
@@ -210,7 +211,10 @@ def _count(run: Run, round_: int, groups: Mapping[str, Sequence[Response]]) -> t
                 Ballot(r.id, answer, r.origin.derived, config.decay ** (round_ - r.round))
                 for r, answer in zip(group, answers, strict=True)
             ]
-    votes = [count_votes(id_, cast, derived_cap=config.derived_cap) for id_, cast in ballots.items()]
+    priors = cross_prompt_prior(ballots, strength=config.prior) if config.prior else {}
+    votes = [
+        count_votes(id_, cast, derived_cap=config.derived_cap, prior=priors.get(id_)) for id_, cast in ballots.items()
+    ]
     return [tally for tally, _ in votes], [j for _, judgements in votes for j in judgements]
 
 
@@ -252,17 +256,31 @@ def select(run: Run, round_: int) -> Selection:
         run.memory.commit_selection(round_, chosen, wall_s=time.monotonic() - begun)
     verdicts = run.memory.verdicts(round_).values()
     selection = Selection(tuple(v for v in verdicts if v.kept), tuple(v for v in verdicts if not v.kept))
-    reasons: dict[str, int] = defaultdict(int)
-    for verdict in selection.dropped:
-        reasons[verdict.reason] += 1
-    most = sorted(reasons.items(), key=lambda item: -item[1])[:3]
+    most = Counter(str(verdict.reason) for verdict in selection.dropped).most_common(3)
     run.progress.line(
         Stage.SELECT,
         f"kept {len(selection.kept)} of {len(verdicts)}",
         "dropped: " + ", ".join(f"{count} {reason}" for reason, count in most) if most else "",
         seconds=time.monotonic() - begun,
     )
+    for origin, book in operators(run, round_).items():
+        run.progress.line(
+            "",
+            f"{origin}: {book.survivors} of {book.candidates} survive, {book.votes_changed} votes changed, "
+            f"{book.tokens} tokens",
+        )
     return selection
+
+
+def operators(run: Run, round_: int) -> dict[Origin, OperatorLedger]:
+    """Return what each operator of a round cost and brought in."""
+    return ledger(
+        run.memory.responses(rounds=[round_], origins=VOTERS),
+        run.memory.judgements(round_, 2),
+        run.memory.tallies(round_, 0),
+        run.memory.tallies(round_, 2),
+        run.memory.verdicts(round_).values(),
+    )
 
 
 def train(run: Run, round_: int, selection: Selection) -> str:
@@ -353,7 +371,7 @@ def _past(run: Run, round_: int, prompts: Sequence[Prompt]) -> tuple[dict[str, l
 
 
 def _below(run: Run, tallies: Mapping[str, Tally], limit: float) -> list[Prompt]:
-    return [p for p in run.prompts(Split.TRAIN) if p.id in tallies and tallies[p.id].agreement < limit]
+    return [p for p in run.prompts(Split.TRAIN) if p.id in tallies and tallies[p.id].support < limit]
 
 
 def _by_prompt(responses: Iterable[Response]) -> dict[str, list[Response]]:

@@ -4,12 +4,13 @@ import json
 import resource
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from .evaluate import Accuracy, audit, compare, stored_health
 from .fsio import write_json, write_text
 from .run import Run
+from .stages import operators
 from .types import BASE, Decision, Stage
 
 STARTED = time.monotonic()
@@ -34,7 +35,15 @@ def summarise(run: Run) -> Summary:
         "model": run.config.model.path,
         "current": run.memory.current,
         "rounds_kept": len(kept),
-        "rounds": [{"round": r.round, "decision": r.decision, "because": r.because} for r in records],
+        "rounds": [
+            {
+                "round": r.round,
+                "decision": r.decision,
+                "because": r.because,
+                "operators": {origin: asdict(book) for origin, book in operators(run, r.round).items()},
+            }
+            for r in records
+        ],
         "wall_s": round(max(time.monotonic() - STARTED, sum(u.wall_s for u in units)), 1),
         "peak_gb": round(peak_gb(), 2),
         "seconds_by_stage": _seconds_by_stage(run),

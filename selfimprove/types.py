@@ -207,6 +207,14 @@ class Tally:
     voters: int
     abstained: int
 
+    @property
+    def support(self) -> float:
+        """The winner's share of *all* responses, abstentions included, in [0, 1]: what trust is measured by.
+
+        Where few responses hold an answer at all, those that do are guesses, however well they agree.
+        """
+        return self.agreement * self.voters / (self.voters + self.abstained) if self.voters else 0.0
+
 
 class Reason(StrEnum):
     """Why a candidate was kept or dropped by select."""

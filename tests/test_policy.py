@@ -96,8 +96,8 @@ def test_using_an_adapter_changes_the_model_and_leaving_it_restores_every_bit(po
 
 
 def test_an_adapter_for_another_base_is_refused(policy, tmp_path):
-    from conftest import tiny_llama
     from peft import LoraConfig, get_peft_model
+    from tiny import tiny_llama
 
     other = get_peft_model(tiny_llama(99, hidden_size=16), LoraConfig(r=4, target_modules="all-linear"))
     other.save_pretrained(tmp_path / "a")
@@ -136,7 +136,7 @@ def test_a_model_that_is_not_there_is_named(name, says):
 
 
 def test_weights_and_tokenizer_must_belong_together(model_folder, tmp_path):
-    from conftest import tiny_llama
+    from tiny import tiny_llama
 
     folder = shutil.copytree(model_folder, tmp_path / "m")
     tiny_llama(50).save_pretrained(folder)

@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import SUMS, sum_question
+from tiny import SUMS, sum_question
 
 from selfimprove.config import parse_config
 from selfimprove.errors import ConfigError, UserError

@@ -64,21 +64,16 @@ def select(
     verdicts |= _too_common(_left(ordered, verdicts), tallies, config, kinds)
     for group in _by_prompt(_left(ordered, verdicts)).values():
         verdicts |= _diverse(group, config)
-    survivors = sorted(_left(ordered, verdicts), key=lambda c: -support(tallies[c.response.prompt_id]))
+    survivors = sorted(_left(ordered, verdicts), key=lambda c: -tallies[c.response.prompt_id].support)
     verdicts |= _inbred(survivors, config, ancestors)
     for candidate in _left(ordered, verdicts):
         tally = tallies[candidate.response.prompt_id]
         weight = min(1.0, max(_LEAST_WEIGHT, tally.margin))
         verdicts[candidate.response.id] = Verdict(
-            candidate.response.id, Reason.KEPT, support(tally), config.threshold, weight
+            candidate.response.id, Reason.KEPT, tally.support, config.threshold, weight
         )
     final = [verdicts[candidate.response.id] for candidate in ordered]
     return Selection(tuple(v for v in final if v.kept), tuple(v for v in final if not v.kept))
-
-
-def support(tally: Tally) -> float:
-    """Return the winner's share of all responses to its prompt, abstentions included, in [0, 1]."""
-    return tally.agreement * tally.voters / (tally.voters + tally.abstained) if tally.voters else 0.0
 
 
 def _left(candidates: Sequence[Candidate], verdicts: Mapping[int, Verdict]) -> list[Candidate]:
@@ -114,10 +109,10 @@ def _fault(
         return Reason.NO_ANSWER, None, None
     if tally.voters < _QUORUM:
         return Reason.LOW_AGREEMENT, tally.voters, _QUORUM
-    if support(tally) < config.threshold:
-        return Reason.LOW_AGREEMENT, support(tally), config.threshold
-    if support(tally) > config.ceiling:
-        return Reason.TOO_EASY, support(tally), config.ceiling
+    if tally.support < config.threshold:
+        return Reason.LOW_AGREEMENT, tally.support, config.threshold
+    if tally.support > config.ceiling:
+        return Reason.TOO_EASY, tally.support, config.ceiling
     if judgement.answer != tally.answer:
         return Reason.MINORITY, judgement.share, tally.agreement
     if response.finish is Finish.LENGTH:
@@ -143,7 +138,7 @@ def _too_common(
             continue
         rest = len(prompts) - count
         allowed = math.floor(rest * config.answer_share / (1 - config.answer_share) + 1e-9)
-        won = sorted((p for p in prompts if winners[p] == answer), key=lambda p: (-support(tallies[p]), p))
+        won = sorted((p for p in prompts if winners[p] == answer), key=lambda p: (-tallies[p].support, p))
         over = set(won[allowed:])
         for candidate in candidates:
             if candidate.response.prompt_id in over:
