@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from .config import load_config
-from .export import export_run
+from .exporting import export_run
 from .progress import Progress
 from .rounds import improve as improve_run
 from .run import open_run, run_folder

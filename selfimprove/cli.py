@@ -150,7 +150,7 @@ def rollback(run_name: str, round_: int) -> None:
 @click.option("--as", "form", type=click.Choice(["merged", "adapter"]), default="merged", show_default=True)
 def export(run_name: str, out: Path, round_: int | None, form: str) -> None:
     """Write the improved model of RUN to the folder OUT, reload it and compare before saying done."""
-    from .export import export_run
+    from .exporting import export_run
     from .run import run_folder
 
     click.echo(export_run(run_folder(run_name), out, round_=round_, form=form))

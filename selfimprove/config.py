@@ -78,6 +78,7 @@ class ReviseConfig(Section):
 
     k: Count = Field(1, description="revisions a disputed prompt; 0 switches the operator off")
     rivals: Positive = Field(3, description="differing own answers in view")
+    above: Share = Field(0.2, description="only prompts whose support is at least this: below it, rivals are noise")
     below: Share = Field(0.7, description="only prompts whose support is below this")
     critique_tokens: Positive = Field(48, description="longest critique, in new tokens")
 

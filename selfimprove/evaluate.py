@@ -11,7 +11,9 @@ from .guard import Health
 from .run import Run, adapter_folder
 from .scoring import human_text, kl_to_base, nll
 from .seeds import seed_for
-from .stages import read_answers, run_units
+from .stages.generate import run_units
+from .stages.groups import by_prompt
+from .stages.judge import read_answers
 from .stats import Interval, concentration, distinct_n, entropy, maj_at_k, paired_bootstrap, repetition
 from .types import Origin, Prompt, Request, Response, Sampling, Split, Stage
 
@@ -83,8 +85,8 @@ def stored_health(run: Run, round_: int) -> Health:
 
 def health(run: Run, round_: int, policy: str) -> Health:
     """Compute the label-free health of the committed held-out answers of a round."""
-    probes, greedy = (_by_prompt(run, round_, stage) for stage in (Stage.PROBE, Stage.GREEDY))
-    base = _by_prompt(run, 0, Stage.PROBE)
+    probes, greedy = (_answers(run, round_, stage) for stage in (Stage.PROBE, Stage.GREEDY))
+    base = _answers(run, 0, Stage.PROBE)
     shares, entropies, uniques, majorities, base_agrees = [], [], [], [], []
     parsed = total = 0
     for prompt in heldout(run):
@@ -109,7 +111,7 @@ def health(run: Run, round_: int, policy: str) -> Health:
     completions = [
         (engine.policy.encode(p.messages), engine.policy.encode_completion(r.text))
         for p in heldout(run)[:KL_COMPLETIONS]
-        for r in _by_prompt(run, 0, Stage.GREEDY)[p.id]
+        for r in _answers(run, 0, Stage.GREEDY)[p.id]
     ]
     adapter = adapter_folder(run.folder, policy)
     kl = None if adapter is None else kl_to_base(engine.policy, adapter, completions)
@@ -143,7 +145,7 @@ def audit(run: Run) -> dict[int, Accuracy]:
 
 
 def _accuracy(run: Run, round_: int, prompts: Sequence[Prompt], keys: Mapping[str, Key]) -> Accuracy:
-    probes, greedy = (_by_prompt(run, round_, stage) for stage in (Stage.PROBE, Stage.GREEDY))
+    probes, greedy = (_answers(run, round_, stage) for stage in (Stage.PROBE, Stage.GREEDY))
     rows = []
     for prompt in prompts:
         key, group = keys[prompt.id], probes[prompt.id]
@@ -172,8 +174,5 @@ def _top(counts: Mapping[str, int]) -> str:
     return max(counts, key=lambda answer: counts[answer])
 
 
-def _by_prompt(run: Run, round_: int, stage: Stage) -> dict[str, list[Response]]:
-    groups: dict[str, list[Response]] = {}
-    for response in run.memory.responses(rounds=[round_], stages=[stage]):
-        groups.setdefault(response.prompt_id, []).append(response)
-    return groups
+def _answers(run: Run, round_: int, stage: Stage) -> dict[str, list[Response]]:
+    return by_prompt(run.memory.responses(rounds=[round_], stages=[stage]))

@@ -10,7 +10,7 @@ from typing import Any
 from .evaluate import Accuracy, audit, compare, stored_health
 from .fsio import write_json, write_text
 from .run import Run
-from .stages import operators
+from .stages.judge import operators
 from .types import BASE, Decision, Stage
 
 STARTED = time.monotonic()

@@ -14,14 +14,14 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from selfimprove.card import model_card
 from selfimprove.config import ModelConfig, parse_config, to_yaml
 from selfimprove.errors import ModelError, UserError
-from selfimprove.export import export
+from selfimprove.exporting import export
 from selfimprove.fsio import MANIFEST, manifest
 from selfimprove.memory import ResponseMemory
 from selfimprove.policy import PLAIN_TEMPLATE
 from selfimprove.prompts import make_prompt
 from selfimprove.types import Decision, GuardVerdict, Message
 
-exports = importlib.import_module("selfimprove.export")
+exports = importlib.import_module("selfimprove.exporting")
 
 CONVERSATIONS = [(Message("user", text),) for text in ("What is 2 plus 3?", "hello", "<|end|> is not a turn's end")]
 LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
