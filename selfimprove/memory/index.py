@@ -11,7 +11,7 @@ from .candidates import rank
 from .exact import BLOCK, ExactRows
 from .store import ResponseMemory
 
-SEGMENT_ROWS = 32 * BLOCK
+SEGMENT_ROWS = 8 * BLOCK
 """Rows of a segment (262,144). With fewer than twice as many rows every search is exact."""
 
 
