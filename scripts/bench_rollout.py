@@ -9,7 +9,7 @@
 to 96 new tokens, natural stops. `generate` runs as a user would write it: left-padded batches of 64 sequences,
 num_return_sequences=8. Its batches do not know of each other, so tokens/s of a few of them stand for all; each run
 takes the next `--peer-prompts`. It is measured in bfloat16 and in the dtype that is fastest here; where the machine has
-no bfloat16 arithmetic its texts are cut at 16 tokens, to be done today. The ratio is to the faster of the two.
+no bfloat16 arithmetic, in which size gains nothing, on 2 prompts a run. The ratio is to the faster of the two.
 The roofline is the rate at which the model's own matrix products, at this batch and nothing else, would give tokens.
 """
 
@@ -28,7 +28,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv-vllm"
 SAMPLES, NEW_TOKENS, TEMPERATURE, TOP_K = 8, 96, 0.8, 50
-SLOW_BF16_TOKENS = 16
+SLOW_PROMPTS = 2
 GOODS = ("pens", "books", "lamps", "cups", "chairs", "maps", "bags", "hats")
 WORKED = "First I work out the price of each kind, then I add the two. That makes {total} dollars in all."
 
@@ -95,11 +95,8 @@ class Ours:
 class Transformers:
     """`generate` on left-padded batches of `batch` sequences."""
 
-    def __init__(
-        self, policy: Any, prompts: Sequence[Sequence[int]], model: Any, batch: int, count: int, new_tokens: int
-    ) -> None:
-        self.policy, self.prompts, self.model = policy, prompts, model
-        self.batch, self.count, self.new_tokens = batch, count, new_tokens
+    def __init__(self, policy: Any, prompts: Sequence[Sequence[int]], model: Any, batch: int, count: int) -> None:
+        self.policy, self.prompts, self.model, self.batch, self.count = policy, prompts, model, batch, count
 
     def __call__(self, run: int) -> tuple[int, float]:
         """Return (tokens, seconds) of the run's share of the prompts."""
@@ -119,7 +116,7 @@ class Transformers:
                     do_sample=True,
                     temperature=TEMPERATURE,
                     top_k=TOP_K,
-                    max_new_tokens=self.new_tokens,
+                    max_new_tokens=NEW_TOKENS,
                     num_return_sequences=SAMPLES,
                 )
             )
@@ -138,20 +135,20 @@ class Vllm:
             [VENV / "bin" / "python", __file__, "--vllm-worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
             text=True,
             env=env,
         )
         self._ask(job)
 
     def _ask(self, message: Any) -> Any:
-        if self.process.stdin is None or self.process.stdout is None:
-            raise RuntimeError("the vLLM worker has no pipes")
+        assert self.process.stdin and self.process.stdout
         self.process.stdin.write(json.dumps(message) + "\n")
         self.process.stdin.flush()
         for line in self.process.stdout:  # the engine may print lines of its own
             if line.startswith("{"):
                 return json.loads(line)
-        raise SystemExit("the vLLM worker ended early; run it by hand to see why: --vllm-worker")
+        raise SystemExit(f"the vLLM worker ended early; see what `{VENV}/bin/python {__file__} --vllm-worker` says")
 
     def __call__(self, run: int) -> tuple[int, float]:
         """Return (tokens, seconds) of all prompts."""
@@ -194,9 +191,8 @@ def measure(policy: Any, workload: str, models: dict[str, Any], limits: dict[str
                for c in make_prompts(workload, args.prompts)]  # fmt: skip
     arms: dict[str, Callable[[int], tuple[int, float]]] = {"ours": Ours(policy, prompts)}
     for name, model in models.items():
-        slow = name == "bfloat16" and limits[name] < max(limits.values())
-        new_tokens = SLOW_BF16_TOKENS if slow else NEW_TOKENS
-        arms[f"generate {name}"] = Transformers(policy, prompts, model, args.peer_batch, args.peer_prompts, new_tokens)
+        count = args.peer_prompts if limits[name] == max(limits.values()) else SLOW_PROMPTS
+        arms[f"generate {name}"] = Transformers(policy, prompts, model, args.peer_batch, count)
     vllm = Vllm(policy, prompts) if VENV.exists() else None
     if vllm:
         arms["vLLM-CPU"] = vllm
@@ -204,6 +200,8 @@ def measure(policy: Any, workload: str, models: dict[str, Any], limits: dict[str
     for run in range(args.runs):
         for name, arm in arms.items():
             runs[name].append(arm(run))
+            tokens, seconds = runs[name][-1]
+            print(f"({workload}) run {run + 1} {name}: {tokens} tokens in {seconds:.1f} s", file=sys.stderr, flush=True)
     if vllm:
         vllm.close()
     lengths = sorted(len(ids) for ids in prompts)
