@@ -8,6 +8,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 import pytest
 import torch
 from tiny import SUMS, byte_tokenizer, sum_question, tiny_llama
+from tiny_runs import run_it, tiny_config, write_prompts
 
 
 @pytest.fixture(scope="session")
@@ -51,3 +52,16 @@ def taught_folder(model_folder, tmp_path_factory):
     model.eval().save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def prompts(tmp_path_factory):
+    """The sums as a prompt file; it has an answer column, which nothing may read."""
+    return write_prompts(tmp_path_factory.mktemp("prompts") / "p.jsonl")
+
+
+@pytest.fixture(scope="session")
+def undisturbed(taught_folder, prompts, tmp_path_factory):
+    """A finished run of two rounds, (folder, summary), that nothing disturbed; tests only read it."""
+    folder = tmp_path_factory.mktemp("run") / "undisturbed"
+    return folder, run_it(tiny_config(taught_folder, prompts), folder)

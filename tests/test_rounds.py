@@ -8,68 +8,20 @@ import sys
 
 import pytest
 from tiny import SUMS, sum_question
+from tiny_runs import run_it, tiny_config, write_prompts
 
-from selfimprove.config import parse_config
 from selfimprove.errors import ConfigError, UserError
 from selfimprove.fsio import folder_digest
 from selfimprove.memory import ResponseMemory
 from selfimprove.progress import Progress
-from selfimprove.rounds import improve
 from selfimprove.run import open_run
 from selfimprove.types import Decision, Origin, Split, Stage
 
 EVERY_STAGE = set(Stage)
 
 
-def tiny_config(model, file, **changes):
-    """Two rounds through every stage, with the guard's limits wide open."""
-    raw = {
-        "prompts": {"path": str(file), "heldout": 0.3},
-        "model": {"path": str(model), "device": "cpu", "threads": 1},
-        "embedder": "hash:32",
-        "sample": {"k": 4, "max_new_tokens": 20, "unit_prompts": 8, "temperature": 0.9},
-        "propose": {"exemplar": {"k": 2, "below": 2.0}, "revise": {"below": 1.0, "critique_tokens": 8}},
-        "select": {"answer_share": 1.0, "ancestor_share": 1.0, "near_duplicate": 1.0},
-        "train": {"rank": 4, "lr": 1e-3, "epochs": 1},
-        "evaluate": {"k": 2},
-        "guard": {
-            "agreement_drop": 1.0,
-            "base_majority_drop": 1.0,
-            "concentration_rise": 1.0,
-            "parse_drop": 1.0,
-            "length_factor": 100.0,
-            "kl": 100.0,
-        },
-    }
-    for section, values in changes.items():
-        raw[section] = raw.get(section, {}) | values if isinstance(values, dict) else values
-    return parse_config(raw)
-
-
-def write_prompts(file, answer=lambda a, b: str(a + b)):
-    rows = [{"prompt": sum_question(a, b), "answer": answer(a, b)} for a, b in SUMS]
-    file.write_text("\n".join(map(json.dumps, rows)))
-    return file
-
-
-@pytest.fixture(scope="module")
-def prompts(tmp_path_factory):
-    return write_prompts(tmp_path_factory.mktemp("prompts") / "p.jsonl")
-
-
-def run_it(config, folder, resume=False):
-    with open_run(config, folder=folder, resume=resume, progress=Progress(quiet=True)) as run:
-        return improve(run)
-
-
 def adapters(folder):
     return {path.name: folder_digest(path) for path in sorted((folder / "adapters").iterdir())}
-
-
-@pytest.fixture(scope="module")
-def undisturbed(taught_folder, prompts, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("run") / "undisturbed"
-    return folder, run_it(tiny_config(taught_folder, prompts), folder)
 
 
 def test_two_rounds_run_through_every_stage(undisturbed):

@@ -1,0 +1,34 @@
+"""The bundled 135M model through a miniature of the quickstart: one round, a handful of prompts."""
+
+import json
+
+import pytest
+from tiny_runs import run_it
+
+from selfimprove.config import load_config
+
+pytestmark = pytest.mark.real
+
+
+def test_the_quickstart_in_miniature(tmp_path):
+    changes = (
+        "rounds=1",
+        "prompts.limit=24",
+        "prompts.heldout=0.4",
+        "sample.k=4",
+        "evaluate.k=4",
+        "evaluate.limit=6",
+        "select.threshold=0.3",
+        "propose.revise.above=0",
+        "propose.revise.below=1.0",
+        "propose.exemplar.trust=0.3",
+        "guard.agreement_drop=1",
+        "guard.base_majority_drop=1",
+        "guard.concentration_rise=1",
+    )
+    summary = run_it(load_config("configs/quickstart.yaml", changes), tmp_path / "run")
+    heldout = summary.figures["heldout"]
+    assert summary.figures["current"] == "r0001", summary.table
+    assert heldout["prompts"] == 6
+    assert 0 < heldout["before"] < 1, "the untouched model knows some of it"
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["heldout"] == heldout
