@@ -107,8 +107,8 @@ def explain(key: str | None) -> None:
     if not chosen:
         raise UserError(f"no configuration key {key!r}; `selfimprove explain` lists them all")
     width = max(map(len, chosen))
-    for name, text in chosen.items():
-        click.echo(f"{name:{width}}  {text}")
+    for name, (default, text) in chosen.items():
+        click.echo(f"{name:{width}}  {text} [{default}]")
 
 
 @main.command()

@@ -52,10 +52,10 @@ class SampleConfig(Section):
     """Rollouts."""
 
     k: Positive = Field(8, description="responses a prompt and round")
-    temperature: float = Field(0.7, ge=0, le=5)
+    temperature: float = Field(0.7, ge=0, le=5, description="0: greedy")
     top_k: Count = Field(50, description="0: no cut")
-    top_p: float = Field(1.0, gt=0, le=1)
-    max_new_tokens: Positive = 64
+    top_p: float = Field(1.0, gt=0, le=1, description="nucleus; 1: no cut")
+    max_new_tokens: Positive = Field(64, description="longest answer, in tokens")
     unit_prompts: Positive = Field(64, description="prompts in one unit of work (one commit)")
     batch_size: Count = Field(0, description="rows decoded together; 0: chosen for the device")
 
@@ -129,10 +129,10 @@ class TrainConfig(Section):
     method: Literal["sft", "preference"] = Field("sft", description="weighted NLL, or DPO + NLL on pairs (ScPO)")
     rank: Positive = Field(16, description="LoRA rank")
     alpha: Positive = Field(32, description="LoRA alpha")
-    lr: float = Field(3e-4, gt=0, lt=1)
-    epochs: Positive = 2
+    lr: float = Field(3e-4, gt=0, lt=1, description="peak learning rate of AdamW")
+    epochs: Positive = Field(2, description="passes over the survivors")
     batch_tokens: Positive = Field(2048, description="tokens an optimizer step, about")
-    warmup: Share = 0.1
+    warmup: Share = Field(0.1, description="share of the steps in which the rate rises")
     beta: float = Field(0.02, ge=0, description="weight of KL(policy || reference), per completion token, in nats")
     dpo_beta: float = Field(0.1, gt=0, description="DPO temperature (method preference)")
     clip: float = Field(1.0, gt=0, description="gradient norm")
@@ -143,7 +143,7 @@ class TrainConfig(Section):
 class EvaluateConfig(Section):
     """Held-out measurement before and after."""
 
-    k: Positive = 8
+    k: Positive = Field(8, description="sampled answers a held-out prompt")
     limit: Count = Field(0, description="held-out prompts to use; 0: all")
 
 
@@ -163,11 +163,11 @@ class RunConfig(Section):
     """Everything that decides a run."""
 
     name: str = Field("run", pattern=r"^[A-Za-z0-9._-]{1,64}$", description="run folder under runs/")
-    seed: int = 0
-    rounds: Positive = 2
-    engine: Literal["local"] = "local"
-    model: ModelConfig = ModelConfig()
+    seed: int = Field(0, description="every random number of the run derives from it")
+    rounds: Positive = Field(2, description="improvement rounds")
+    engine: Literal["local"] = Field("local", description="where generation and training happen")
     embedder: str = Field("bundled:minilm", description="sentence-transformers id or folder, or bundled:minilm")
+    model: ModelConfig = ModelConfig()
     prompts: PromptsConfig
     sample: SampleConfig = SampleConfig()
     propose: ProposeConfig = ProposeConfig()
@@ -229,19 +229,20 @@ def parse_config(raw: dict[str, Any]) -> RunConfig:
         raise ConfigError(f"{len(faults)} fault(s) in the configuration: " + "; ".join(faults)) from None
 
 
-def config_keys() -> dict[str, str]:
-    """Return every dotted key with its description: the source of `explain` and of the reference page."""
+def config_keys() -> dict[str, tuple[str, str]]:
+    """Return (default, description) of every dotted key: the source of `explain` and of the reference page."""
     return dict(_walk(RunConfig, ""))
 
 
-def _walk(section: type[BaseModel], prefix: str) -> list[tuple[str, str]]:
-    rows: list[tuple[str, str]] = []
+def _walk(section: type[BaseModel], prefix: str) -> list[tuple[str, tuple[str, str]]]:
+    rows: list[tuple[str, tuple[str, str]]] = []
     for name, field in section.model_fields.items():
         kind = field.annotation
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             rows += _walk(kind, f"{prefix}{name}.")
         else:
-            rows.append((prefix + name, field.description or ""))
+            default = "required" if field.is_required() else yaml.safe_dump(field.default).split("\n")[0]
+            rows.append((prefix + name, (default, field.description or "")))
     return rows
 
 
