@@ -10,6 +10,8 @@ import torch
 from tiny import SUMS, byte_tokenizer, sum_question, tiny_llama
 from tiny_runs import run_it, tiny_config, write_prompts
 
+torch.set_num_threads(1)  # for matrices this small, more threads only wait for each other
+
 
 @pytest.fixture(scope="session")
 def model_folder(tmp_path_factory):

@@ -1,8 +1,10 @@
 """The bundled 135M model through a miniature of the quickstart: one round, a handful of prompts."""
 
 import json
+import os
 
 import pytest
+import torch
 from tiny_runs import run_it
 
 from selfimprove.config import load_config
@@ -10,7 +12,14 @@ from selfimprove.config import load_config
 pytestmark = pytest.mark.real
 
 
-def test_the_quickstart_in_miniature(tmp_path):
+@pytest.fixture
+def all_cores():
+    torch.set_num_threads(os.cpu_count() or 1)
+    yield
+    torch.set_num_threads(1)
+
+
+def test_the_quickstart_in_miniature(tmp_path, all_cores):
     changes = (
         "rounds=1",
         "prompts.limit=24",
