@@ -108,6 +108,9 @@ class VoteConfig(Section):
     same: Share = Field(0.85, description="cosine above which two free-text answers are one (kind free)")
     derived_cap: Share = Field(0.5, description="most that revise and stitch weigh together, per vote of the originals")
     decay: Share = Field(0.5, description="weight of the votes of the round before; 0: this round alone")
+    labels: Literal["current", "base"] = Field(
+        "current", description="whose answers vote; base: only those of the frozen base (as after a rejected round)"
+    )
     prior: Share = Field(0.0, description="1 divides votes by the answer's frequency over other prompts")
 
 
@@ -148,14 +151,22 @@ class EvaluateConfig(Section):
 
 
 class GuardConfig(Section):
-    """Label-free limits; a tripped one rejects the round, two rejected rounds stop the run."""
+    """Label-free limits; a tripped one rejects the round, the next are more careful, a second one stops the run."""
 
     agreement_drop: Share = Field(0.1, description="most that held-out agreement may fall below the last kept round")
     base_majority_drop: Share = Field(0.1, description="most that greedy's agreement with the base majority may fall")
     concentration_rise: Share = Field(0.15, description="most that the top answer's share over prompts may rise")
     parse_drop: Share = Field(0.1, description="most that the parse rate may fall below base")
     length_factor: float = Field(2.0, gt=1, description="mean length may change by this factor from base, either way")
+    spread_drop: Share = Field(0.2, description="most that the answers' entropy over prompts may fall below base")
+    entropy_rise: float = Field(0.3, ge=0, description="most that the entropy of a prompt's answers may rise, in nats")
+    unique_factor: float = Field(1.5, gt=1, description="different answers a prompt may rise by this factor")
+    diversity_factor: float = Field(4.0, gt=1, description="distinct bigrams and dispersion may fall by this factor")
+    truncation_rise: Share = Field(0.2, description="most that the share of truncated samples may rise")
+    repetition_rise: Share = Field(0.1, description="most that the share of repeated 4-grams may rise")
     kl: float = Field(3.0, gt=0, description="most KL to base on fixed completions, in nats a token")
+    human_nll_rise: float = Field(1.0, gt=0, description="most that the NLL of human text may rise, in nats a token")
+    echo: Share = Field(0.5, description="most of the survivors that may descend from one response")
     trips: Positive = Field(2, description="rejected rounds after which the run stops")
 
 

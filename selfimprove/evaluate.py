@@ -1,5 +1,6 @@
 """Held-out measurement: label-free health, and, where an audit file is given, accuracy. Decisions read health alone."""
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -7,18 +8,21 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from .audit import Key, is_right, load_audit
-from .guard import Health
+from .health import Health
+from .memory.lineage import echo
 from .run import Run, adapter_folder
 from .scoring import human_text, kl_to_base, nll
 from .seeds import seed_for
 from .stages.generate import run_units
 from .stages.groups import by_prompt
 from .stages.judge import read_answers
-from .stats import Interval, concentration, distinct_n, entropy, maj_at_k, paired_bootstrap, repetition
+from .stats import Interval, concentration, dispersion, distinct_n, entropy, maj_at_k, paired_bootstrap, repetition
 from .types import Origin, Prompt, Request, Response, Sampling, Split, Stage
 
 KL_COMPLETIONS = 64
 """Base completions that the KL is measured on."""
+FEW_SURVIVORS = 5
+"""Descendants that a response may have before their share means anything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +107,7 @@ def health(run: Run, round_: int, policy: str) -> Health:
             majorities.append(_top(counts))
         if base_counts:
             base_agrees.append(read[k] == _top(base_counts))
-    top_share = concentration(majorities).top
+    winners = concentration(majorities)
     texts = [r.text for group in probes.values() for r in group]
     lengths = [r.new_tokens for group in probes.values() for r in group]
     cut = [r.finish == "length" for group in probes.values() for r in group]
@@ -119,7 +123,7 @@ def health(run: Run, round_: int, policy: str) -> Health:
     return Health(
         agreement=float(np.mean(shares)),
         base_majority_agreement=float(np.mean(base_agrees)) if base_agrees else 0.0,
-        concentration=top_share,
+        concentration=winners.top,
         answer_entropy=float(np.mean(entropies)),
         unique_answers=float(np.mean(uniques)),
         distinct_2=distinct_n(texts, 2),
@@ -128,9 +132,17 @@ def health(run: Run, round_: int, policy: str) -> Health:
         truncation=float(np.mean(cut)),
         repetition=repetition(texts),
         parse_rate=parsed / total,
-        kl=kl,
-        human_nll=nll(engine.policy, human_text()),
+        kl=None if kl is None else _finite(kl),
+        human_nll=_finite(nll(engine.policy, human_text())),
+        spread=winners.entropy,
+        dispersion=dispersion(run.embedder.encode([greedy[p.id][0].text for p in heldout(run)])),
+        echo=max((e.share for e in echo(run.memory, round_, limit=1) if e.survivors > FEW_SURVIVORS), default=None),
     )
+
+
+def _finite(value: float) -> float | None:
+    """A broken policy's numbers are unknown: JSON has no NaN, and the guard fails what is unknown."""
+    return value if math.isfinite(value) else None
 
 
 def audit(run: Run) -> dict[int, Accuracy]:

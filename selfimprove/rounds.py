@@ -3,8 +3,10 @@
 A stage that finds its work in the memory takes it from there, so running again is resuming.
 """
 
+from dataclasses import replace
+
 from .evaluate import measure, stored_health
-from .guard import judge
+from .guard import careful, judge, rejection
 from .run import Run
 from .stages import exemplar, revise, sample, select, stitch, train, vote
 from .summary import Summary, summarise
@@ -18,16 +20,26 @@ def improve(run: Run) -> Summary:
         if any(record.decision is Decision.STOP for record in run.memory.rounds()):
             break
         run.progress.say(f"\nround {round_}/{run.config.rounds}   from {run.memory.current}")
-        sample(run, round_)
-        vote(run, round_, 0)
-        exemplar(run, round_)
-        vote(run, round_, 1)
-        revise(run, round_)
-        stitch(run, round_)
-        vote(run, round_, 2)
-        selection = select(run, round_)
-        guard(run, round_, selection, train_and_measure(run, round_, selection))
+        now = with_care(run, round_)
+        sample(now, round_)
+        vote(now, round_, 0)
+        exemplar(now, round_)
+        vote(now, round_, 1)
+        revise(now, round_)
+        stitch(now, round_)
+        vote(now, round_, 2)
+        selection = select(now, round_)
+        guard(now, round_, selection, train_and_measure(now, round_, selection))
     return summarise(run)
+
+
+def with_care(run: Run, round_: int) -> Run:
+    """Return the run with the settings of this round: more careful ones once a trained round was rejected."""
+    earlier = [record for record in run.memory.rounds() if record.round < round_]
+    if not any(record.decision is Decision.REJECT and record.kept for record in earlier):
+        return run
+    run.progress.say("more carefully: one epoch, a third of the learning rate, surer labels, the frozen base's votes")
+    return replace(run, config=careful(run.config))
 
 
 def train_and_measure(run: Run, round_: int, selection: Selection) -> str:
@@ -51,8 +63,8 @@ def guard(run: Run, round_: int, selection: Selection, policy: str) -> None:
             verdict = judge(base, last, now, limits, earlier)
             because = verdict.because
         else:
-            decision = Decision.STOP if earlier + 1 >= limits.trips else Decision.REJECT
-            verdict, because = GuardVerdict(decision, ()), "no candidate survived selection; lower select.threshold"
+            verdict = GuardVerdict(rejection(limits, earlier), ())
+            because = "no candidate survived selection; lower select.threshold"
         run.memory.commit_round(round_, verdict, because, policy)
     record = {record.round: record for record in run.memory.rounds()}[round_]
     run.progress.line("guard", f"{record.decision.upper()}: {record.because}")

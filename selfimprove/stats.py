@@ -124,6 +124,15 @@ def concentration(winners: Sequence[str | None]) -> Concentration:
     return Concentration(max(counts.values()) / prompts, entropy(counts.values()) / math.log(prompts))
 
 
+def dispersion(vectors: np.ndarray) -> float:
+    """Return the mean of 1 - cosine over all pairs of unit vectors (n, d): 0 when all are one; 0 for fewer than two."""
+    n = len(vectors)
+    if n < 2:
+        return 0.0
+    total = vectors.sum(axis=0, dtype=np.float64)  # (d,)
+    return float(1 - (total @ total - n) / (n * (n - 1)))
+
+
 def distinct_n(texts: Iterable[str], n: int) -> float:
     """Return unique over all word n-grams of the texts (Li et al. 2016); 1 where there is none to repeat."""
     counts: Counter[tuple[str, ...]] = Counter()

@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from selfimprove.config import GuardConfig
-from selfimprove.guard import Health, judge
+from selfimprove.config import GuardConfig, parse_config
+from selfimprove.guard import careful, judge, score
+from selfimprove.health import SIGNS, Health
 from selfimprove.types import Decision
 
 BASE = Health(
@@ -22,8 +23,12 @@ BASE = Health(
     parse_rate=0.9,
     kl=None,
     human_nll=3.5,
+    spread=0.9,
+    dispersion=0.4,
 )
-HEALTHY = replace(BASE, agreement=0.65, base_majority_agreement=0.7, concentration=0.12, mean_tokens=7.0, kl=0.4)
+HEALTHY = replace(
+    BASE, agreement=0.65, base_majority_agreement=0.7, concentration=0.12, mean_tokens=7.0, kl=0.4, echo=0.1
+)
 LIMITS = GuardConfig()
 
 
@@ -36,7 +41,7 @@ def test_a_healthy_round_is_kept_with_every_check_on_record():
     verdict = judge(BASE, BASE, HEALTHY, LIMITS, 0)
     assert verdict.decision is Decision.KEEP
     assert verdict.because == "all checks passed"
-    assert len(verdict.checks) == 7
+    assert [check.name for check in verdict.checks] == [sign.name for sign in SIGNS]
     assert all(check.passed and check.value is not None for check in verdict.checks)
 
 
@@ -49,8 +54,20 @@ def test_a_healthy_round_is_kept_with_every_check_on_record():
         ({"parse_rate": 0.79}, "parse rate"),
         ({"mean_tokens": 4.9}, "mean tokens, shortest"),
         ({"mean_tokens": 20.1}, "mean tokens, longest"),
+        ({"p95_tokens": 33.0}, "tokens, 95th percentile"),
+        ({"truncation": 0.41}, "truncation"),
+        ({"repetition": 0.16}, "repetition"),
+        ({"spread": 0.69}, "answer spread"),
+        ({"answer_entropy": 1.51}, "answer entropy"),
+        ({"unique_answers": 6.1}, "unique answers"),
+        ({"distinct_2": 0.14}, "distinct bigrams"),
+        ({"dispersion": 0.09}, "dispersion"),
         ({"kl": 3.1}, "KL to base"),
         ({"kl": float("nan")}, "KL to base"),
+        ({"kl": None}, "KL to base"),
+        ({"human_nll": 4.6}, "human text"),
+        ({"human_nll": None}, "human text"),
+        ({"echo": 0.51}, "memory echo"),
     ],
 )
 def test_each_way_to_go_wrong_trips_its_own_check(change, check):
@@ -81,5 +98,29 @@ def test_the_reason_names_value_and_limit():
     assert verdict.because == "top answer share 0.9 (limit 0.25), KL to base 7 (limit 3)"
 
 
-def test_a_kl_that_was_not_measured_is_not_checked():
-    assert failed(replace(HEALTHY, kl=None)) == (Decision.KEEP, [])
+def test_an_unknown_number_is_a_reason_in_words():
+    assert judge(BASE, BASE, replace(HEALTHY, kl=None), LIMITS, 0).because == "KL to base unknown (limit 3)"
+
+
+def test_what_the_base_never_measured_is_not_checked():
+    """A memory written before a number was taken can be judged still."""
+    old = replace(BASE, spread=None, dispersion=None)
+    verdict = judge(old, old, HEALTHY, LIMITS, 0)
+    assert verdict.decision is Decision.KEEP
+    assert {sign.name for sign in SIGNS} - {c.name for c in verdict.checks} == {"answer spread", "dispersion"}
+
+
+def test_the_second_try_takes_smaller_steps_on_surer_labels():
+    config = parse_config({"prompts": {"path": "p.jsonl"}, "select": {"threshold": 0.4, "ceiling": 0.9}})
+    second = careful(config)
+    assert second.train.lr == pytest.approx(config.train.lr / 3)
+    assert second.train.epochs == 1
+    assert config.select.threshold < second.select.threshold < second.select.ceiling
+    assert second.vote.labels == "base"
+    assert second.model_copy(update={k: getattr(config, k) for k in ("train", "select", "vote")}) == config
+
+
+def test_the_score_falls_with_each_kind_of_collapse():
+    assert score(BASE, HEALTHY) > score(BASE, BASE) == 0
+    for change in ({"concentration": 0.9}, {"parse_rate": 0.1}, {"base_majority_agreement": 0.1}):
+        assert score(BASE, replace(BASE, **change)) < 0

@@ -28,6 +28,14 @@ def tiny_config(model, file, **changes):
             "parse_drop": 1.0,
             "length_factor": 100.0,
             "kl": 100.0,
+            "spread_drop": 1.0,
+            "entropy_rise": 100.0,
+            "unique_factor": 100.0,
+            "diversity_factor": 100.0,
+            "truncation_rise": 1.0,
+            "repetition_rise": 1.0,
+            "human_nll_rise": 100.0,
+            "echo": 1.0,
         },
     }
     for section, values in changes.items():

@@ -15,8 +15,8 @@ from ..types import Judgement, Tally
 class Ballot:
     """One response's vote.
 
-    `weight` carries the decay of earlier rounds; `derived` votes (revise, stitch) were made out of the others' answers,
-    so they are not independent and count less.
+    `weight` carries the decay of earlier rounds (0: judged, but without a say); `derived` votes (revise, stitch) were
+    made out of the others' answers, so they are not independent and count less.
     """
 
     response_id: int
@@ -76,7 +76,7 @@ def vote(
         margin=max(0.0, top - runner_up),
         votes=votes,
         voters=len(cast),
-        abstained=sum(ballot.answer is None for ballot in ballots),
+        abstained=sum(ballot.answer is None and ballot.weight > 0 for ballot in ballots),
     )
     judgements = [
         Judgement(

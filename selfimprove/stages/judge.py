@@ -13,7 +13,7 @@ from ..consistency.vote import Ballot, cross_prompt_prior
 from ..consistency.vote import vote as count_votes
 from ..propose.ledger import OperatorLedger, ledger
 from ..run import Run
-from ..types import VOTERS, Judgement, Origin, Prompt, Response, Selection, Split, Stage, Tally, unit_id
+from ..types import BASE, VOTERS, Judgement, Origin, Prompt, Response, Selection, Split, Stage, Tally, unit_id
 from .groups import by_prompt
 
 VOTING = ({Stage.SAMPLE}, {Stage.SAMPLE, Stage.EXEMPLAR}, {Stage.SAMPLE, Stage.EXEMPLAR, Stage.REVISE, Stage.STITCH})
@@ -47,7 +47,7 @@ def _count(run: Run, round_: int, groups: Mapping[str, Sequence[Response]]) -> t
         if group:
             answers = read_answers(run, prompt, group)
             ballots[prompt.id] = [
-                Ballot(r.id, answer, r.origin.derived, config.decay ** (round_ - r.round))
+                Ballot(r.id, answer, r.origin.derived, _weight(run, round_, r))
                 for r, answer in zip(group, answers, strict=True)
             ]
     priors = cross_prompt_prior(ballots, strength=config.prior) if config.prior else {}
@@ -55,6 +55,14 @@ def _count(run: Run, round_: int, groups: Mapping[str, Sequence[Response]]) -> t
         count_votes(id_, cast, derived_cap=config.derived_cap, prior=priors.get(id_)) for id_, cast in ballots.items()
     ]
     return [tally for tally, _ in votes], [j for _, judgements in votes for j in judgements]
+
+
+def _weight(run: Run, round_: int, response: Response) -> float:
+    """Earlier rounds count less; where labels are the frozen base's, its answers alone count, however old."""
+    config = run.config.vote
+    if config.labels == "base":
+        return float(response.policy == BASE)
+    return config.decay ** (round_ - response.round)
 
 
 def read_answers(run: Run, prompt: Prompt, group: Sequence[Response]) -> list[str | None]:
@@ -123,7 +131,8 @@ def operators(run: Run, round_: int) -> dict[Origin, OperatorLedger]:
 
 
 def _voters(run: Run, round_: int, index: int) -> list[Response]:
-    earliest = 1 if run.config.vote.decay else round_
+    config = run.config.vote
+    earliest = 1 if config.decay or config.labels == "base" else round_
     responses = run.memory.responses(rounds=range(earliest, round_ + 1), origins=VOTERS)
     stages = {str(stage) for stage in VOTING[index]}
     return [r for r in responses if r.round < round_ or r.origin in stages]
