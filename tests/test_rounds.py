@@ -10,6 +10,7 @@ import pytest
 from tiny import SUMS, sum_question
 from tiny_runs import run_it, tiny_config, write_prompts
 
+from selfimprove.engines.local import LocalEngine
 from selfimprove.errors import ConfigError, UserError
 from selfimprove.fsio import folder_digest
 from selfimprove.memory import ResponseMemory
@@ -17,7 +18,7 @@ from selfimprove.progress import Progress
 from selfimprove.run import open_run
 from selfimprove.types import Decision, Origin, Split, Stage
 
-EVERY_STAGE = set(Stage)
+EVERY_STAGE = set(Stage) - {Stage.IMPORT}
 
 
 def adapters(folder):
@@ -152,6 +153,36 @@ def test_a_rejected_round_leaves_current_where_it_was(taught_folder, prompts, tm
     assert summary.figures["current"] == "base"
     assert "KL to base" in summary.figures["rounds"][0]["because"]
     assert (tmp_path / "run" / "adapters" / "r0001").is_dir(), "the adapter stays, to be looked at"
+
+
+def test_after_a_rejected_round_the_next_is_more_careful_and_then_it_ends(
+    taught_folder, prompts, tmp_path, monkeypatch
+):
+    specs, train = [], LocalEngine.train
+
+    def watched(self, examples, spec, **rest):
+        specs.append(spec)
+        return train(self, examples, spec, **rest)
+
+    monkeypatch.setattr(LocalEngine, "train", watched)
+    config = tiny_config(
+        taught_folder, prompts, rounds=4, guard={"kl": 1e-9}, train={"epochs": 2}, select={"threshold": 0.0}
+    )
+    summary = run_it(config, tmp_path / "run")
+    assert [r["decision"] for r in summary.figures["rounds"]] == [Decision.REJECT, Decision.STOP]
+    assert summary.figures["current"] == "base"
+    first, second = specs
+    assert (first.lr, first.epochs) == (config.train.lr, 2)
+    assert (second.lr, second.epochs) == (pytest.approx(config.train.lr / 3), 1)
+
+
+def test_frozen_labels_come_from_the_base_alone_however_old(taught_folder, prompts, tmp_path):
+    run_it(tiny_config(taught_folder, prompts, vote={"labels": "base", "decay": 0.0}), tmp_path / "run")
+    with ResponseMemory.open(tmp_path / "run" / "memory.db") as memory:
+        policies = {r.id: r.policy for r in memory.responses()}
+        judged = memory.judgements(2, 2).values()
+        assert {policies[j.response_id] for j in judged} == {"base", "r0001"}
+        assert {policies[j.response_id] for j in judged if j.weight > 0} == {"base"}
 
 
 SIGNALLED = """
