@@ -87,6 +87,7 @@ class StitchConfig(Section):
     """Join steps of past responses along the best-voted path and continue from there."""
 
     k: Count = Field(1, description="continuations a prompt; 0 switches the operator off")
+    above: Share = Field(0.2, description="only prompts whose support is at least this: below it, no path is better")
     below: Share = Field(0.9, description="only prompts whose support is below this")
     same: Share = Field(0.95, description="cosine above which two steps are the same state")
 

@@ -19,7 +19,7 @@ from .stages.judge import read_answers
 from .stats import Interval, concentration, dispersion, distinct_n, entropy, maj_at_k, paired_bootstrap, repetition
 from .types import Origin, Prompt, Request, Response, Sampling, Split, Stage
 
-KL_COMPLETIONS = 64
+KL_COMPLETIONS = 32
 """Base completions that the KL is measured on."""
 FEW_SURVIVORS = 5
 """Descendants that a response may have before their share means anything."""

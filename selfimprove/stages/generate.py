@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from ..memory.recall import own_past, trusted
+from ..memory.recall import own_past, recall, trust
 from ..propose import exemplar as exemplars
 from ..propose import revise as revisions
 from ..propose import stitch as stitches
@@ -102,19 +102,12 @@ def exemplar(run: Run, round_: int) -> list[Response]:
     """Answer the prompts that are not decided yet again, after recalled, trusted answers to other prompts."""
     config = run.config.propose.exemplar
     tallies = run.memory.tallies(round_, 0)
+    trusted = trust(run.memory, round=round_, vote_index=0, min_support=config.trust)
 
     def plan(batch: Sequence[Prompt]) -> list[Request]:
         centre = run.memory.prompt_vectors([p.id for p in batch]).mean(axis=0, keepdims=True)
-        recalled = trusted(
-            run.memory,
-            run.index,
-            centre / np.linalg.norm(centre),
-            round=round_,
-            vote_index=0,
-            min_support=config.trust,
-            k=config.pool,
-            diversity=config.diversity,
-        )[0]
+        query = centre / np.linalg.norm(centre)
+        recalled = recall(run.memory, run.index, trusted, query, k=config.pool, diversity=config.diversity)[0]
         key = (run.config.seed, round_)
         return exemplars.plan(batch, recalled, k=config.k, shots=config.shots, seed_key=key)
 
@@ -148,7 +141,7 @@ def stitch(run: Run, round_: int) -> list[Response]:
     """Join the best-voted steps of past responses to a prompt and let the model continue from there."""
     config = run.config.propose.stitch
     tallies = run.memory.tallies(round_, 1)
-    open_prompts = _between(run, tallies, 0.0, config.below) if config.k else []
+    open_prompts = _between(run, tallies, config.above, config.below) if config.k else []
     groups, answers = _past(run, round_, open_prompts)
 
     def plan(batch: Sequence[Prompt]) -> list[Request]:
