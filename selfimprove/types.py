@@ -60,6 +60,8 @@ class Stage(StrEnum):
     HEALTH = "health"
     """What the held-out answers say, without labels."""
     GUARD = "guard"
+    IMPORT = "import"
+    """No stage of a round: responses that the user brought from a file."""
 
 
 class Origin(StrEnum):
