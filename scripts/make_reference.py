@@ -1,4 +1,4 @@
-"""Write docs/configuration.md from the configuration classes.
+"""Write docs/configuration.md from the configuration classes, and the schema in docs/memory.md from its comments.
 
 python scripts/make_reference.py
 """
@@ -7,6 +7,9 @@ from itertools import groupby
 from pathlib import Path
 
 from selfimprove.config import config_keys
+from selfimprove.memory.dictionary import markdown
+
+DOCS = Path(__file__).parents[1] / "docs"
 
 HEAD = """# Configuration
 
@@ -24,5 +27,13 @@ def reference() -> str:
     return "".join(page)
 
 
+def memory_page(page: str) -> str:
+    """Return docs/memory.md with the tables and views under its last heading as the code has them."""
+    lead = page.partition("\n### `")[0].rstrip()
+    return f"{lead}\n\n{markdown()}"
+
+
 if __name__ == "__main__":
-    Path(__file__).parents[1].joinpath("docs", "configuration.md").write_text(reference(), encoding="utf-8")
+    (DOCS / "configuration.md").write_text(reference(), encoding="utf-8")
+    memory = DOCS / "memory.md"
+    memory.write_text(memory_page(memory.read_text(encoding="utf-8")), encoding="utf-8")

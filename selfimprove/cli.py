@@ -11,6 +11,7 @@ import click
 
 from . import __version__
 from .cli_memory import memory
+from .cli_report import compare, report
 from .errors import Interrupted, UserError
 
 
@@ -178,7 +179,8 @@ def _stop_on_signals() -> None:
         signal.signal(signum, stop)
 
 
-main.add_command(memory)
+for command in (memory, report, compare):
+    main.add_command(command)
 
 if __name__ == "__main__":
     main()

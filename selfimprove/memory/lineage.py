@@ -1,6 +1,5 @@
 """Where a response comes from, what came of it, and how the vote on a prompt went over time."""
 
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -114,9 +113,26 @@ def turns(memory: MemoryReader, prompt_id: str) -> list[Turn]:
 def echo(memory: MemoryReader, round: int, limit: int = 20) -> list[Echo]:
     """Return the responses that most survivors of a round descend from, the farthest-reaching first, ties by id."""
     survivors = [id_ for id_, verdict in memory.verdicts(round).items() if verdict.kept]
-    reach = Counter(ancestor for id_ in survivors for ancestor in memory.ancestors(id_))
-    ranked = sorted(reach.items(), key=lambda item: (-item[1], item[0]))[:limit]
-    return [Echo(id_, count, count / len(survivors)) for id_, count in ranked]
+    reach = memory.db.rows(
+        """WITH RECURSIVE family (survivor, id) AS (
+             SELECT response_id, parent_id FROM parents WHERE response_id IN (SELECT value FROM json_each(?))
+             UNION SELECT f.survivor, p.parent_id FROM parents p JOIN family f ON p.response_id = f.id)
+           SELECT id, count(*) AS reach FROM family GROUP BY id ORDER BY reach DESC, id LIMIT ?""",
+        (str(survivors), limit),
+    )
+    return [Echo(id_, count, count / len(survivors)) for id_, count in reach]
+
+
+def recalled_for(memory: MemoryReader, response_id: int) -> list[int]:
+    """Return the ids of the survivors, of any round, that this response was shown for or continued in, ascending."""
+    return [
+        row[0]
+        for row in memory.db.rows(
+            "SELECT DISTINCT response_id FROM parents JOIN verdicts USING (response_id) "
+            "WHERE parent_id = ? AND reason = 'kept' ORDER BY response_id",
+            (response_id,),
+        )
+    ]
 
 
 def diff(memory: MemoryReader, prompt_id: str, before: int, after: int) -> list[Change]:

@@ -8,7 +8,7 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -35,38 +35,44 @@ class Recalled:
     agreement: float
 
 
-def trusted(
-    memory: ResponseMemory,
-    index: VectorIndex,
-    queries: np.ndarray,
-    *,
-    round: int,
-    vote_index: int,
-    min_support: float,
-    k: int,
-    diversity: float,
-    exclude_prompts: Iterable[str] = (),
-) -> list[list[Recalled]]:
-    """Return up to k responses to trusted prompts for each query (q, d), near to it yet unlike each other (MMR).
+@dataclass(frozen=True, slots=True)
+class Trusted:
+    """Whom one vote lets be shown: by id, one response for each trusted prompt, with its prompt's text and agreement.
 
-    A prompt is trusted when its support in the vote named is at least `min_support`. It is represented by one
-    response that gave the agreed answer: the shortest of those that were not cut off.
+    A vote and its responses never change, so a stage finds this out once and every unit of it asks.
+    """
+
+    shown: dict[int, Recalled]
+
+
+def trust(
+    memory: ResponseMemory, *, round: int, vote_index: int, min_support: float, exclude_prompts: Iterable[str] = ()
+) -> Trusted:
+    """Return the answers that the vote named trusts; none when it was not held.
+
+    A prompt is trusted when its support is at least `min_support`, unless it leaks. It is represented by one response
+    that gave the agreed answer: the shortest of those that were not cut off. The score of each is 1.
     """
     votes = memory.tallies(round, vote_index).items()
     agreed = {id_: t.agreement for id_, t in votes if t.answer is not None and t.support >= min_support}
     hidden = set(exclude_prompts) | leaking(memory, sorted(agreed))
-    shown = {r.id: r for r in _representatives(memory, unit_id(round, Stage.VOTE, vote_index), agreed.keys() - hidden)}
     texts = {prompt.id: prompt.text for prompt in memory.prompts(Split.TRAIN)}
+    chosen = _representatives(memory, unit_id(round, Stage.VOTE, vote_index), agreed.keys() - hidden)
+    return Trusted(
+        {r.id: Recalled(r.id, r.prompt_id, texts[r.prompt_id], r.text, 1.0, agreed[r.prompt_id]) for r in chosen}
+    )
+
+
+def recall(
+    memory: ResponseMemory, index: VectorIndex, trusted: Trusted, queries: np.ndarray, *, k: int, diversity: float
+) -> list[list[Recalled]]:
+    """Return up to k trusted responses for each query (q, d), near to it yet unlike each other (MMR)."""
+    shown = trusted.shown
     ids, scores = index.search(queries, min(len(shown), POOL * k), np.array(sorted(shown), dtype=np.int64))
     found = []
     for query, row_ids, row_scores in zip(queries, ids, scores, strict=True):
-        near = [shown[id_] for id_ in row_ids.tolist()]
-        chosen = [
-            (near[row], float(row_scores[row])) for row in mmr(query, memory.vectors(row_ids.tolist()), k, diversity)
-        ]
-        found.append(
-            [Recalled(r.id, r.prompt_id, texts[r.prompt_id], r.text, score, agreed[r.prompt_id]) for r, score in chosen]
-        )
+        picked = mmr(query, memory.vectors(row_ids.tolist()), k, diversity)
+        found.append([replace(shown[int(row_ids[row])], score=float(row_scores[row])) for row in picked])
     return found
 
 

@@ -8,6 +8,8 @@ Table, view and column names are an interface: people query them with SQL and in
 - Vectors are little-endian float32 unit vectors. They stand apart from their responses, because another embedder may
   replace them (`reembed`), and each carries a CRC-32 of its own.
 - `texts` (full-text search) and `segments` (files of the vector index) are derived and in no hash.
+- Every table, view and column is explained where it is made: `-- words` after its name. A column of a view without
+  words means what the first column of that name means. `dictionary` reads them.
 """
 
 import sqlite3
@@ -19,127 +21,130 @@ PAGE_BYTES = 16384
 """Ten 384-dimensional vectors fit a page; the default of 4096 bytes would hold two and waste a quarter."""
 
 TABLES = """
-CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE meta (                    -- facts about the run that must not change: fingerprints
+  key TEXT PRIMARY KEY,                -- model, embedder or prompts
+  value TEXT NOT NULL                  -- the fingerprint
+) STRICT, WITHOUT ROWID;
 
-CREATE TABLE prompts (
-  seq INTEGER PRIMARY KEY,
-  id TEXT NOT NULL UNIQUE,
-  split TEXT NOT NULL CHECK (split IN ('train', 'heldout')),
+CREATE TABLE prompts (                 -- what is asked; a prompt never changes sides
+  seq INTEGER PRIMARY KEY,             -- order in the file
+  id TEXT NOT NULL UNIQUE,             -- hash of the messages
+  split TEXT NOT NULL CHECK (split IN ('train', 'heldout')), -- train: learned from; heldout: only ever measured
   text TEXT NOT NULL,                  -- the last user turn, for reading and searching
   messages TEXT NOT NULL,              -- JSON list of {role, content}
   sha TEXT NOT NULL                    -- sha256 over id, split and messages
 ) STRICT;
 
-CREATE TABLE prompt_vectors (
-  seq INTEGER PRIMARY KEY REFERENCES prompts (seq),
-  crc INTEGER NOT NULL,
-  vector BLOB NOT NULL
+CREATE TABLE prompt_vectors (          -- embeddings of prompts
+  seq INTEGER PRIMARY KEY REFERENCES prompts (seq), -- the prompt
+  crc INTEGER NOT NULL,                -- CRC-32 of vector
+  vector BLOB NOT NULL                 -- little-endian float32, a unit vector
 ) STRICT;
 
-CREATE TABLE units (
-  seq INTEGER PRIMARY KEY,
-  id TEXT NOT NULL UNIQUE,
-  round INTEGER NOT NULL,
-  stage TEXT NOT NULL,
-  idx INTEGER NOT NULL,
-  policy TEXT NOT NULL,                -- '' for work that no policy did
+CREATE TABLE units (                   -- the journal: every unit of work, in the order of the commits
+  seq INTEGER PRIMARY KEY,             -- order of the commits
+  id TEXT NOT NULL UNIQUE,             -- round, stage and idx in one name
+  round INTEGER NOT NULL,              -- round that did it; 0: before the first
+  stage TEXT NOT NULL,                 -- what was done
+  idx INTEGER NOT NULL,                -- which unit, or which vote, of the stage
+  policy TEXT NOT NULL,                -- the model that wrote it; '' for work that no policy did
   sampling TEXT,                       -- JSON, for units that generate
-  payload TEXT,                        -- JSON, for units that report a result
+  payload TEXT,                        -- JSON, for units that report a result or came from a file
   vectors INTEGER NOT NULL,            -- embedded responses: all of the unit's or none
   rows_sha TEXT NOT NULL,              -- sha256 over this unit and all its rows, times left out
   chain_sha TEXT NOT NULL,             -- sha256 over the chain_sha of the unit before and rows_sha
-  wall_s REAL NOT NULL,
+  wall_s REAL NOT NULL,                -- seconds it took
   committed_at TEXT NOT NULL,          -- UTC, ISO 8601
   UNIQUE (round, stage, idx)
 ) STRICT;
 
-CREATE TABLE responses (
-  id INTEGER PRIMARY KEY,
-  unit TEXT NOT NULL REFERENCES units (id),
+CREATE TABLE responses (               -- every response ever written
+  id INTEGER PRIMARY KEY,              -- order in which responses were committed
+  unit TEXT NOT NULL REFERENCES units (id), -- the unit of work that it came with
   slot INTEGER NOT NULL,               -- position in the unit
-  prompt_id TEXT NOT NULL REFERENCES prompts (id),
-  origin TEXT NOT NULL,
-  finish TEXT NOT NULL,
-  seed INTEGER NOT NULL,
-  prompt_tokens INTEGER NOT NULL,
-  new_tokens INTEGER NOT NULL,
-  text TEXT NOT NULL,
+  prompt_id TEXT NOT NULL REFERENCES prompts (id), -- the prompt that it answers
+  origin TEXT NOT NULL,                -- how it came to be: sample, exemplar, critique, revise, stitch, ...
+  finish TEXT NOT NULL,                -- stop: the model ended its turn; length: it was cut
+  seed INTEGER NOT NULL,               -- seed of its sampling
+  prompt_tokens INTEGER NOT NULL,      -- tokens that the model was shown
+  new_tokens INTEGER NOT NULL,         -- tokens that it wrote
+  text TEXT NOT NULL,                  -- what it wrote
   UNIQUE (unit, slot)
 ) STRICT;
 CREATE INDEX responses_by_prompt ON responses (prompt_id);
 
-CREATE TABLE response_vectors (
-  id INTEGER PRIMARY KEY REFERENCES responses (id),
-  crc INTEGER NOT NULL,
-  vector BLOB NOT NULL
+CREATE TABLE response_vectors (        -- embeddings of responses, prompt included
+  id INTEGER PRIMARY KEY REFERENCES responses (id), -- the response
+  crc INTEGER NOT NULL,                -- CRC-32 of vector
+  vector BLOB NOT NULL                 -- little-endian float32, a unit vector
 ) STRICT;
 
-CREATE TABLE parents (
-  response_id INTEGER NOT NULL REFERENCES responses (id),
-  position INTEGER NOT NULL,
-  parent_id INTEGER NOT NULL REFERENCES responses (id),
+CREATE TABLE parents (                 -- which responses a response was shown, or continues
+  response_id INTEGER NOT NULL REFERENCES responses (id), -- the response that was written
+  position INTEGER NOT NULL,           -- order in which the parents were shown
+  parent_id INTEGER NOT NULL REFERENCES responses (id), -- the response that it was made from
   PRIMARY KEY (response_id, position)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX parents_by_parent ON parents (parent_id);
 
-CREATE TABLE judgements (
-  unit TEXT NOT NULL REFERENCES units (id),
-  response_id INTEGER NOT NULL REFERENCES responses (id),
+CREATE TABLE judgements (              -- what each vote says of each response
+  unit TEXT NOT NULL REFERENCES units (id), -- the vote
+  response_id INTEGER NOT NULL REFERENCES responses (id), -- the response that was read
   answer TEXT,                         -- equivalence class; NULL when the response abstains
-  weight REAL NOT NULL,
-  share REAL,
+  weight REAL NOT NULL,                -- weight of its vote
+  share REAL,                          -- share of the votes that its answer got, in [0, 1]
   PRIMARY KEY (unit, response_id)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX judgements_by_response ON judgements (response_id);
 
-CREATE TABLE tallies (
-  unit TEXT NOT NULL REFERENCES units (id),
-  prompt_id TEXT NOT NULL REFERENCES prompts (id),
-  answer TEXT,
-  agreement REAL NOT NULL,
-  margin REAL NOT NULL,
-  votes REAL NOT NULL,
-  voters INTEGER NOT NULL,
-  abstained INTEGER NOT NULL,
+CREATE TABLE tallies (                 -- how each vote on each prompt ended
+  unit TEXT NOT NULL REFERENCES units (id), -- the vote
+  prompt_id TEXT NOT NULL REFERENCES prompts (id), -- the prompt that was voted on
+  answer TEXT,                         -- the winner; NULL when nobody answered
+  agreement REAL NOT NULL,             -- share of the top answer, in [0, 1]
+  margin REAL NOT NULL,                -- top minus runner-up share
+  votes REAL NOT NULL,                 -- weight of all votes cast
+  voters INTEGER NOT NULL,             -- responses in which an answer was read
+  abstained INTEGER NOT NULL,          -- responses in which none was
   PRIMARY KEY (unit, prompt_id)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX tallies_by_prompt ON tallies (prompt_id);
 
-CREATE TABLE verdicts (
-  unit TEXT NOT NULL REFERENCES units (id),
-  response_id INTEGER NOT NULL REFERENCES responses (id),
-  reason TEXT NOT NULL,
+CREATE TABLE verdicts (                -- what select decided on each candidate
+  unit TEXT NOT NULL REFERENCES units (id), -- the selection
+  response_id INTEGER NOT NULL REFERENCES responses (id), -- the candidate
+  reason TEXT NOT NULL,                -- kept, or why not
   value REAL,                          -- the number that decided
   bound REAL,                          -- the limit that it met
-  weight REAL NOT NULL,
+  weight REAL NOT NULL,                -- weight in training; 0 when dropped
   PRIMARY KEY (unit, response_id)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX verdicts_by_response ON verdicts (response_id);
 
-CREATE TABLE decisions (
-  round INTEGER PRIMARY KEY,
-  unit TEXT NOT NULL REFERENCES units (id),
-  decision TEXT NOT NULL,
-  because TEXT NOT NULL,
+CREATE TABLE decisions (               -- the guard's word on each round
+  round INTEGER PRIMARY KEY,           -- the round
+  unit TEXT NOT NULL REFERENCES units (id), -- the guard's unit; its payload holds every check
+  decision TEXT NOT NULL,              -- keep, reject or stop
+  because TEXT NOT NULL,               -- the checks that failed, with value and limit
   policy TEXT NOT NULL                 -- the adapter that was judged
 ) STRICT;
 
 CREATE TABLE moves (                   -- where `current` went; the last row is where it is
-  seq INTEGER PRIMARY KEY,
-  round INTEGER NOT NULL,
-  policy TEXT NOT NULL,
-  because TEXT NOT NULL,
-  moved_at TEXT NOT NULL
+  seq INTEGER PRIMARY KEY,             -- order of the moves
+  round INTEGER NOT NULL,              -- the round whose policy it went to
+  policy TEXT NOT NULL,                -- the policy that became current
+  because TEXT NOT NULL,               -- the guard's reason, or rollback
+  moved_at TEXT NOT NULL               -- UTC, ISO 8601
 ) STRICT;
 
 CREATE TABLE segments (                -- files of the vector index, a cache
-  first_id INTEGER PRIMARY KEY,
-  last_id INTEGER NOT NULL,
-  file TEXT NOT NULL,
-  sha256 TEXT NOT NULL
+  first_id INTEGER PRIMARY KEY,        -- first response in the file
+  last_id INTEGER NOT NULL,            -- last response in the file
+  file TEXT NOT NULL,                  -- name in the folder beside the memory
+  sha256 TEXT NOT NULL                 -- hash of the file; another file is never read
 ) STRICT;
 
-CREATE VIRTUAL TABLE texts USING fts5 (prompt, response, content='');
+CREATE VIRTUAL TABLE texts USING fts5 (prompt, response, content=''); -- words of prompts and responses, for search
 """
 
 APPEND_ONLY = (
@@ -156,44 +161,69 @@ APPEND_ONLY = (
 
 VIEWS = """
 CREATE VIEW history AS                 -- every response, readable, with the last vote and the last verdict on it
-SELECT r.id, u.round, u.stage, r.origin, r.prompt_id, p.split, p.text AS prompt, r.text AS response, r.finish,
+SELECT r.id,                           -- the response
+       u.round, u.stage, r.origin, r.prompt_id, p.split,
+       p.text AS prompt,               -- the last user turn of the prompt
+       r.text AS response,             -- what was written
+       r.finish,
        (SELECT j.answer FROM judgements j JOIN units w ON w.id = j.unit WHERE j.response_id = r.id
-        ORDER BY w.seq DESC LIMIT 1) AS answer,
+        ORDER BY w.seq DESC LIMIT 1) AS answer, -- equivalence class that the last vote read in it; NULL: none
        (SELECT j.share FROM judgements j JOIN units w ON w.id = j.unit WHERE j.response_id = r.id
-        ORDER BY w.seq DESC LIMIT 1) AS share,
+        ORDER BY w.seq DESC LIMIT 1) AS share, -- share of the last vote that its answer got, in [0, 1]
        (SELECT v.reason FROM verdicts v JOIN units w ON w.id = v.unit WHERE v.response_id = r.id
-        ORDER BY w.seq DESC LIMIT 1) AS reason,
+        ORDER BY w.seq DESC LIMIT 1) AS reason, -- kept, or why not: the last verdict on it
        r.prompt_tokens, r.new_tokens, u.policy, r.unit, r.slot, r.seed
 FROM responses r JOIN units u ON u.id = r.unit JOIN prompts p ON p.id = r.prompt_id;
 
 CREATE VIEW votes AS                   -- how each prompt voted, each time
-SELECT u.round, u.idx AS vote, u.stage, t.prompt_id, p.text AS prompt, t.answer, t.agreement, t.margin, t.votes,
-       t.voters, t.abstained
+SELECT u.round,
+       u.idx AS vote,                  -- which vote of the round
+       u.stage, t.prompt_id,
+       p.text AS prompt,               -- the last user turn of the prompt
+       t.answer,                       -- the winner; NULL when nobody answered
+       t.agreement, t.margin, t.votes, t.voters, t.abstained
 FROM tallies t JOIN units u ON u.id = t.unit JOIN prompts p ON p.id = t.prompt_id;
 
 CREATE VIEW kept AS                    -- the survivors: what was trained on
-SELECT u.round, v.response_id, h.origin, h.prompt_id, h.prompt, h.response, v.weight, h.round AS written_in
+SELECT u.round,                        -- round that trained on it
+       v.response_id,                  -- the survivor
+       h.origin, h.prompt_id, h.prompt, h.response,
+       v.weight,                       -- weight in training
+       h.round AS written_in           -- round in which it was written
 FROM verdicts v JOIN units u ON u.id = v.unit JOIN history h ON h.id = v.response_id
 WHERE v.reason = 'kept';
 
 CREATE VIEW dropped AS                 -- what was not, why, and by how much
-SELECT u.round, v.response_id, h.origin, h.prompt_id, h.prompt, h.response, v.reason, v.value, v.bound,
-       h.round AS written_in
+SELECT u.round,                        -- round that dropped it
+       v.response_id,                  -- the candidate
+       h.origin, h.prompt_id, h.prompt, h.response, v.reason,
+       v.value,                        -- the number that decided
+       v.bound,
+       h.round AS written_in           -- round in which it was written
 FROM verdicts v JOIN units u ON u.id = v.unit JOIN history h ON h.id = v.response_id
 WHERE v.reason <> 'kept';
 
 CREATE VIEW lineage AS                 -- who was shown, or continued, whom
-SELECT l.response_id, c.round, c.origin, c.prompt, c.response, l.position, l.parent_id, a.round AS parent_round,
-       a.origin AS parent_origin, a.prompt AS parent_prompt, a.response AS parent_response
+SELECT l.response_id,
+       c.round,                        -- round in which the response was written
+       c.origin, c.prompt, c.response, l.position, l.parent_id,
+       a.round AS parent_round,        -- round in which the parent was written
+       a.origin AS parent_origin,      -- how the parent came to be
+       a.prompt AS parent_prompt,      -- what the parent answers
+       a.response AS parent_response   -- what the parent says
 FROM parents l JOIN history c ON c.id = l.response_id JOIN history a ON a.id = l.parent_id;
 
 CREATE VIEW rounds AS                  -- one line a round
-SELECT s.round, s.responses, s.new_tokens, s.wall_s,
+SELECT s.round,                        -- the round; 0: before the first
+       s.responses,                    -- responses written
+       s.new_tokens,                   -- tokens written
+       s.wall_s,                       -- seconds of all its units
        (SELECT count(*) FROM verdicts v JOIN units u ON u.id = v.unit WHERE u.round = s.round AND v.reason = 'kept')
-         AS kept,
+         AS kept,                      -- survivors
        (SELECT count(*) FROM verdicts v JOIN units u ON u.id = v.unit WHERE u.round = s.round AND v.reason <> 'kept')
-         AS dropped,
-       d.decision, d.because, d.policy
+         AS dropped,                   -- candidates that were not kept
+       d.decision, d.because,
+       d.policy                        -- the adapter that was judged
 FROM (SELECT u.round, sum(u.wall_s) AS wall_s, sum(coalesce(n.responses, 0)) AS responses,
              sum(coalesce(n.new_tokens, 0)) AS new_tokens
       FROM units u LEFT JOIN (SELECT unit, count(*) AS responses, sum(new_tokens) AS new_tokens

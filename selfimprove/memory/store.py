@@ -19,6 +19,7 @@ from ..types import (
     Generation,
     GuardVerdict,
     Judgement,
+    Origin,
     Prompt,
     Response,
     Sampling,
@@ -37,6 +38,7 @@ from .rows import (
     prompt_row,
     rows_sha,
     selection_tables,
+    storable,
     unit_tables,
     vector_rows,
     vote_tables,
@@ -134,6 +136,25 @@ class ResponseMemory(MemoryReader):
     ) -> None:
         """Commit what a stage reports, as JSON. Keep times out of `payload`: it is part of `digest`."""
         self._commit(round, stage, index, {}, payload=payload, wall_s=wall_s)
+
+    def commit_import(self, rows: Sequence[tuple[str, str, int, int, str]], source: dict[str, Any]) -> str:
+        """Commit responses from a file and return their unit's name; nothing looks them up, so they have no vectors.
+
+        A row is (prompt id, finish, prompt tokens, new tokens, text); `source` says where they are from.
+        """
+        index = len(self.units(stage=Stage.IMPORT))
+        unit = name_of(0, Stage.IMPORT, index)
+        (last,) = self.db.rows("SELECT coalesce(max(id), 0) FROM responses")[0]
+        tables: Tables = {
+            "responses": [
+                (last + 1 + slot, unit, slot, id_, Origin.IMPORTED.value, finish, 0, shown, written, storable(text))
+                for slot, (id_, finish, shown, written, text) in enumerate(rows)
+            ]
+        }
+        with self.db.transaction():
+            self._insert(0, Stage.IMPORT, index, tables, payload=source)
+            texts.add(self.db, unit)
+        return unit
 
     def commit_round(self, round: int, verdict: GuardVerdict, because: str, policy: str) -> None:
         """Close a round: the guard's word and, when it keeps `policy`, `current` moves to it, in one transaction."""

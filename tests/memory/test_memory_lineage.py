@@ -6,7 +6,7 @@ import pytest
 from memory_story import commit, commit_vote
 
 from selfimprove.memory.entries import find, in_order, write_jsonl, write_parquet
-from selfimprove.memory.lineage import Change, Echo, Turn, diff, echo, lines, offspring, trace, turns
+from selfimprove.memory.lineage import Change, Echo, Turn, diff, echo, lines, offspring, recalled_for, trace, turns
 from selfimprove.memory.overview import OperatorLine, overview
 from selfimprove.types import Origin, Reason, Selection, Stage, Verdict
 
@@ -64,6 +64,10 @@ def test_echo_counts_the_survivors_that_descend_from_a_response(story):
     assert echo(story, 2) == []
 
 
+def test_a_response_names_the_survivors_it_was_recalled_for(story):
+    assert (recalled_for(story, 1), recalled_for(story, 4), recalled_for(story, 5)) == ([5], [5], [])
+
+
 def test_diff_of_two_rounds(story):
     assert diff(story, "france", 1, 2) == [
         Change("lyon", 1, 2, "Lyon", "Lyon"),
@@ -114,3 +118,4 @@ def test_overview(story):
     )
     assert page.reasons == {"kept": 2, "minority": 1, "too_easy": 1}
     assert page.flipped == {"What is the capital of France?": 1}
+    assert (page.echo_round, page.echo[0]) == (1, Echo(1, 1, 0.5))

@@ -8,7 +8,7 @@ from memory_story import ANSWERS, EMBEDDER, PROMPTS, TEXT, commit, commit_vote, 
 
 from selfimprove.errors import ModelError
 from selfimprove.memory import Embedder, ResponseMemory, VectorIndex
-from selfimprove.memory.recall import leaking, mmr, own_past, trusted
+from selfimprove.memory.recall import leaking, mmr, own_past, recall, trust
 from selfimprove.types import Finish, Split, Stage
 
 
@@ -33,9 +33,9 @@ def voted(memory):
     return memory
 
 
-def ask(memory, text, k=3, **how):
-    how = {"round": 1, "vote_index": 0, "min_support": 0.6, "k": k, "diversity": 0.0} | how
-    return trusted(memory, VectorIndex(memory), EMBEDDER.encode([text]), **how)[0]
+def ask(memory, text, k=3, diversity=0.0, **how):
+    trusted = trust(memory, **{"round": 1, "vote_index": 0, "min_support": 0.6} | how)
+    return recall(memory, VectorIndex(memory), trusted, EMBEDDER.encode([text]), k=k, diversity=diversity)[0]
 
 
 def test_recalled_answers_are_the_shortest_agreed_ones_of_their_prompts(voted):

@@ -1,0 +1,83 @@
+"""Memories that older versions wrote, kept as they were: each opens, is sound, says the same and goes forward.
+
+`golden/v1.db.gz` is `story` below, written by the first code that wrote version 1. Such a file is never made again.
+"""
+
+import gzip
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from memory_story import EMBEDDER
+
+from selfimprove.errors import MemoryError_
+from selfimprove.memory import ResponseMemory, VectorIndex, database, schema
+from selfimprove.memory.lineage import lines, trace
+from selfimprove.memory.recall import recall, trust
+from selfimprove.types import Decision, Reason
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+@pytest.fixture
+def old(tmp_path):
+    path = tmp_path / "v1" / "memory.db"
+    path.parent.mkdir()
+    path.write_bytes(gzip.decompress((GOLDEN / "v1.db.gz").read_bytes()))
+    return path
+
+
+def test_an_old_memory_opens_and_says_what_it_said(old):
+    with ResponseMemory.open(old) as memory:
+        assert memory.verify() == []
+        assert memory.digest() == json.loads((GOLDEN / "v1.json").read_text())["digest"]
+        assert [r.text for r in memory.responses()] == [
+            "Paris",
+            "Paris, of course",
+            "Lyon",
+            "cold",
+            "which is wrong",
+            "Paris.",
+        ]
+        assert {id_: v.reason for id_, v in memory.verdicts(1).items()} == {
+            1: Reason.KEPT, 2: Reason.DUPLICATE, 3: Reason.MINORITY, 4: Reason.KEPT, 6: Reason.KEPT,
+        }  # fmt: skip
+        assert [line.split(" · ")[0] for line in lines(trace(memory, 6))] == [
+            "#6 r1 revise", "├─ #1 r1 sample", "├─ #3 r1 sample", "└─ #5 r1 critique",
+            "   ├─ #1 r1 sample", "   └─ #3 r1 sample",
+        ]  # fmt: skip
+        assert [(r.round, r.decision, r.kept) for r in memory.rounds()] == [(1, Decision.KEEP, 3)]
+        assert (memory.current, memory.meta("embedder")) == ("r0001", "hash:64")
+        assert memory.search_text("course") == [2]
+        trusted = trust(memory, round=1, vote_index=0, min_support=0.6)
+        (found,) = recall(memory, VectorIndex(memory), trusted, EMBEDDER.encode(["hot?"]), k=1, diversity=0.0)
+        assert [r.text for r in found] == ["cold"]
+
+
+def test_an_old_memory_goes_forward_and_stays_sound(old, monkeypatch):
+    with ResponseMemory.open(old) as memory:
+        before = memory.vectors([1, 4])
+    monkeypatch.setattr(
+        database, "MIGRATIONS", (*schema.MIGRATIONS, "CREATE TABLE notes (id INTEGER PRIMARY KEY) STRICT;")
+    )
+    with pytest.raises(MemoryError_, match="resume its run once"):
+        ResponseMemory.open(old)
+    with ResponseMemory.open(old, write=True) as memory:
+        assert memory.verify() == []
+        assert np.array_equal(memory.vectors([1, 4]), before)
+    monkeypatch.undo()
+    with ResponseMemory.open(old.with_name("memory.v1.bak.db")) as backup:
+        assert backup.digest() == json.loads((GOLDEN / "v1.json").read_text())["digest"]
+
+
+def test_a_released_migration_is_never_edited(old, memory):
+    """Words may change; what SQLite makes of the schema may not."""
+
+    def made(opened):
+        rows = opened.db.rows("SELECT type, name, sql FROM sqlite_schema ORDER BY type, name")
+        return [(kind, name, re.sub(r"--[^\n]*|\s+", "", sql or "")) for kind, name, sql in rows]
+
+    with ResponseMemory.open(old) as opened:
+        assert made(opened) == made(memory)
