@@ -235,7 +235,7 @@ SIGNS = (
         lambda base, last, g: g.kl,
         least=False,
         rule="`kl`",
-        meaning="KL(policy || base) on fixed completions of the base, nats a token",
+        meaning="divergence of the policy from the base on fixed completions of the base, nats a token",
         healthy="some tenths of a nat",
         red_flag="several nats: another model",
     ),

@@ -1,0 +1,275 @@
+#!/usr/bin/env python3
+"""Make self-training collapse in several ways, and see whether the guard trips before it costs anything.
+
+    python scripts/bench_guard.py --json             every way, three seeds
+    python scripts/bench_guard.py --work DIR         keep what is finished there; running again goes on
+    python scripts/bench_guard.py --write            put the tables into docs/guard.md
+
+Each way is run on a tiny taught model with the guard wide open, to see where audited accuracy falls, and, where
+its default limits would have tripped, again with them in place. The guard sees no answers; this script alone does.
+"""
+
+import argparse
+import json
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import numpy as np
+from tiny_world import teach, write_sums
+
+from selfimprove.config import GuardConfig, parse_config
+from selfimprove.engines.local import LocalEngine
+from selfimprove.evaluate import audit, stored_health
+from selfimprove.guard import judge, score
+from selfimprove.health import SIGNS
+from selfimprove.progress import Progress
+from selfimprove.rounds import improve
+from selfimprove.run import Run, open_run
+from selfimprove.types import BASE, Decision, Example, Generation, Stage, Unit
+
+ROUNDS = 4
+TEACHING_STEPS = 90
+FALL = 0.05
+"""A fall: this far below the best accuracy so far."""
+WIDE_OPEN = {
+    **dict.fromkeys(("agreement_drop", "base_majority_drop", "concentration_rise", "parse_drop", "spread_drop"), 1.0),
+    **dict.fromkeys(("truncation_rise", "repetition_rise", "echo"), 1.0),
+    **dict.fromkeys(
+        ("length_factor", "entropy_rise", "unique_factor", "diversity_factor", "kl", "human_nll_rise"), 1e9
+    ),
+}
+NO_CAPS = {"answer_share": 1.0, "ancestor_share": 1.0, "near_duplicate": 1.0}
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "guard.md"
+
+
+@dataclass(frozen=True)
+class Way:
+    """A way to train: settings, and what is done to the answers and to the examples on their way."""
+
+    name: str
+    healthy: bool
+    settings: dict[str, dict[str, Any]] = field(default_factory=dict)
+    answers: Callable[[Unit, list[Generation]], list[Generation]] = lambda unit, answers: answers
+    examples: Callable[[list[Example], Random], list[Example]] = lambda examples, rng: examples
+
+
+class Disturbed(LocalEngine):
+    """The engine with a fault in it."""
+
+    def __init__(self, engine: LocalEngine, way: Way) -> None:
+        """Take the place of `engine`."""
+        super().__init__(engine.policy, engine.adapter_of, engine.batch_size)
+        self.way = way
+
+    def generate(self, unit: Unit, on_tokens: Any = None) -> list[Generation]:
+        """Generate, then do to the answers to train prompts what the way does."""
+        answers = super().generate(unit, on_tokens)
+        return answers if unit.stage in (Stage.PROBE, Stage.GREEDY) else self.way.answers(unit, answers)
+
+    def train(self, examples: Sequence[Example], spec: Any, *, seed: int, **rest: Any) -> Any:
+        """Train on what the way makes of the examples."""
+        return super().train(self.way.examples(list(examples), Random(seed)), spec, seed=seed, **rest)
+
+
+def planted(unit: Unit, answers: list[Generation]) -> list[Generation]:
+    """Two answers of three become one constant."""
+    return [replace(a, text="3 plus 4 is 7.") if r.seed % 3 else a for r, a in zip(unit.requests, answers, strict=True)]
+
+
+def echoed(unit: Unit, answers: list[Generation]) -> list[Generation]:
+    """The demonstration is copied."""
+    if unit.stage is not Stage.EXEMPLAR:
+        return answers
+    return [replace(a, text=r.messages[-2].content) for r, a in zip(unit.requests, answers, strict=True)]
+
+
+def lengthened(examples: list[Example], rng: Random) -> list[Example]:
+    """Long answers are rewarded: each becomes longer than it was."""
+    return [replace(e, completion="well, " * 5 + e.completion) for e in examples]
+
+
+def shuffled(examples: list[Example], rng: Random) -> list[Example]:
+    """Survivors at random: the answers change prompts."""
+    texts = [e.completion for e in examples]
+    rng.shuffle(texts)
+    return [replace(e, completion=text) for e, text in zip(examples, texts, strict=True)]
+
+
+WAYS = (
+    Way("defaults", True),
+    Way("half the learning rate", True, {"train": {"lr": 5e-4}}),
+    Way("from the current policy", True, {"train": {"start": "current", "lr": 5e-4}}),
+    Way("samples alone", True, {"propose": {"exemplar": {"k": 0}, "revise": {"k": 0}, "stitch": {"k": 0}}}),
+    Way("the base's votes", True, {"vote": {"labels": "base"}}),
+    Way("threshold 0.7", True, {"select": {"threshold": 0.7}}),
+    Way(
+        "threshold 0, many epochs",
+        False,
+        {"select": {"threshold": 0.0, **NO_CAPS}, "train": {"epochs": 12, "lr": 5e-3, "beta": 0.0, "start": "current"}},
+    ),
+    Way("planted constant", False, {"select": NO_CAPS}, answers=planted),
+    Way("high learning rate", False, {"train": {"lr": 0.1}}),
+    Way(
+        "echo of one ancestor",
+        False,
+        {"select": NO_CAPS, "propose": {"exemplar": {"k": 12, "shots": 1, "pool": 1, "below": 2.0}}},
+        answers=echoed,
+    ),
+    Way("length blow-up", False, {"select": {"length_factor": 1e3}}, examples=lengthened),
+    Way("random survivors", False, {}, examples=shuffled),
+)
+
+
+def configure(way: Way, model: Path, prompts: Path, answers: Path, guard: dict[str, float], seed: int) -> Any:
+    """Return the settings of one run."""
+    raw: dict[str, Any] = {
+        "seed": seed,
+        "rounds": ROUNDS,
+        "prompts": {"path": str(prompts), "audit": str(answers), "heldout": 0.5},
+        "model": {"path": str(model), "device": "cpu", "threads": 1},
+        "embedder": "hash:32",
+        "sample": {"k": 4, "max_new_tokens": 32, "temperature": 0.7},
+        "propose": {"exemplar": {"k": 0}, "revise": {"critique_tokens": 8}},
+        "select": {"near_duplicate": 1.0},
+        "train": {"rank": 8, "lr": 1e-3, "epochs": 2},
+        "evaluate": {"k": 8},
+        "guard": guard,
+    }
+    for section, values in way.settings.items():
+        raw[section] = raw.get(section, {}) | values
+    return parse_config(raw)
+
+
+def play(way: Way, config: Any, folder: Path) -> dict[str, Any]:
+    """Run it and return, by round from the base on, accuracy, score and health, with the rejected rounds."""
+    with open_run(config, folder=folder, progress=Progress(quiet=True)) as run:
+        disturbed: Run = replace(run, engine=Disturbed(run.engine, way))
+        improve(disturbed)
+        accuracy = {round_: float(a.mean.mean()) for round_, a in audit(run).items()}
+        health = {round_: stored_health(run, round_) for round_ in accuracy}
+        current = 0 if run.memory.current == BASE else int(run.memory.current.removeprefix("r"))
+        return {
+            "accuracy": list(accuracy.values()),
+            "score": [score(health[0], h) for h in health.values()],
+            "trips": [r.round for r in run.memory.rounds() if r.decision is not Decision.KEEP],
+            "because": [r.because for r in run.memory.rounds() if r.decision is not Decision.KEEP],
+            "current": accuracy[current],
+            "would_trip": first_trip(list(health.values())),
+            "health": [asdict(h) for h in health.values()],
+        }
+
+
+def first_trip(health: Sequence[Any]) -> int | None:
+    """Return the first round that the default limits reject, given that all before it were kept."""
+    for round_ in range(1, len(health)):
+        verdict = judge(health[0], health[round_ - 1], health[round_], GuardConfig(), 0)
+        if verdict.decision is not Decision.KEEP:
+            return round_
+    return None
+
+
+def first_fall(accuracy: Sequence[float]) -> int | None:
+    """Return the first round whose accuracy is `FALL` below the best before it."""
+    return next((r for r in range(1, len(accuracy)) if accuracy[r] <= max(accuracy[:r]) - FALL), None)
+
+
+def measure(way: Way, seed: int, work: Path) -> dict[str, Any]:
+    """Return what came of one way and seed, from the folder where it is finished already."""
+    done = work / f"{way.name.replace(' ', '-')}-{seed}.json"
+    if done.is_file():
+        found: dict[str, Any] = json.loads(done.read_text(encoding="utf-8"))
+        return found
+    prompts, answers = write_sums(work)
+    model = work / f"model-{seed}"
+    if not (model / "config.json").is_file():
+        teach(model, seed, TEACHING_STEPS)
+    with tempfile.TemporaryDirectory() as folder:
+        open_ = play(way, configure(way, model, prompts, answers, WIDE_OPEN, seed), Path(folder) / "open")
+        guarded = open_
+        if open_["would_trip"] is not None:
+            guarded = play(way, configure(way, model, prompts, answers, {}, seed), Path(folder) / "guarded")
+    found = {"way": way.name, "healthy": way.healthy, "seed": seed, "open": open_, "guarded": guarded}
+    done.write_text(json.dumps(found), encoding="utf-8")
+    return found
+
+
+def figures(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return the numbers that the guard is judged by."""
+    fallen = [r for r in runs if not r["healthy"] and first_fall(r["open"]["accuracy"])]
+    seen = [r for r in fallen if (r["open"]["would_trip"] or ROUNDS + 1) <= first_fall(r["open"]["accuracy"])]
+    healthy = [r for r in runs if r["healthy"]]
+    alarmed = [
+        r
+        for r in healthy
+        if (r["open"]["would_trip"] or ROUNDS + 1) < (first_fall(r["open"]["accuracy"]) or ROUNDS + 1)
+    ]
+    near = [r for r in runs if r["guarded"]["current"] >= max(r["guarded"]["accuracy"]) - 0.01 - 1e-9]
+    pairs = [pair for r in runs for pair in zip(r["open"]["score"], r["open"]["accuracy"], strict=True)]
+    return {
+        "recall": len(seen) / len(fallen) if fallen else None,
+        "false_alarms": len(alarmed) / len(healthy) if healthy else None,
+        "within_1_point": len(near) / len(runs),
+        "correlation": float(np.corrcoef(np.array(pairs).T)[0, 1]),
+        "runs": len(runs),
+        "fallen": len(fallen),
+    }
+
+
+def table(runs: Sequence[dict[str, Any]], numbers: dict[str, Any]) -> str:
+    """Return the runs as Markdown: one row a way and seed."""
+    lines = [
+        f"recall {numbers['recall']:.2f} of {numbers['fallen']} runs that fell, false alarms "
+        f"{numbers['false_alarms']:.2f}, within 1 point of the best round {numbers['within_1_point']:.2f}, correlation "
+        f"of the score with accuracy {numbers['correlation']:.2f} ({numbers['runs']} runs).",
+        "",
+        "| way | seed | accuracy by round, guard open | falls in | trips in | because | left as `current` |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for r in runs:
+        accuracy = " ".join(f"{value:.2f}" for value in r["open"]["accuracy"])
+        because = r["guarded"]["because"][0].split(",")[0] if r["guarded"]["because"] else ""
+        fall, trip = first_fall(r["open"]["accuracy"]) or "never", r["open"]["would_trip"] or "never"
+        left = f"{r['guarded']['current']:.2f}"
+        lines.append(f"| {r['way']} | {r['seed']} | {accuracy} | {fall} | {trip} | {because} | {left} |")
+    return "\n".join(lines)
+
+
+def signs() -> str:
+    """Return what is watched as Markdown."""
+    head = "| sign | what it is | healthy | red flag | limit |\n|---|---|---|---|---|\n"
+    return head + "\n".join(f"| {s.name} | {s.meaning} | {s.healthy} | {s.red_flag} | {s.rule} |" for s in SIGNS)
+
+
+def insert(page: str, name: str, text: str) -> str:
+    """Return the page with what stands between the markers of `name` replaced."""
+    head, _, rest = page.partition(f"<!-- {name} -->")
+    _, _, tail = rest.partition(f"<!-- end of {name} -->")
+    return f"{head}<!-- {name} -->\n{text}\n<!-- end of {name} -->{tail}"
+
+
+def main() -> None:
+    """Run what is asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--ways", nargs="+", default=[way.name for way in WAYS], help="names of ways")
+    parser.add_argument("--work", type=Path, help="folder for what is finished; a temporary one by default")
+    parser.add_argument("--json", action="store_true", help="print the figures as JSON")
+    parser.add_argument("--write", action="store_true", help="put the tables into docs/guard.md")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        work = options.work or Path(temporary)
+        work.mkdir(parents=True, exist_ok=True)
+        runs = [measure(way, seed, work) for way in WAYS if way.name in options.ways for seed in options.seeds]
+    numbers = figures(runs)
+    if options.write:
+        page = insert(PAGE.read_text(encoding="utf-8"), "signs", signs())
+        PAGE.write_text(insert(page, "runs", table(runs, numbers)), encoding="utf-8")
+    print(json.dumps(numbers) if options.json else table(runs, numbers))
+
+
+if __name__ == "__main__":
+    main()
