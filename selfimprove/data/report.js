@@ -168,8 +168,7 @@ function drawCharts() {
     home.replaceChildren(plot);
   }
 }
-new ResizeObserver(drawCharts).observe(document.body);
-drawCharts();
+addEventListener("resize", drawCharts);
 
 // --- samples: the filters live in the address (#q=...&reason=kept), so that a view can be linked to ---------------
 
@@ -318,4 +317,5 @@ form.addEventListener("submit", (event) => event.preventDefault());
 more.addEventListener("click", showMore);
 addEventListener("hashchange", fromAddress);
 fromAddress();
+drawCharts(); // after the list, which may have brought a scroll bar
 document.documentElement.dataset.ready = "yes";
