@@ -1,0 +1,62 @@
+"""The memory's commands on a finished run that change it, or tell how far one response reaches."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from selfimprove.cli import main
+from selfimprove.memory import Embedder, ResponseMemory
+from selfimprove.run import saved_config
+from selfimprove.types import Origin
+
+
+@pytest.fixture
+def cli(undisturbed, tmp_path, monkeypatch):
+    """Run `selfimprove memory tiny ...` in a folder in which `runs/tiny` is a finished run."""
+    shutil.copytree(undisturbed[0], tmp_path / "runs" / "tiny")
+    monkeypatch.chdir(tmp_path)
+
+    def invoke(*words, code=0):
+        result = CliRunner().invoke(main, ["memory", "tiny", *map(str, words)])
+        assert result.exit_code == code, f"{result.output}\n{result.stderr}"
+        return result.output if code == 0 else result.stderr
+
+    return invoke
+
+
+def test_echo_names_who_reaches_far_and_show_whom_for(cli):
+    far = [json.loads(line) for line in cli("echo", "-n", 3, "--json").splitlines()]
+    assert len(far) == 3
+    assert f"#{far[0]['response_id']} " in cli("echo").splitlines()[0]
+    assert f"#{far[0]['response_id']} " in cli("stats").split("farthest-reaching")[1]
+    last = json.loads(cli("list", "--kept", "-n", 0, "--json").splitlines()[-1])
+    for parent in json.loads(cli("show", last["id"], "--json"))["parents"]:
+        assert last["id"] in json.loads(cli("show", parent, "--json"))["recalled_for"]
+    assert cli("echo", "--round", 99) == ""
+
+
+def test_an_export_comes_into_a_run_in_quarantine(cli):
+    cli("export", "kept.jsonl", "--kept", "--round", 2)
+    rows = [json.loads(line) for line in Path("kept.jsonl").read_text().splitlines()]
+    assert cli("import", "kept.jsonl") == f"{len(rows)} responses imported as r0000/import/0000\n"
+    imported = [json.loads(x) for x in cli("list", "--origin", "imported", "-n", 0, "--json").splitlines()]
+    assert [r["response"] for r in imported] == [r["response"] for r in rows]
+    assert {(r["answer"], r["reason"]) for r in imported} == {(None, None)}
+    assert "in this memory already" in cli("import", "kept.jsonl", code=2)
+    assert "every hash, link and count is right" in cli("verify")
+
+
+def test_a_run_goes_on_with_another_embedder(cli):
+    assert "hash:24" in cli("reembed", "hash:24")
+    assert saved_config(Path("runs/tiny")).embedder == "hash:24"
+    with ResponseMemory.open("runs/tiny/memory.db") as memory:
+        assert memory.meta("embedder") == "hash:24"
+        first = memory.responses(origins=[Origin.SAMPLE])[0]
+        prompt = next(p for p in memory.prompts() if p.id == first.prompt_id)
+        expected = Embedder.load("hash:24").encode([f"{prompt.text}\n{first.text}"])
+        assert (memory.vectors([first.id]) == expected).all()
+    assert "every hash, link and count is right" in cli("verify")
+    assert "expected hash:DIMENSION" in cli("reembed", "hash:many", code=2)
