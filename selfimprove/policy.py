@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import warnings
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -95,9 +94,7 @@ class Policy:
         if not (adapter / "adapter_model.safetensors").is_file():
             raise ModelError(f"{adapter} holds no adapter_model.safetensors; pass a PEFT adapter folder")
         try:
-            with warnings.catch_warnings():  # peft 0.21 reads an attribute that transformers 5.23 renamed
-                warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
-                merged = PeftModel.from_pretrained(model, str(adapter)).merge_and_unload(safe_merge=True)
+            merged = PeftModel.from_pretrained(model, str(adapter)).merge_and_unload(safe_merge=True)
         except (RuntimeError, ValueError, KeyError) as error:
             first_line = str(error).strip().splitlines()[0]
             raise ModelError(f"the adapter {adapter} does not fit this base model: {first_line}") from None
