@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,8 @@ def main() -> None:
       selfimprove memory quickstart list --kept -n 5
       selfimprove export quickstart out
     """
+    # Notes of one library to another's developers are not the user's.
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
 
 
 @main.command()
