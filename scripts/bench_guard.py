@@ -21,7 +21,8 @@ from typing import Any
 import numpy as np
 from tiny_world import teach, write_sums
 
-from selfimprove.config import GuardConfig, parse_config
+from selfimprove.config import GuardConfig
+from selfimprove.config_file import parse_config
 from selfimprove.engines.local import LocalEngine
 from selfimprove.evaluate import audit, stored_health
 from selfimprove.guard import judge, score

@@ -6,7 +6,7 @@ python scripts/make_reference.py
 from itertools import groupby
 from pathlib import Path
 
-from selfimprove.config import config_keys
+from selfimprove.config_file import config_keys
 from selfimprove.memory.dictionary import markdown
 
 DOCS = Path(__file__).parents[1] / "docs"

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from .config import load_config
+from .config_file import load_config
 from .exporting import export_run
 from .progress import Progress
 from .rounds import improve as improve_run

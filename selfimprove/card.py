@@ -5,7 +5,8 @@ from typing import Any
 
 import yaml
 
-from .config import RunConfig, to_yaml
+from .config import RunConfig
+from .config_file import to_yaml
 
 KNOWN_BASES = {"bundled:smollm2-135m": ("HuggingFaceTB/SmolLM2-135M-Instruct", "apache-2.0")}
 """Bundled name -> (hub id, licence)."""

@@ -61,7 +61,7 @@ def run(config: Path, overrides: tuple[str, ...], rounds: int | None, resume: bo
       selfimprove run configs/quickstart.yaml name=mine train.lr=2e-4
       selfimprove run configs/quickstart.yaml --resume
     """
-    from .config import load_config, to_yaml
+    from .config_file import load_config, to_yaml
 
     if rounds is not None:
         overrides = (*overrides, f"rounds={rounds}")
@@ -95,7 +95,7 @@ def run(config: Path, overrides: tuple[str, ...], rounds: int | None, resume: bo
 def check(config: Path, overrides: tuple[str, ...]) -> None:
     """Check CONFIG, prompts, model, chat template and disk, and generate one answer; nothing is kept."""
     from .check import check
-    from .config import load_config
+    from .config_file import load_config
 
     click.echo(check(load_config(config, overrides)))
 
@@ -104,7 +104,7 @@ def check(config: Path, overrides: tuple[str, ...]) -> None:
 @click.argument("key", required=False)
 def explain(key: str | None) -> None:
     """Say what a configuration KEY means; without KEY, list all of them."""
-    from .config import config_keys
+    from .config_file import config_keys
 
     keys = config_keys()
     chosen = {k: v for k, v in keys.items() if key is None or k == key or k.startswith(f"{key}.")}

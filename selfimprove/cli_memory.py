@@ -86,7 +86,7 @@ def import_(run_name: str, file: Path) -> None:
 @click.pass_obj
 def reembed(run_name: str, embedder: str) -> None:
     """Make every vector anew with EMBEDDER (an id, a folder, bundled:minilm or hash:N), and use it from now on."""
-    from .config import to_yaml
+    from .config_file import to_yaml
     from .fsio import write_text
     from .memory import Embedder
     from .memory.reembed import reembed as make_anew

@@ -1,17 +1,8 @@
-"""One strict configuration tree: YAML plus dotted overrides, every fault in one message.
+"""The one strict configuration tree: what each setting means, its default and its bounds."""
 
-Precedence: defaults < YAML file < `a.b=c` overrides. Unknown keys are errors. Relative paths in a YAML file are
-relative to that file; paths in overrides are relative to the working directory.
-"""
+from typing import Annotated, Literal
 
-import difflib
-from pathlib import Path
-from typing import Annotated, Any, Literal
-
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-
-from .errors import ConfigError
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
@@ -205,99 +196,3 @@ class RunConfig(Section):
         if faults:
             raise ValueError("; ".join(faults))
         return self
-
-
-def load_config(path: str | Path, overrides: tuple[str, ...] = ()) -> RunConfig:
-    """Read a YAML file, apply `a.b=c` overrides (values are YAML) and validate.
-
-    Raises:
-        ConfigError: the file is missing or malformed, or any key or value is wrong; all faults are listed.
-    """
-    path = Path(path)
-    try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"no configuration file {path}; configs/quickstart.yaml is one to start from") from None
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
-        raise ConfigError(f"cannot read {path}: {' '.join(str(error).split())}") from None
-    if not isinstance(raw, dict):
-        raise ConfigError(f"{path} holds {type(raw).__name__}, expected a mapping of sections")
-    _anchor_paths(raw, path.parent)
-    for override in overrides:
-        _apply_override(raw, override)
-    return parse_config(raw)
-
-
-def parse_config(raw: dict[str, Any]) -> RunConfig:
-    """Validate a nested dict.
-
-    Raises:
-        ConfigError: with one clause for each fault, and a suggestion for each unknown key.
-    """
-    try:
-        return RunConfig.model_validate(raw)
-    except ValidationError as error:
-        faults = [_explain(fault) for fault in error.errors()]
-        raise ConfigError(f"{len(faults)} fault(s) in the configuration: " + "; ".join(faults)) from None
-
-
-def config_keys() -> dict[str, tuple[str, str]]:
-    """Return (default, description) of every dotted key: the source of `explain` and of the reference page."""
-    return dict(_walk(RunConfig, ""))
-
-
-def _walk(section: type[BaseModel], prefix: str) -> list[tuple[str, tuple[str, str]]]:
-    rows: list[tuple[str, tuple[str, str]]] = []
-    for name, field in section.model_fields.items():
-        kind = field.annotation
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
-            rows += _walk(kind, f"{prefix}{name}.")
-        else:
-            default = "required" if field.is_required() else yaml.safe_dump(field.default).split("\n")[0]
-            rows.append((prefix + name, (default, field.description or "")))
-    return rows
-
-
-def _explain(fault: Any) -> str:
-    key = ".".join(str(part) for part in fault["loc"])
-    if fault["type"] == "extra_forbidden":
-        close = difflib.get_close_matches(key, config_keys(), n=1, cutoff=0.5)
-        return f"unknown key {key}" + (f", did you mean {close[0]}?" if close else "; see docs/configuration.md")
-    if fault["type"] == "missing":
-        return f"{key} is missing"
-    message = fault["msg"].removeprefix("Value error, ")
-    return f"{key} = {fault['input']!r}: {message}" if key else message
-
-
-def _anchor_paths(raw: dict[str, Any], folder: Path) -> None:
-    """Make relative file names in the YAML relative to the YAML's own folder."""
-    for section, keys in {"prompts": ("path", "audit"), "model": ("path",)}.items():
-        values = raw.get(section)
-        if not isinstance(values, dict):
-            continue
-        for key in keys:
-            value = values.get(key)
-            if isinstance(value, str) and (folder / value).exists() and not Path(value).is_absolute():
-                values[key] = str(folder / value)
-
-
-def _apply_override(raw: dict[str, Any], override: str) -> None:
-    key, separator, text = override.partition("=")
-    if not separator or not key:
-        raise ConfigError(f"override {override!r} is not of the form section.key=value")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise ConfigError(f"override {override!r}: the value is not valid YAML; quote it") from None
-    node = raw
-    *parents, leaf = key.split(".")
-    for part in parents:
-        node = node.setdefault(part, {})
-        if not isinstance(node, dict):
-            raise ConfigError(f"override {override!r}: {part} is not a section")
-    node[leaf] = value
-
-
-def to_yaml(config: RunConfig) -> str:
-    """Return the resolved configuration as YAML that `load_config` reads back to an equal object."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)

@@ -10,7 +10,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from .config import RunConfig, load_config, to_yaml
+from .config import RunConfig
+from .config_file import load_config, to_yaml
 from .engines.local import LocalEngine
 from .errors import ConfigError, UserError
 from .fsio import write_json, write_text

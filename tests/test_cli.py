@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from tiny_runs import tiny_config
 
 from selfimprove.cli import main
-from selfimprove.config import to_yaml
+from selfimprove.config_file import to_yaml
 from selfimprove.memory import ResponseMemory
 from selfimprove.types import Origin
 

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from scripts.make_reference import reference
-from selfimprove.config import config_keys, load_config, parse_config, to_yaml
+from selfimprove.config_file import config_keys, load_config, parse_config, to_yaml
 from selfimprove.errors import ConfigError
 
 

@@ -12,7 +12,8 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from selfimprove.card import model_card
-from selfimprove.config import ModelConfig, parse_config, to_yaml
+from selfimprove.config import ModelConfig
+from selfimprove.config_file import parse_config, to_yaml
 from selfimprove.errors import ModelError, UserError
 from selfimprove.exporting import export
 from selfimprove.fsio import MANIFEST, manifest

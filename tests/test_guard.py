@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from selfimprove.config import GuardConfig, parse_config
+from selfimprove.config import GuardConfig
+from selfimprove.config_file import parse_config
 from selfimprove.guard import careful, judge, score
 from selfimprove.health import SIGNS, Health
 from selfimprove.types import Decision

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from selfimprove.config import load_config
+from selfimprove.config_file import load_config
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "selfimprove"

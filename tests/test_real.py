@@ -7,7 +7,7 @@ import pytest
 import torch
 from tiny_runs import run_it
 
-from selfimprove.config import load_config
+from selfimprove.config_file import load_config
 
 pytestmark = pytest.mark.real
 

@@ -194,7 +194,7 @@ main(json.loads(sys.argv[1]))
 
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_signals_leave_a_run_that_can_be_resumed(taught_folder, prompts, tmp_path, undisturbed, signum, code):
-    from selfimprove.config import to_yaml
+    from selfimprove.config_file import to_yaml
 
     config = tmp_path / "c.yaml"
     config.write_text(to_yaml(tiny_config(taught_folder, prompts)))

@@ -4,7 +4,7 @@ import json
 
 from tiny import SUMS, sum_question
 
-from selfimprove.config import parse_config
+from selfimprove.config_file import parse_config
 from selfimprove.progress import Progress
 from selfimprove.rounds import improve
 from selfimprove.run import open_run
