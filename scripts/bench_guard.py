@@ -66,9 +66,9 @@ class Disturbed(LocalEngine):
         super().__init__(engine.policy, engine.adapter_of, engine.batch_size)
         self.way = way
 
-    def generate(self, unit: Unit, on_tokens: Any = None) -> list[Generation]:
+    def answer(self, unit: Unit, on_tokens: Any = None) -> list[Generation]:
         """Generate, then do to the answers to train prompts what the way does."""
-        answers = super().generate(unit, on_tokens)
+        answers = super().answer(unit, on_tokens)
         return answers if unit.stage in (Stage.PROBE, Stage.GREEDY) else self.way.answers(unit, answers)
 
     def train(self, examples: Sequence[Example], spec: Any, *, seed: int, **rest: Any) -> Any:

@@ -111,15 +111,15 @@ def health(run: Run, round_: int, policy: str) -> Health:
     texts = [r.text for group in probes.values() for r in group]
     lengths = [r.new_tokens for group in probes.values() for r in group]
     cut = [r.finish == "length" for group in probes.values() for r in group]
-    engine = run.engine
+    model = run.engine.model_here()
     completions = [
-        (engine.policy.encode(p.messages), engine.policy.encode_completion(r.text))
+        (model.encode(p.messages), model.encode_completion(r.text))
         for p in heldout(run)[:KL_COMPLETIONS]
         for r in _answers(run, 0, Stage.GREEDY)[p.id]
     ]
     adapter = adapter_folder(run.folder, policy)
-    kl = None if adapter is None else kl_to_base(engine.policy, adapter, completions)
-    engine.policy.use(adapter)
+    kl = None if adapter is None else kl_to_base(model, adapter, completions)
+    model.use(adapter)
     return Health(
         agreement=float(np.mean(shares)),
         base_majority_agreement=float(np.mean(base_agrees)) if base_agrees else 0.0,
@@ -133,7 +133,7 @@ def health(run: Run, round_: int, policy: str) -> Health:
         repetition=repetition(texts),
         parse_rate=parsed / total,
         kl=None if kl is None else _finite(kl),
-        human_nll=_finite(nll(engine.policy, human_text())),
+        human_nll=_finite(nll(model, human_text())),
         spread=winners.entropy,
         dispersion=dispersion(run.embedder.encode([greedy[p.id][0].text for p in heldout(run)])),
         echo=max((e.share for e in echo(run.memory, round_, limit=1) if e.survivors > FEW_SURVIVORS), default=None),

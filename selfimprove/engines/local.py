@@ -1,6 +1,6 @@
 """The default engine: this process, one model, one device."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from ..config import TrainConfig
@@ -8,6 +8,7 @@ from ..policy import Policy
 from ..rollout import generate
 from ..training import Encoded, TrainReport, train_adapter
 from ..types import Example, Generation, Unit
+from .engine import OnTokens
 
 
 class LocalEngine:
@@ -23,7 +24,14 @@ class LocalEngine:
         self.adapter_of = adapter_of
         self.batch_size = batch_size
 
-    def generate(self, unit: Unit, on_tokens: Callable[[int], None] | None = None) -> list[Generation]:
+    def generate(
+        self, units: Iterable[Unit], on_tokens: OnTokens | None = None
+    ) -> Iterator[tuple[Unit, list[Generation]]]:
+        """Yield each unit with its generations, one unit after the other."""
+        for unit in units:
+            yield unit, self.answer(unit, on_tokens)
+
+    def answer(self, unit: Unit, on_tokens: OnTokens | None = None) -> list[Generation]:
         """Return one generation for each of the unit's requests, in order."""
         policy = self.policy
         policy.use(self.adapter_of(unit.policy))
@@ -61,18 +69,9 @@ class LocalEngine:
         """Train an adapter on the base weights and write it to `out`; `start` names the policy to continue from."""
         policy = self.policy
         policy.use(None)
-        encoded = [
-            Encoded(
-                prompt=tuple(policy.encode(e.messages)),
-                completion=tuple(policy.encode_completion(e.completion)),
-                weight=e.weight,
-                rejected=None if e.rejected is None else tuple(policy.encode_completion(e.rejected)),
-            )
-            for e in examples
-        ]
         return train_adapter(
             policy.model,
-            encoded,
+            encode_examples(policy, examples),
             spec,
             seed=seed,
             out=out,
@@ -81,3 +80,23 @@ class LocalEngine:
             base_name=policy.name,
             on_step=on_step,
         )
+
+    def model_here(self) -> Policy:
+        """Return the model, with whatever adapter it had last."""
+        return self.policy
+
+    def close(self) -> None:
+        """Nothing was started."""
+
+
+def encode_examples(policy: Policy, examples: Sequence[Example]) -> list[Encoded]:
+    """Return the examples as the trainer takes them: tokens, each completion with its end of turn."""
+    return [
+        Encoded(
+            prompt=tuple(policy.encode(e.messages)),
+            completion=tuple(policy.encode_completion(e.completion)),
+            weight=e.weight,
+            rejected=None if e.rejected is None else tuple(policy.encode_completion(e.rejected)),
+        )
+        for e in examples
+    ]

@@ -1,7 +1,7 @@
 """Stages that write responses: plan units from what is committed, run those that are not there, commit each whole."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -50,19 +50,26 @@ def run_units(
 ) -> list[Response]:
     """Generate and commit what `plan` asks for, a unit of prompts at a time; return the stage's responses.
 
-    Units that are committed already are not planned again.
+    Units that are committed already are not planned again. A unit's seconds are those since the commit before it, so
+    they add up to the time that passed, however many units the engine works on at once.
     """
-    started = time.monotonic()
+    started = begun = time.monotonic()
     size = run.config.sample.unit_prompts
     batches = [prompts[i : i + size] for i in range(0, len(prompts), size)]
     with run.progress.stage(stage, len(prompts), "prompts") as bar:
-        for index, batch in enumerate(batches):
-            if not run.memory.has_unit(unit_id(round_, stage, index)):
-                begun = time.monotonic()
-                unit = Unit(round_, stage, index, tuple(plan(batch)), how or sampling(run), policy)
-                generations = run.engine.generate(unit, bar.tokens)
-                vectors = _embed(run, batch, unit, generations) if stage in RECALLED else None
-                run.memory.commit_unit(unit, generations, vectors, wall_s=time.monotonic() - begun)
+
+        def planned() -> Iterator[Unit]:
+            for index, batch in enumerate(batches):
+                if run.memory.has_unit(unit_id(round_, stage, index)):
+                    bar.advance(len(batch))
+                else:
+                    yield Unit(round_, stage, index, tuple(plan(batch)), how or sampling(run), policy)
+
+        for unit, generations in run.engine.generate(planned(), bar.tokens):
+            batch = batches[unit.index]
+            vectors = _embed(run, batch, unit, generations) if stage in RECALLED else None
+            run.memory.commit_unit(unit, generations, vectors, wall_s=time.monotonic() - begun)
+            begun = time.monotonic()
             bar.advance(len(batch))
     responses = run.memory.responses(rounds=[round_], stages=[stage])
     truncated = sum(r.finish == "length" for r in responses)

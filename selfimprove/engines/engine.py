@@ -1,0 +1,49 @@
+"""What a stage can ask of an engine, wherever it computes."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from ..config import TrainConfig
+from ..policy import Policy
+from ..training import TrainReport
+from ..types import Example, Generation, Unit
+
+OnTokens = Callable[[int], None]
+"""Told now and then how many tokens are new."""
+
+
+class Engine(Protocol):
+    """Two verbs, both functions of their arguments alone, and the model at hand for what must be computed here."""
+
+    def generate(
+        self, units: Iterable[Unit], on_tokens: OnTokens | None = None
+    ) -> Iterator[tuple[Unit, list[Generation]]]:
+        """Yield each unit with one generation for each of its requests, in the order of the units.
+
+        Units are taken only as they are needed, so that a unit may be planned while others are generated. They are
+        yielded in order, whichever is finished first: what the memory then holds does not depend on the engine's
+        timing.
+        """
+        ...
+
+    def train(
+        self,
+        examples: Sequence[Example],
+        spec: TrainConfig,
+        *,
+        seed: int,
+        out: Path,
+        start: str | None = None,
+        on_step: Callable[[int, int, dict[str, float]], None] | None = None,
+    ) -> TrainReport:
+        """Train an adapter on the base weights and write it to `out`; `start` names the policy to continue from."""
+        ...
+
+    def model_here(self) -> Policy:
+        """Return the model in this process, for scoring; no process of the engine's own holds its device then."""
+        ...
+
+    def close(self) -> None:
+        """End what the engine started."""
+        ...
