@@ -28,6 +28,17 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it where they are missing, and make their names durable.
+
+    Syncing what is in a folder does not save the folder's own name from a power cut: its parent holds that.
+    """
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    for folder in missing:
+        fsync_folder(folder.parent)
+
+
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
     """Fill a temporary folder, then publish it as `path` with a manifest of sizes and hashes.
@@ -36,7 +47,8 @@ def new_folder(path: Path) -> Iterator[Path]:
     """
     temporary = path.with_name(f".tmp-{path.name}")
     shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
+    make_folder(path.parent)
+    temporary.mkdir()
     try:
         yield temporary
         write_json(temporary / MANIFEST, manifest(temporary))

@@ -14,7 +14,7 @@ from .config import RunConfig
 from .config_file import load_config, to_yaml
 from .engines.local import LocalEngine
 from .errors import ConfigError, UserError
-from .fsio import write_json, write_text
+from .fsio import make_folder, write_json, write_text
 from .memory import Embedder, ResponseMemory, VectorIndex
 from .policy import Policy
 from .progress import Progress
@@ -89,7 +89,7 @@ def open_run(
     prompt_set = load_prompts(config.prompts)
     policy = Policy.load(config.model)
     embedder = Embedder.load(config.embedder)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     path = folder / "memory.db"
     with ResponseMemory.open(path, write=True) if exists else ResponseMemory.create(path) as memory:
         memory.check_fingerprint("model", policy.fingerprint)

@@ -17,7 +17,7 @@ from typing import Any
 import filelock
 
 from ..errors import MemoryError_
-from ..fsio import fsync_file, fsync_folder, write_json
+from ..fsio import fsync_file, fsync_folder, make_folder, write_json
 from .schema import APPLICATION_ID, MIGRATIONS, PAGE_BYTES, migrate
 
 
@@ -37,7 +37,7 @@ class Database:
         Raises:
             MemoryError_: something is there already, or another process writes there.
         """
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         with _writers_lock(path) as lock, _explained(path):
             if path.exists():
                 raise MemoryError_(f"{path} exists already: open it, or choose another place")
