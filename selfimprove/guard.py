@@ -1,5 +1,7 @@
 """The guard: pure functions from health to keep, reject or stop, and to the settings of a second try."""
 
+from collections.abc import Mapping
+
 from .config import GuardConfig, RunConfig
 from .health import SIGNS, Health
 from .types import Decision, GuardVerdict
@@ -28,13 +30,18 @@ def score(base: Health, now: Health) -> float:
     """Return one number, higher is better, that goes with accuracy as far as anything label-free does.
 
     Gain in greedy's agreement with the base majority and in readable answers, less what the top answer share rose: the
-    three that each failure moves at least one of. For reports; no decision reads it.
+    three that each failure moves at least one of. No verdict reads it; `best` does.
     """
     return (
         (now.base_majority_agreement - base.base_majority_agreement)
         + (now.parse_rate - base.parse_rate)
         - max(0.0, now.concentration - base.concentration)
     )
+
+
+def best(kept: Mapping[int, Health]) -> int:
+    """Return the round with the best score, of the base (0) and the kept ones; of equals the latest."""
+    return max(kept, key=lambda round_: (score(kept[0], kept[round_]), round_))
 
 
 def careful(config: RunConfig) -> RunConfig:

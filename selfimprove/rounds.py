@@ -6,7 +6,7 @@ A stage that finds its work in the memory takes it from there, so running again 
 from dataclasses import replace
 
 from .evaluate import measure, stored_health
-from .guard import careful, judge, rejection
+from .guard import best, careful, judge, rejection
 from .run import Run
 from .stages import exemplar, revise, sample, select, stitch, train, vote
 from .summary import Summary, summarise
@@ -52,19 +52,23 @@ def train_and_measure(run: Run, round_: int, selection: Selection) -> str:
 
 
 def guard(run: Run, round_: int, selection: Selection, policy: str) -> None:
-    """Decide on the round; `current` moves in the same transaction, and only when the round is kept."""
+    """Decide on the round and move `current`, in one transaction: on when it is kept, to the best round at the end."""
     records = {record.round: record for record in run.memory.rounds()}
     if round_ not in records:
-        earlier = sum(record.decision is not Decision.KEEP for record in records.values())
+        kept = [0, *(r for r, record in records.items() if record.decision is Decision.KEEP)]
+        earlier = len(records) + 1 - len(kept)
         limits = run.config.guard
+        health = {r: stored_health(run, r) for r in kept}
         if selection.kept:
-            last_kept = max((r for r, record in records.items() if record.decision is Decision.KEEP), default=0)
-            base, last, now = (stored_health(run, r) for r in (0, last_kept, round_))
-            verdict = judge(base, last, now, limits, earlier)
+            verdict = judge(health[0], health[kept[-1]], stored_health(run, round_), limits, earlier)
             because = verdict.because
         else:
             verdict = GuardVerdict(rejection(limits, earlier), ())
             because = "no candidate survived selection; lower select.threshold"
-        run.memory.commit_round(round_, verdict, because, policy)
+        back_to = None
+        if verdict.decision is Decision.STOP:
+            back_to = best(health)
+            because += f"; current goes to the best kept round, {back_to or BASE}"
+        run.memory.commit_round(round_, verdict, because, policy, back_to=back_to)
     record = {record.round: record for record in run.memory.rounds()}[round_]
     run.progress.line("guard", f"{record.decision.upper()}: {record.because}")

@@ -7,7 +7,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import pytest
 import torch
-from tiny import SUMS, byte_tokenizer, sum_question, tiny_llama
+from tiny import SUMS, byte_tokenizer, save, sum_question, teach, tiny_llama
 from tiny_runs import run_it, tiny_config, write_prompts
 
 torch.set_num_threads(1)  # for matrices this small, more threads only wait for each other
@@ -16,44 +16,16 @@ torch.set_num_threads(1)  # for matrices this small, more threads only wait for 
 @pytest.fixture(scope="session")
 def model_folder(tmp_path_factory):
     """A model folder as `save_pretrained` writes it: safetensors, config, tokenizer, chat template."""
-    folder = tmp_path_factory.mktemp("tiny-llama")
     tokenizer = byte_tokenizer()
-    model = tiny_llama(len(tokenizer))
-    model.config.eos_token_id = tokenizer.eos_token_id
-    model.config.pad_token_id = tokenizer.pad_token_id
-    model.generation_config.eos_token_id = tokenizer.eos_token_id
-    model.generation_config.pad_token_id = tokenizer.pad_token_id
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
+    return save(tmp_path_factory.mktemp("tiny-llama"), tiny_llama(len(tokenizer)), tokenizer)
 
 
 @pytest.fixture(scope="session")
-def taught_folder(model_folder, tmp_path_factory):
+def taught_folder(tmp_path_factory):
     """The tiny model after two seconds of plain fine-tuning on sums: it answers, stops, and is often wrong."""
+    examples = [(sum_question(a, b), f"{a} plus {b} is {a + b}.") for a, b in SUMS]
     folder = tmp_path_factory.mktemp("taught-llama")
-    tokenizer = byte_tokenizer()
-    model = tiny_llama(len(tokenizer), hidden_size=64).train()
-    model.config.eos_token_id = model.generation_config.eos_token_id = tokenizer.eos_token_id
-    model.config.pad_token_id = model.generation_config.pad_token_id = tokenizer.pad_token_id
-    rows, labels = [], []
-    for a, b in SUMS:
-        question = [{"role": "user", "content": sum_question(a, b)}]
-        prompt = tokenizer.apply_chat_template(question, add_generation_prompt=True, tokenize=True)["input_ids"]
-        answer = [*tokenizer(f"{a} plus {b} is {a + b}.", add_special_tokens=False)["input_ids"], 256]
-        rows.append(prompt + answer)
-        labels.append([-100] * len(prompt) + answer)
-    width = max(map(len, rows))
-    ids = torch.tensor([row + [257] * (width - len(row)) for row in rows])
-    targets = torch.tensor([row + [-100] * (width - len(row)) for row in labels])
-    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
-    for _ in range(60):  # right 3 times of 4, at temperature 0.7
-        model(ids, labels=targets).loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-    model.eval().save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
+    return teach(folder, examples, steps=60)  # right 3 times of 4, at temperature 0.7
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ import pytest
 
 from selfimprove.config import GuardConfig
 from selfimprove.config_file import parse_config
-from selfimprove.guard import careful, judge, score
+from selfimprove.guard import best, careful, judge, score
 from selfimprove.health import SIGNS, Health
 from selfimprove.types import Decision
 
@@ -125,3 +125,11 @@ def test_the_score_falls_with_each_kind_of_collapse():
     assert score(BASE, HEALTHY) > score(BASE, BASE) == 0
     for change in ({"concentration": 0.9}, {"parse_rate": 0.1}, {"base_majority_agreement": 0.1}):
         assert score(BASE, replace(BASE, **change)) < 0
+
+
+def test_the_best_round_is_the_one_with_the_best_score_the_base_included():
+    worse, better = (replace(HEALTHY, base_majority_agreement=v) for v in (0.65, 0.75))
+    assert best({0: BASE, 1: HEALTHY, 2: better, 4: worse}) == 2
+    assert best({0: BASE, 1: better, 3: better}) == 3
+    assert best({0: BASE, 1: replace(BASE, concentration=0.2)}) == 0
+    assert best({0: BASE}) == 0

@@ -5,8 +5,10 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import asdict, replace
 
 import pytest
+from test_guard import BASE
 from tiny import SUMS, sum_question
 from tiny_runs import run_it, tiny_config, write_prompts
 
@@ -15,8 +17,9 @@ from selfimprove.errors import ConfigError, UserError
 from selfimprove.fsio import folder_digest
 from selfimprove.memory import ResponseMemory
 from selfimprove.progress import Progress
+from selfimprove.rounds import guard
 from selfimprove.run import open_run
-from selfimprove.types import Decision, Origin, Split, Stage
+from selfimprove.types import Decision, Origin, Reason, Selection, Split, Stage, Verdict
 
 EVERY_STAGE = set(Stage) - {Stage.IMPORT}
 
@@ -174,6 +177,27 @@ def test_after_a_rejected_round_the_next_is_more_careful_and_then_it_ends(
     first, second = specs
     assert (first.lr, first.epochs) == (config.train.lr, 2)
     assert (second.lr, second.epochs) == (pytest.approx(config.train.lr / 3), 1)
+
+
+def test_a_stopped_run_leaves_the_best_kept_round_as_current(taught_folder, prompts, tmp_path):
+    """Round 2 was kept though a little worse than round 1; a third and a fourth that went wrong stop the run."""
+    config = tiny_config(taught_folder, prompts, guard={"base_majority_drop": 0.1, "trips": 2})
+    survivors = Selection((Verdict(1, Reason.KEPT),), ())
+    with open_run(config, folder=tmp_path / "run", progress=Progress(quiet=True)) as run:
+        for round_, agreement in enumerate((0.5, 0.7, 0.65, 0.3, 0.2)):
+            health = replace(BASE, kl=0.1, base_majority_agreement=agreement)
+            run.memory.commit_result(round_, Stage.HEALTH, asdict(health))
+        policies = []
+        for round_ in (1, 2, 3, 4):
+            guard(run, round_, survivors, f"r{round_:04d}")
+            policies.append(run.memory.current)
+        assert policies == ["r0001", "r0002", "r0002", "r0001"]
+        stopped = run.memory.rounds()[-1]
+        assert stopped.decision is Decision.STOP
+        assert (
+            stopped.because == "agreement with base majority 0.2 (limit 0.55); current goes to the best kept round, 1"
+        )
+        assert run.memory.rollback(2) == "r0002", "by hand, any kept round"
 
 
 def test_frozen_labels_come_from_the_base_alone_however_old(taught_folder, prompts, tmp_path):

@@ -1,4 +1,7 @@
-"""Tiny real things that tests are made of: a 2-layer random Llama, a byte tokenizer, and sums to ask about."""
+"""Tiny real things that tests are made of: a 2-layer Llama, random or taught, a byte tokenizer, sums to ask about."""
+
+from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
@@ -23,7 +26,9 @@ def byte_tokenizer() -> PreTrainedTokenizerFast:
     return tokenizer
 
 
-def tiny_llama(vocab_size: int, seed: int = 0, hidden_size: int = 32) -> LlamaForCausalLM:
+def tiny_llama(
+    vocab_size: int, seed: int = 0, hidden_size: int = 32, initializer_range: float = 0.3
+) -> LlamaForCausalLM:
     """A 2-layer Llama with grouped-query attention and random weights, large enough that greedy text varies."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -37,10 +42,54 @@ def tiny_llama(vocab_size: int, seed: int = 0, hidden_size: int = 32) -> LlamaFo
                 num_key_value_heads=2,
                 max_position_embeddings=1024,
                 tie_word_embeddings=True,
-                initializer_range=0.3,
+                initializer_range=initializer_range,
             )
         )
     return model.eval()
+
+
+def save(folder: Path, model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast) -> Path:
+    """Save them as `save_pretrained` does, with the tokenizer's special tokens in the model's settings."""
+    for settings in (model.config, model.generation_config):
+        settings.eos_token_id, settings.pad_token_id = tokenizer.eos_token_id, tokenizer.pad_token_id
+    model.eval().save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def teach(
+    folder: Path,
+    examples: Sequence[tuple[str, str]],
+    steps: int,
+    *,
+    batch: int | None = None,
+    seed: int = 0,
+    initializer_range: float = 0.3,
+    lr: float = 3e-3,
+) -> Path:
+    """Teach a tiny model these (question, answer) pairs by plain fine-tuning and save it.
+
+    A step sees `batch` of them, drawn with `seed`; None: all.
+    """
+    tokenizer = byte_tokenizer()
+    model = tiny_llama(len(tokenizer), seed, hidden_size=64, initializer_range=initializer_range).train()
+    rows, labels = [], []
+    for question, answer in examples:
+        turns = [{"role": "user", "content": question}]
+        prompt = tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=True)["input_ids"]
+        completion = [*tokenizer(answer, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
+        rows.append(torch.tensor(prompt + completion))
+        labels.append(torch.tensor([-100] * len(prompt) + completion))
+    ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=tokenizer.pad_token_id)
+    targets = torch.nn.utils.rnn.pad_sequence(labels, batch_first=True, padding_value=-100)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=lr)
+    generator = torch.Generator().manual_seed(seed)
+    for _ in range(steps):
+        chosen = torch.randperm(len(ids), generator=generator)[:batch] if batch else slice(None)
+        model(ids[chosen], labels=targets[chosen]).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    return save(folder, model, tokenizer)
 
 
 SUMS = [(a, b) for a in range(6) for b in range(5)]

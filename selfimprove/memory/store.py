@@ -156,8 +156,16 @@ class ResponseMemory(MemoryReader):
             texts.add(self.db, unit)
         return unit
 
-    def commit_round(self, round: int, verdict: GuardVerdict, because: str, policy: str) -> None:
-        """Close a round: the guard's word and, when it keeps `policy`, `current` moves to it, in one transaction."""
+    def commit_round(
+        self, round: int, verdict: GuardVerdict, because: str, policy: str, *, back_to: int | None = None
+    ) -> None:
+        """Close a round and move `current`, in one transaction.
+
+        It moves to `policy` where the guard keeps it, and to what round `back_to` was kept with where one is given.
+
+        Raises:
+            MemoryError_: round `back_to` was not kept.
+        """
         unit = name_of(round, Stage.GUARD)
         if not self.has_unit(unit):
             decision = (round, unit, verdict.decision.value, because, policy)
@@ -165,6 +173,8 @@ class ResponseMemory(MemoryReader):
                 self._insert(round, Stage.GUARD, 0, {"decisions": [decision]}, payload=asdict(verdict))
                 if verdict.decision is Decision.KEEP:
                     self._move(round, policy, because)
+                if back_to is not None:
+                    self._move(back_to, self._kept_with(back_to), "the best kept round when the guard stopped")
 
     def rollback(self, round: int) -> str:
         """Move `current` back to the policy that a round was kept with (0: base), and return its name.
@@ -172,11 +182,15 @@ class ResponseMemory(MemoryReader):
         Raises:
             MemoryError_: that round was not kept.
         """
+        policy = self._kept_with(round)
+        with self.db.transaction():
+            self._move(round, policy, "rollback")
+        return policy
+
+    def _kept_with(self, round: int) -> str:
         kept = {0: BASE} | {r.round: r.policy for r in self.rounds() if r.decision is Decision.KEEP}
         if round not in kept:
             raise MemoryError_(f"round {round} was not kept; rounds to go back to: {', '.join(map(str, kept))}")
-        with self.db.transaction():
-            self._move(round, kept[round], "rollback")
         return kept[round]
 
     def set_meta(self, key: str, value: str) -> None:

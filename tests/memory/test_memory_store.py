@@ -40,6 +40,7 @@ from selfimprove.types import (
 
 KEEP = GuardVerdict(Decision.KEEP, (Check("agreement", 0.5, 0.4, True),))
 REJECT = GuardVerdict(Decision.REJECT, (Check("agreement", 0.3, 0.4, False),))
+STOP = GuardVerdict(Decision.STOP, REJECT.checks)
 
 
 def test_a_unit_comes_back_as_it_was_committed(memory):
@@ -146,6 +147,16 @@ def test_current_moves_only_when_a_round_is_kept_and_can_go_back(memory):
     with pytest.raises(MemoryError_, match="round 2 was not kept; rounds to go back to: 0, 1, 3"):
         memory.rollback(2)
     assert [r.decision for r in memory.rounds()] == [Decision.KEEP, Decision.REJECT, Decision.KEEP]
+
+
+def test_the_round_that_stops_a_run_moves_current_back_in_the_same_commit(memory):
+    memory.commit_round(1, KEEP, "fine", "r0001")
+    memory.commit_round(2, KEEP, "fine", "r0002")
+    with pytest.raises(MemoryError_, match="round 3 was not kept"):
+        memory.commit_round(3, STOP, "agreement 0.3", "r0003", back_to=3)
+    assert (len(memory.rounds()), memory.current) == (2, "r0002"), "all or nothing"
+    memory.commit_round(3, STOP, "agreement 0.3", "r0003", back_to=1)
+    assert (len(memory.rounds()), memory.current) == (3, "r0001")
 
 
 def test_a_prompt_never_changes_sides(memory):
