@@ -162,13 +162,41 @@ class GuardConfig(Section):
     trips: Positive = Field(2, description="rejected rounds after which the run stops")
 
 
+class ServerConfig(Section):
+    """Generation by an OpenAI-compatible server (engine server), whose key is read from SELFIMPROVE_SERVER_KEY."""
+
+    url: str = Field("http://127.0.0.1:8000", description="address of the server, without /v1")
+    model: str | None = Field(None, description="name of the base model there; the first one listed when unset")
+    command: str | None = Field(
+        None,
+        description="starts a server here while it generates and ends it while this process trains; "
+        "{model}, {host}, {port} and {rank} are filled in",
+    )
+    concurrency: Positive = Field(64, description="requests in flight; one request holds all samples of a prompt")
+    timeout: float = Field(600.0, gt=0, description="seconds that one answer may take")
+    patience: float = Field(600.0, ge=0, description="seconds of failures after which a request is given up")
+
+
+class RayConfig(Section):
+    """Generation and training on a Ray cluster (engine ray)."""
+
+    address: str | None = Field(None, description="the cluster to join; unset: one of its own on this machine")
+    actors: Positive = Field(1, description="processes that hold the model and generate")
+    trainers: Positive = Field(1, description="processes that share each training step")
+    cpus: Positive = Field(1, description="CPU cores, and threads, of each of these processes")
+    gpus: float = Field(0, ge=0, description="GPUs of each of these processes")
+    shard: bool = Field(
+        False, description="trainers share the base weights too (FSDP2): for models that fit no one GPU"
+    )
+
+
 class RunConfig(Section):
     """Everything that decides a run."""
 
     name: str = Field("run", pattern=r"^[A-Za-z0-9._-]{1,64}$", description="run folder under runs/")
     seed: int = Field(0, description="every random number of the run derives from it")
     rounds: Positive = Field(2, description="improvement rounds")
-    engine: Literal["local"] = Field("local", description="where generation and training happen")
+    engine: Literal["local", "server", "ray"] = Field("local", description="where generation and training happen")
     embedder: str = Field("bundled:minilm", description="sentence-transformers id or folder, or bundled:minilm")
     model: ModelConfig = ModelConfig()
     prompts: PromptsConfig
@@ -179,6 +207,8 @@ class RunConfig(Section):
     train: TrainConfig = TrainConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
     guard: GuardConfig = GuardConfig()
+    server: ServerConfig = ServerConfig()
+    ray: RayConfig = RayConfig()
 
     @model_validator(mode="after")
     def _consistent(self) -> "RunConfig":

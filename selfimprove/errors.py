@@ -25,6 +25,10 @@ class TrainingError(UserError):
     """Training cannot go on: non-finite loss or gradient, or nothing to learn from."""
 
 
+class EngineError(UserError):
+    """A server or a cluster does not do its part; what is committed is safe."""
+
+
 class Interrupted(Exception):
     """A first SIGINT or SIGTERM: stop at the next safe point. `signum` decides the exit code (128 + signum)."""
 

@@ -73,7 +73,7 @@ class Policy:
 
     def use(self, adapter: Path | None) -> None:
         """Make the model the base (None) or the base with the PEFT adapter folder merged in."""
-        if adapter == self.adapter:
+        if adapter == self.adapter and self.model is not None:
             return
         self.model = None  # free the old weights before the new ones are read
         self.model = self._load_base()
@@ -81,6 +81,17 @@ class Policy:
         if adapter is not None:
             self.model = self.merge(self.model, adapter)
             self.adapter = adapter
+
+    def release(self) -> None:
+        """Give the weights' memory back; the next `use` loads them again."""
+        import torch
+
+        if self.model is None:
+            return
+        _ = self.eos_ids  # known without the weights from here on
+        self.model, self.adapter = None, None
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
 
     @staticmethod
     def merge(model: Any, adapter: Path) -> Any:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import platform
+import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -12,7 +13,9 @@ from typing import Any
 
 from .config import RunConfig
 from .config_file import load_config, to_yaml
+from .engines.engine import Engine
 from .engines.local import LocalEngine
+from .engines.opening import make_engine
 from .errors import ConfigError, UserError
 from .fsio import make_folder, write_json, write_text
 from .memory import Embedder, ResponseMemory, VectorIndex
@@ -22,7 +25,7 @@ from .prompts import load_prompts
 from .types import BASE, Prompt, Split
 
 RUNS = Path("runs")
-MAY_CHANGE = {"name", "rounds", "prompts.audit", "sample.batch_size"}
+MAY_CHANGE = re.compile(r"name|rounds|prompts\.audit|sample\.batch_size|engine|(server|ray)\..*")
 """Settings that a resumed run may change: they cannot contradict what is already in its memory."""
 
 
@@ -35,7 +38,7 @@ class Run:
     memory: ResponseMemory
     index: VectorIndex
     embedder: Embedder
-    engine: LocalEngine
+    engine: Engine
     progress: Progress
 
     def prompts(self, split: Split) -> list[Prompt]:
@@ -105,8 +108,11 @@ def open_run(
             f"prompts   {train} to learn from, {heldout} held out"
             f"   ({prompt_set.duplicates} duplicates and {len(prompt_set.skipped)} malformed lines left out)"
         )
-        engine = LocalEngine(policy, lambda name: adapter_folder(folder, name), config.sample.batch_size)
-        yield Run(folder, config, memory, VectorIndex(memory), embedder, engine, progress)
+        local = LocalEngine(policy, lambda name: adapter_folder(folder, name), config.sample.batch_size)
+        with closing(make_engine(config, local, folder)) as engine:
+            if engine is not local:
+                progress.say(f"engine    {engine}")
+            yield Run(folder, config, memory, VectorIndex(memory), embedder, engine, progress)
 
 
 def environment(policy: Policy) -> dict[str, Any]:
@@ -140,7 +146,7 @@ def _prompts_digest(prompts: tuple[Prompt, ...]) -> str:
 
 def _refuse_changes(old: RunConfig, new: RunConfig) -> None:
     before, after = _flat(old.model_dump()), _flat(new.model_dump())
-    changed = [key for key in before if before[key] != after.get(key) and key not in MAY_CHANGE]
+    changed = [key for key in before if before[key] != after.get(key) and not MAY_CHANGE.fullmatch(key)]
     if changed:
         listed = ", ".join(f"{key} was {before[key]!r}, now {after.get(key)!r}" for key in changed)
         raise ConfigError(

@@ -1,0 +1,51 @@
+"""Runs a command for as long as standard input is open: a server must not outlive the run that started it.
+
+python keeper.py COMMAND ...
+
+The run holds the other end of the pipe, so that even its death by SIGKILL ends the command and all its children.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+GRACE_S = 20
+"""Time to end in peace."""
+
+
+def keep(command: list[str]) -> int:
+    """Run `command` in a process group of its own until it ends or standard input does; return its exit code."""
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
+
+    def end_with_input() -> None:
+        sys.stdin.buffer.read()
+        _end(process)
+
+    threading.Thread(target=end_with_input, daemon=True).start()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is for the run: it closes the pipe
+    signal.signal(signal.SIGTERM, lambda *_: _end(process))
+    try:
+        return process.wait()
+    finally:
+        _signal(process, signal.SIGKILL)  # a child may outlive its leader
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    _signal(process, signal.SIGTERM)
+    try:
+        process.wait(GRACE_S)
+    except subprocess.TimeoutExpired:
+        _signal(process, signal.SIGKILL)
+
+
+def _signal(process: subprocess.Popen[bytes], signum: int) -> None:
+    try:
+        os.killpg(process.pid, signum)  # its own session: the group has its number
+    except ProcessLookupError:
+        return
+
+
+if __name__ == "__main__":
+    sys.exit(keep(sys.argv[1:]))

@@ -1,0 +1,306 @@
+"""Generation by an OpenAI-compatible server (vLLM, SGLang, llama.cpp); training stays in this process.
+
+Token ids are sent, not text, so that one chat template decides. Requests of a unit that share their prompt are one
+call for n samples, seeded by the first of them: a server's draws are not ours, so runs on a server do not repeat the
+bytes of local runs (nor their own, where the server batches as requests come in), but what is committed is never asked
+again, and no answer is used in part or twice.
+"""
+
+import hashlib
+import logging
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..config import ServerConfig, TrainConfig
+from ..errors import EngineError
+from ..fsio import folder_digest
+from ..policy import Policy
+from ..training import TrainReport
+from ..types import BASE, Example, Finish, Generation, Sampling, Unit
+from .client import PASSING, Client, Malformed, Refused, parse_object
+from .engine import OnTokens
+from .local import LocalEngine
+from .process import ServerProcess
+
+log = logging.getLogger(__name__)
+
+KEY_VARIABLE = "SELFIMPROVE_SERVER_KEY"
+AHEAD = 1
+"""Units that are asked for while an earlier one is not finished: the server does not wait for the driver."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request to the server: the unit's requests `slots`, which share the prompt `ids`."""
+
+    slots: tuple[int, ...]
+    ids: tuple[int, ...]
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """One sample: its new tokens without the one that ended it, or its text where the server gives no tokens."""
+
+    ids: tuple[int, ...] | None
+    text: str
+    finish: Finish
+
+
+class ServerEngine:
+    """Asks a server for generations, and trains with a `LocalEngine`."""
+
+    def __init__(self, local: LocalEngine, config: ServerConfig, *, rank: int, log_file: Path) -> None:
+        """`rank` is that of the adapters to come; the output of a server started here goes to `log_file`.
+
+        Raises:
+            ConfigError: the address or the command cannot be used.
+        """
+        self._local = local
+        self._config = config
+        self._client = Client(
+            config.url,
+            timeout=config.timeout,
+            patience=config.patience,
+            key=os.environ.get(KEY_VARIABLE),
+            on_trouble=self._revive,
+        )
+        self._process: ServerProcess | None = None
+        if config.command is not None:
+            self._process = ServerProcess(
+                config.command, self._client, model=local.policy.folder, rank=rank, log_file=log_file
+            )
+        self._pool = ThreadPoolExecutor(config.concurrency, thread_name_prefix="server")
+        self._naming = threading.Lock()
+        self._names: dict[str, str] = {}
+
+    def __str__(self) -> str:
+        return f"server at {self._config.url}" + (", started here" if self._process else "")
+
+    # -- the two verbs
+
+    def generate(
+        self, units: Iterable[Unit], on_tokens: OnTokens | None = None
+    ) -> Iterator[tuple[Unit, list[Generation]]]:
+        """Yield each unit with its generations; the next unit is under way meanwhile.
+
+        Raises:
+            EngineError: the server refuses, or gives no good answer for as long as patience lasts.
+        """
+        waiting: deque[tuple[Unit, list[tuple[Call, Future[list[Completion]]]]]] = deque()
+        try:
+            for unit in units:
+                waiting.append((unit, self._send(unit)))
+                if len(waiting) > AHEAD:
+                    yield waiting[0][0], self._collect(*waiting[0], on_tokens)
+                    waiting.popleft()
+            while waiting:
+                yield waiting[0][0], self._collect(*waiting[0], on_tokens)
+                waiting.popleft()
+        finally:
+            for _, calls in waiting:
+                for _, future in calls:
+                    future.cancel()
+
+    def train(
+        self,
+        examples: Sequence[Example],
+        spec: TrainConfig,
+        *,
+        seed: int,
+        out: Path,
+        start: str | None = None,
+        on_step: Callable[[int, int, dict[str, float]], None] | None = None,
+    ) -> TrainReport:
+        """Train an adapter in this process, with the device to itself where the server was started here."""
+        self.model_here()
+        return self._local.train(examples, spec, seed=seed, out=out, start=start, on_step=on_step)
+
+    def model_here(self) -> Policy:
+        """Return the model in this process; a server that was started here has ended."""
+        if self._process is not None:
+            self._process.stop()
+        return self._local.model_here()
+
+    def close(self) -> None:
+        """Give up requests under way and end a server that was started here."""
+        self._client.break_off()
+        self._pool.shutdown(cancel_futures=True)
+        self._client.close()
+        if self._process is not None:
+            self._process.stop()
+
+    # -- one unit
+
+    def _send(self, unit: Unit) -> list[tuple[Call, Future[list[Completion]]]]:
+        if self._process is not None:
+            self._local.policy.release()  # one device holds one model at a time
+            self._process.start()
+        policy = self._local.policy
+        calls = group([policy.encode(r.messages, r.prefix) for r in unit.requests], [r.seed for r in unit.requests])
+        self._served(unit.policy)
+        return [(call, self._pool.submit(self._complete, call, unit)) for call in calls]
+
+    def _collect(
+        self, unit: Unit, calls: Sequence[tuple[Call, Future[list[Completion]]]], on_tokens: OnTokens | None
+    ) -> list[Generation]:
+        """Return the unit's generations as they come in. Tokenizers are not for several threads: it is used here."""
+        policy = self._local.policy
+        found: dict[int, Generation] = {}
+        for call, future in calls:
+            for slot, completion in zip(call.slots, future.result(), strict=True):
+                prefix = unit.requests[slot].prefix
+                ids = policy.plain(completion.text) if completion.ids is None else completion.ids
+                found[slot] = Generation(
+                    text=policy.decode([*(policy.plain(prefix) if prefix else ()), *ids]),
+                    finish=completion.finish,
+                    prompt_tokens=len(call.ids),
+                    new_tokens=len(ids),
+                )
+                if on_tokens is not None:
+                    on_tokens(len(ids))
+        return [found[slot] for slot in range(len(unit.requests))]
+
+    def _complete(self, call: Call, unit: Unit) -> list[Completion]:
+        """Ask for the samples of one call; a server that has forgotten the adapter is given it again."""
+        eos_ids = self._local.policy.eos_ids
+        body = request_body(call, unit.sampling, eos_ids)
+
+        def ask() -> list[Completion]:
+            return self._client.ask(
+                "POST",
+                "/v1/completions",
+                body | {"model": self._served(unit.policy)},
+                read=lambda raw: read_completions(parse_object(raw), len(call.slots), eos_ids),
+            )
+
+        try:
+            return ask()
+        except Refused as refusal:
+            if refusal.status != 404:
+                raise
+        with self._naming:
+            self._names.clear()  # it was started anew since
+        return ask()
+
+    # -- adapters
+
+    def _served(self, policy: str) -> str:
+        """Return the name under which the server has a policy, loading its adapter where it is not there.
+
+        An adapter's name says what is in it, so one that was trained anew is never taken for the one before, nor its
+        cached prefixes; those of other rounds are unloaded.
+
+        Raises:
+            EngineError: the server cannot load adapters, or not this one.
+        """
+        with self._naming:
+            if policy not in self._names:
+                there = self._client.ask("GET", "/v1/models", read=_model_names)
+                self._names = {policy: self._base(there) if policy == BASE else self._adapter(policy, there)}
+            return self._names[policy]
+
+    def _base(self, there: Sequence[str]) -> str:
+        name = self._config.model or there[0]
+        if name not in there:
+            raise EngineError(f"{self._config.url} has no model {name!r} (server.model); it has {', '.join(there)}")
+        return name
+
+    def _adapter(self, policy: str, there: Sequence[str]) -> str:
+        folder = self._local.adapter_of(policy)
+        assert folder is not None
+        own = f"selfimprove-{hashlib.sha256(str(folder.resolve().parent).encode()).hexdigest()[:8]}-"
+        name = f"{own}{policy}-{folder_digest(folder)[:12]}"
+        if name not in there:
+            self._load(name, folder)
+        for other in there:
+            if other.startswith(own) and other != name:
+                self._unload(other)
+        return name
+
+    def _load(self, name: str, folder: Path) -> None:
+        body = {"lora_name": name, "lora_path": str(folder.resolve())}
+        try:
+            # A 500 here is no accident of the moment: the server has adapters switched off, or cannot read this one.
+            self._client.ask("POST", "/v1/load_lora_adapter", body, read=lambda raw: None, passing=PASSING - {500})
+        except Refused as refusal:
+            raise EngineError(
+                f"{self._config.url} cannot load the adapter {folder}: {refusal}. vLLM loads adapters when started "
+                "with VLLM_ALLOW_RUNTIME_LORA_UPDATING=1 and --enable-lora --max-lora-rank of at least train.rank, "
+                "and must see that folder; a server that cannot load any needs engine=local or engine=ray"
+            ) from None
+        log.info("%s: loaded %s", self._config.url, name)
+
+    def _unload(self, name: str) -> None:
+        try:
+            self._client.ask("POST", "/v1/unload_lora_adapter", {"lora_name": name}, read=lambda raw: None)
+        except Refused as refusal:
+            log.info("%s: %s was not unloaded: %s", self._config.url, name, refusal)
+
+    def _revive(self) -> None:
+        if self._process is not None:
+            self._process.revive()
+
+
+def group(prompts: Sequence[Sequence[int]], seeds: Sequence[int]) -> list[Call]:
+    """Return one call for each different prompt, in order of first appearance; its seed is that of its first row."""
+    slots: dict[tuple[int, ...], list[int]] = {}
+    for slot, ids in enumerate(prompts):
+        slots.setdefault(tuple(ids), []).append(slot)
+    return [Call(tuple(rows), ids, seeds[rows[0]]) for ids, rows in slots.items()]
+
+
+def request_body(call: Call, sampling: Sampling, eos_ids: Sequence[int]) -> dict[str, Any]:
+    """Return the body of a completion request; all that shapes the draw is said, so no server default applies."""
+    return {
+        "prompt": list(call.ids),
+        "n": len(call.slots),
+        "seed": call.seed,
+        "temperature": sampling.temperature,
+        "top_k": sampling.top_k,
+        "top_p": sampling.top_p,
+        "min_p": 0.0,
+        "repetition_penalty": 1.0,
+        "max_tokens": sampling.max_new_tokens,
+        "stop_token_ids": list(eos_ids),
+        "return_token_ids": True,
+    }
+
+
+def read_completions(answer: dict[str, Any], count: int, eos_ids: Sequence[int]) -> list[Completion]:
+    """Return the `count` samples of an answer in the order of their index.
+
+    Raises:
+        Malformed: samples are missing, doubled or ended by anything but a stop or the length.
+    """
+    try:
+        choices = {choice["index"]: choice for choice in answer["choices"]}
+        if len(answer["choices"]) != count or sorted(choices) != list(range(count)):
+            raise Malformed(f"asked for {count} samples, got those numbered {[c['index'] for c in answer['choices']]}")
+        return [_completion(choices[i], eos_ids) for i in range(count)]
+    except (KeyError, TypeError, ValueError) as error:
+        raise Malformed(f"an answer of another form: {type(error).__name__} {error}") from None
+
+
+def _completion(choice: dict[str, Any], eos_ids: Sequence[int]) -> Completion:
+    ids = choice.get("token_ids")
+    if ids is not None:
+        end = next((i for i, token in enumerate(ids) if token in eos_ids), len(ids))
+        ids = tuple(int(token) for token in ids[:end])
+    return Completion(ids, str(choice["text"]), Finish(choice["finish_reason"]))
+
+
+def _model_names(raw: bytes) -> list[str]:
+    try:
+        names = [str(model["id"]) for model in parse_object(raw)["data"]]
+    except (KeyError, TypeError) as error:
+        raise Malformed(f"a model list of another form: {type(error).__name__} {error}") from None
+    if not names:
+        raise Malformed("it lists no model")
+    return names
