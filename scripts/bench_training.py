@@ -117,7 +117,7 @@ def train_ours(job: dict[str, Any], folder: Path, beta: float) -> float:
     return report.wall_s
 
 
-def train_trl(job: dict[str, Any], folder: Path) -> float:
+def train_trl(job: dict[str, Any], folder: Path, epochs: int = 1) -> float:
     """Train with TRL's SFTTrainer and return seconds.
 
     Its default activation checkpointing is off, since there is memory to spare and it costs time.
@@ -137,7 +137,7 @@ def train_trl(job: dict[str, Any], folder: Path) -> float:
     config = SFTConfig(
         output_dir=str(folder / "trl"),
         per_device_train_batch_size=BATCH,
-        num_train_epochs=1,
+        num_train_epochs=epochs,
         learning_rate=LR,
         lr_scheduler_type="cosine",
         warmup_steps=2,

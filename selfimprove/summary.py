@@ -1,13 +1,12 @@
 """What a run came to: the before / after table, summary.json and metrics.jsonl, all derived from the memory."""
 
 import json
-import resource
-import sys
 import time
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from .evaluate import Accuracy, audit, compare, stored_health
+from .footprint import peak_gb
 from .fsio import write_json, write_text
 from .run import Run
 from .stages.judge import operators
@@ -56,12 +55,6 @@ def summarise(run: Run) -> Summary:
     write_json(run.folder / "summary.json", figures)
     write_metrics(run, audited)
     return Summary(figures, _table(run, figures))
-
-
-def peak_gb() -> float:
-    """Return the most memory this process has held, in GB."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
 
 
 def write_metrics(run: Run, audited: dict[int, Accuracy]) -> None:

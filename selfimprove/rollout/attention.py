@@ -1,22 +1,14 @@
-"""Attention for packed rollouts, plugged into transformers' attention interface.
+"""Attention for packed rollouts.
 
-Tokens of all rows are packed into one sequence, (1, T), so every other layer of the model computes real tokens only.
-Here, and only here, they are laid out by row: each row attends to the trunk of its group, stored once (Juravsky et al.
-2024, "Hydragen"), and to its own columns. A group's query heads share one product per key/value head (grouped queries).
+Here, and only here, tokens are laid out by row: each row attends to the trunk of its group, stored once (Juravsky et
+al. 2024, "Hydragen"), and to its own columns. A group's query heads share one product per key/value head (grouped
+queries).
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import AttentionInterface, PreTrainedModel
-
-NAME = "selfimprove_rollout"
-_UNKNOWN = ("softcap", "s_aux", "position_bias")
-"""Arguments with which some architectures change the scores in ways that are not computed here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,35 +94,3 @@ def _attend(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, tr
 
 def _softmax(scores: Tensor) -> Tensor:
     return scores.softmax(-1, dtype=torch.float32).to(scores.dtype)
-
-
-def _forward(
-    module: Any,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None,
-    scaling: float | None = None,
-    rollout: Pass | None = None,
-    **kwargs: Any,
-) -> tuple[Tensor, None]:
-    """The function that transformers calls in every layer; `rollout` travels through the model's keyword arguments."""
-    odd = [name for name in _UNKNOWN if kwargs.get(name) is not None]
-    if rollout is None or odd:
-        raise NotImplementedError(f"its attention uses {', '.join(odd)}" if odd else "it drops keyword arguments")
-    scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
-    return rollout.attend(module.layer_idx, query, key, value, scaling), None
-
-
-AttentionInterface.register(NAME, _forward)
-
-
-@contextmanager
-def packed_attention(model: PreTrainedModel) -> Iterator[None]:
-    """Let the model's layers call this module; what they called before is put back at the end."""
-    before = model.config._attn_implementation
-    model.set_attn_implementation(NAME)
-    try:
-        yield
-    finally:
-        model.set_attn_implementation(before)

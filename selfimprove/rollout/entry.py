@@ -10,9 +10,9 @@ from math import prod
 import torch
 from transformers import PreTrainedModel
 
+from ..attention import packed_attention
 from ..errors import ModelError
 from ..types import Sampling
-from .attention import packed_attention
 from .decode import Rollout, decode_batch
 from .fallback import generate_batch
 from .fit import misfit

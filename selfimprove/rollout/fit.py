@@ -5,7 +5,7 @@ from weakref import WeakKeyDictionary
 import torch
 from transformers import PreTrainedModel
 
-from .attention import packed_attention
+from ..attention import packed_attention
 from .prefill import make_segments, prefill, prefill_trunks
 from .prefix import Group, Prompt
 

@@ -93,7 +93,7 @@ def forward(
         position_ids=positions_T[None],
         use_cache=False,
         logits_to_keep=0 if keep is None else keep,
-        rollout=view,
+        layout=view,
     )
     return out.logits[0]
 

@@ -1,25 +1,19 @@
-"""Attention over a trie of tokens, plugged into transformers' attention interface.
+"""Attention over a trie of tokens.
 
-All tokens of a row stand in one sequence, (1, T), so the other layers compute each of them once. Only here the queries
-are laid out in short blocks, each beside the path from the root that it may see: the work grows with the lengths of
+All tokens of a row stand in one sequence, so the other layers compute each of them once. Only here the queries are laid
+out in short blocks, each beside the path from the root that it may see: the work grows with the lengths of
 the examples, not with the square of the row, and no (T, T) mask exists.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from transformers import AttentionInterface, PreTrainedModel
 
-NAME = "selfimprove_trie"
 BLOCK = 64
 """Queries in a block."""
-_UNKNOWN = ("softcap", "s_aux", "position_bias")
-"""Arguments with which some architectures change the scores in ways that are not computed here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +29,7 @@ class Blocks:
         """The same on another device."""
         return Blocks(*(t.to(device) for t in (self.queries, self.keys, self.visible, self.place)))
 
-    def attend(self, query: Tensor, key: Tensor, value: Tensor, scaling: float | None) -> Tensor:
+    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float) -> Tensor:
         """(1, H, T, D), and (1, Hkv, T, D) for key and value -> (1, T, H, D)."""
         q, k, v = _pick(query, self.queries), _pick(key, self.keys), _pick(value, self.keys)
         out = F.scaled_dot_product_attention(
@@ -72,34 +66,3 @@ def lay_out(paths: Sequence[Sequence[int]]) -> Blocks:
     position = (ends[:, :1] + torch.arange(width)).minimum(ends[:, 1:])  # (S, Q)
     place = torch.cat([s * width + torch.arange(stop - first) for s, (_, first, stop) in enumerate(blocks)])
     return Blocks(queries, keys, (torch.arange(depth) <= position[..., None])[:, None], place)
-
-
-def _forward(
-    module: Any,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None,
-    scaling: float | None = None,
-    blocks: Blocks | None = None,
-    **kwargs: Any,
-) -> tuple[Tensor, None]:
-    """The function that transformers calls in every layer; `blocks` travels through the model's keyword arguments."""
-    odd = [name for name in _UNKNOWN if kwargs.get(name) is not None]
-    if blocks is None or odd:
-        raise NotImplementedError(f"its attention uses {', '.join(odd)}" if odd else "it drops keyword arguments")
-    return blocks.attend(query, key, value, scaling), None
-
-
-AttentionInterface.register(NAME, _forward)
-
-
-@contextmanager
-def trie_attention(model: PreTrainedModel) -> Iterator[None]:
-    """Let the model's layers call this module; what they called before is put back at the end."""
-    before = model.config._attn_implementation
-    model.set_attn_implementation(NAME)
-    try:
-        yield
-    finally:
-        model.set_attn_implementation(before)

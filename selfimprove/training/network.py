@@ -8,7 +8,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from .attention import trie_attention
+from ..attention import packed_attention
 from .losses import Head
 from .packing import Encoded, Packed, pack_tree, pad_rows, split_rows, split_tree
 
@@ -49,9 +49,9 @@ class Network:
         if packed.blocks is None:
             out = call(input_ids=packed.tokens, attention_mask=packed.mask, use_cache=False)
         else:
-            with trie_attention(self.model):
+            with packed_attention(self.model):
                 out = call(
-                    input_ids=packed.tokens, position_ids=packed.positions, use_cache=False, blocks=packed.blocks
+                    input_ids=packed.tokens, position_ids=packed.positions, use_cache=False, layout=packed.blocks
                 )
         return out.logits if self.head.weight is None else out.last_hidden_state
 

@@ -2,8 +2,6 @@
 
 import logging
 import math
-import resource
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -16,6 +14,7 @@ from peft import PeftModel
 
 from ..config import TrainConfig
 from ..errors import TrainingError
+from ..footprint import peak_gb
 from .adapter import attached, save_adapter
 from .network import Network, split_network
 from .objective import Figures, Objective
@@ -116,7 +115,7 @@ def train_adapter(
         loss_last=history[-1]["loss"],
         kl_last=history[-1].get("kl"),
         grad_norm_max=max(record["grad_norm"] for record in history),
-        peak_gb=_peak_gb(device),
+        peak_gb=peak_gb(str(device)),
         wall_s=time.perf_counter() - began,
         history=history,
     )
@@ -204,10 +203,3 @@ def _check(examples: Sequence[Encoded]) -> None:
 def _out_of_memory(error: Exception) -> bool:
     text = str(error)
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in text
-
-
-def _peak_gb(device: torch.device) -> float:
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 1e9
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9

@@ -1,0 +1,182 @@
+#!/usr/bin/env python3
+"""Time one whole round beside a plain pipeline of transformers' `generate`, a majority vote and TRL's SFTTrainer.
+
+    python scripts/bench_training.py --setup     make .venv-bench, which holds the peer
+    python scripts/bench_round.py --json         median of 3, the two in turn
+
+Ours is round 1 of the quickstart on fewer prompts: sample, recall, propose, vote, select, train, evaluate, guard, all
+of it written to the memory. The pipeline draws as many samples as ours writes responses, with the same settings, votes
+on equal texts, trains the same rank and epochs on as many of the winners a prompt, and measures nothing. Both start
+when the model is loaded and the base is known.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from bench_training import VENV, train_trl
+
+from selfimprove.config import ModelConfig, RunConfig
+from selfimprove.config_file import load_config
+from selfimprove.errors import UserError
+from selfimprove.memory import ResponseMemory
+from selfimprove.policy import Policy
+from selfimprove.types import Split
+
+ROOT = Path(__file__).resolve().parent.parent
+HELDOUT_TOO = 2.35
+"""Prompts of the file for each one trained on, by the quickstart's split."""
+BATCH = 64
+"""Sequences in a batch of `generate`."""
+
+
+def run_ours(folder: Path, overrides: Sequence[str]) -> dict[str, Any]:
+    """Run one round by the command line and return the seconds, responses and new tokens of each of its stages."""
+    command = [sys.executable, "-m", "selfimprove.cli", "run", str(ROOT / "configs" / "quickstart.yaml")]
+    done = subprocess.run([*command, *overrides], cwd=folder, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"the round failed:\n{done.stdout[-1000:]}\n{done.stderr[-2000:]}")
+    stages: dict[str, dict[str, float]] = defaultdict(lambda: {"seconds": 0.0, "responses": 0, "tokens": 0})
+    with ResponseMemory.open(folder / "runs" / "bench" / "memory.db") as memory:
+        for unit in memory.units(round=1):
+            stages[unit.stage]["seconds"] += unit.wall_s
+        for response in memory.responses(rounds=[1]):
+            stages[response.origin]["responses"] += 1
+            stages[response.origin]["tokens"] += response.new_tokens
+        prompts = [p.messages for p in memory.prompts(Split.TRAIN)]
+        kept = sum(verdict.kept for verdict in memory.verdicts(1).values())
+    return {"stages": dict(stages), "prompts": prompts, "kept": kept, "seconds": total(stages)}
+
+
+def total(stages: dict[str, dict[str, float]]) -> float:
+    """Seconds of all stages."""
+    return sum(stage["seconds"] for stage in stages.values())
+
+
+def written(stages: dict[str, dict[str, float]]) -> int:
+    """Responses that the round wrote to learn from; answers to held-out prompts are not."""
+    return int(sum(s["responses"] for origin, s in stages.items() if origin not in ("probe", "greedy")))
+
+
+def run_peer(folder: Path, job: dict[str, Any]) -> dict[str, float]:
+    """Run the pipeline in a process of the environment that has it and return its seconds by step."""
+    (folder / "job.json").write_text(json.dumps(job))
+    python = VENV / "bin" / "python"
+    if not python.exists():
+        raise SystemExit("the peer is not installed: python scripts/bench_training.py --setup")
+    command = [str(python), __file__, "--pipeline", str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "HF_HUB_OFFLINE": "1"})
+    if done.returncode:
+        raise SystemExit(f"the pipeline failed:\n{done.stderr[-2000:]}")
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def pipeline(folder: Path) -> dict[str, float]:
+    """Sample, vote, train, as a short script of the two libraries would."""
+    job = json.loads((folder / "job.json").read_text())
+    config = RunConfig.model_validate(job["config"])
+    policy = Policy.load(ModelConfig())
+    began = time.perf_counter()
+    texts, tokens = sample(policy, job["prompts"], job["k"], config)
+    sampled = time.perf_counter()
+    rows = []
+    for ids, answers in zip(job["prompts"], texts, strict=True):
+        counts = Counter(answer.strip().lower() for answer in answers)
+        top, votes = counts.most_common(1)[0]
+        if votes / len(answers) >= config.select.threshold:
+            winners = [answer for answer in answers if answer.strip().lower() == top][: config.select.per_prompt]
+            rows += [{"prompt": ids, "completion": policy.encode_completion(answer)} for answer in winners]
+    training = {
+        "rows": rows,
+        "model": str(policy.folder),
+        "dtype": str(policy.dtype).removeprefix("torch."),
+        "device": str(policy.device),
+    }
+    seconds = train_trl(training, folder, epochs=config.train.epochs)
+    return {"sample": sampled - began, "train": seconds, "tokens": tokens, "examples": len(rows)}
+
+
+def sample(policy: Policy, prompts: Sequence[Sequence[int]], k: int, config: RunConfig) -> tuple[list[list[str]], int]:
+    """Return k texts a prompt, and the number of new tokens, from `generate` on left-padded batches."""
+    import torch
+
+    torch.manual_seed(0)
+    tokenizer = policy.tokenizer
+    tokenizer.pad_token_id = policy.pad_id
+    texts: list[list[str]] = []
+    tokens, size = 0, max(1, BATCH // k)
+    for start in range(0, len(prompts), size):
+        part = tokenizer.pad({"input_ids": prompts[start : start + size]}, padding_side="left", return_tensors="pt")
+        out = policy.model.generate(
+            **part.to(policy.device),
+            do_sample=True,
+            temperature=config.sample.temperature,
+            top_k=config.sample.top_k,
+            max_new_tokens=config.sample.max_new_tokens,
+            num_return_sequences=k,
+        )[:, part["input_ids"].shape[1] :]
+        tokens += int((out != policy.pad_id).sum())
+        decoded = tokenizer.batch_decode(out, skip_special_tokens=True)
+        texts += [decoded[i : i + k] for i in range(0, len(decoded), k)]
+    return texts, tokens
+
+
+def show(ours: dict[str, Any], peer: dict[str, float], k: int) -> None:
+    """Print the stages of the last pair of runs."""
+    print(f"{'ours':12}{'seconds':>9}{'responses':>11}{'new tokens':>12}")
+    for name, stage in ours["stages"].items():
+        print(f"{name:12}{stage['seconds']:9.1f}{stage['responses']:11.0f}{stage['tokens']:12.0f}")
+    print(f"{'in all':12}{ours['seconds']:9.1f}   {ours['kept']} survivors\n")
+    print(f"{'pipeline':12}{'seconds':>9}")
+    print(f"{'sample':12}{peer['sample']:9.1f}   {k} samples a prompt, {peer['tokens']:.0f} new tokens")
+    print(f"{'train':12}{peer['train']:9.1f}   {peer['examples']:.0f} examples")
+    print(f"{'in all':12}{peer['sample'] + peer['train']:9.1f}")
+
+
+def main() -> None:
+    """Read the options, run the two in turn, print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--prompts", type=int, default=64, help="prompts to learn from, about")
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--json", action="store_true", help="end with one JSON line")
+    parser.add_argument("--pipeline", type=Path, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.pipeline:
+        print(json.dumps(pipeline(args.pipeline)))
+        return
+    overrides = ["rounds=1", "name=bench", f"prompts.limit={round(args.prompts * HELDOUT_TOO)}",
+                 f"evaluate.limit={args.prompts // 2}"]  # fmt: skip
+    config = load_config(ROOT / "configs" / "quickstart.yaml", tuple(overrides))
+    policy = Policy.load(config.model)
+    seconds: list[tuple[float, float]] = []
+    for _ in range(args.runs):
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            ours = run_ours(folder, overrides)
+            k = round(written(ours["stages"]) / len(ours["prompts"]))
+            prompts = [policy.encode(messages) for messages in ours["prompts"]]
+            peer = run_peer(folder, {"prompts": prompts, "k": k, "config": config.model_dump(mode="json")})
+        seconds.append((ours["seconds"], peer["sample"] + peer["train"]))
+        print(f"ours {seconds[-1][0]:.1f} s, pipeline {seconds[-1][1]:.1f} s", file=sys.stderr, flush=True)
+    show(ours, peer, k)
+    mine, theirs = (statistics.median(column) for column in zip(*seconds, strict=True))
+    ratio = round(mine / theirs, 3)
+    print(f"\nmedian of {args.runs}: ours {mine:.1f} s, pipeline {theirs:.1f} s, ours / pipeline {ratio} (target 1/3)")
+    if args.json:
+        print(json.dumps({"ratio_pipeline": ratio}))
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except UserError as error:
+        raise SystemExit(f"error: {error}") from None
