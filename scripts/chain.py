@@ -1,0 +1,82 @@
+#!/usr/bin/env python3
+"""Multi-step arithmetic with worked steps: demonstrations to warm a model up with, questions to improve it on.
+
+    python scripts/chain.py                       warm the bundled model up: the base of the `chain` tasks
+    python scripts/chain.py --model X --out DIR   another one
+
+The demonstrations have two or three steps and occur in no task; the tasks have as many (`chain`) or four, which no
+demonstration had (`chain-long`).
+"""
+
+import argparse
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from random import Random
+
+from make_everyday import Question
+from warm_start import warm_start
+
+from selfimprove.config import ModelConfig, TrainConfig
+from selfimprove.seeds import seed_for
+from selfimprove.types import Example, Message
+
+BASE = Path("runs") / "bases" / "chain"
+"""Where the warmed-up model is kept."""
+DEMONSTRATIONS = 300
+POOL = 2000
+"""Questions of each length that tasks are drawn from."""
+LARGEST = 60
+"""No intermediate result is larger, and none is below 1."""
+SPEC = TrainConfig(rank=32, alpha=64, lr=3e-4, epochs=2, batch_tokens=1024, beta=0.0)
+
+
+def chains(steps: int, purpose: str) -> Iterator[tuple[str, str, int]]:
+    """Yield ever new (question, worked answer, result) of so many steps; two purposes share no question."""
+    rng = Random(seed_for("chain", purpose, steps))
+    seen = set()
+    while True:
+        value = rng.randint(2, 20)
+        question, worked = str(value), ""
+        for _ in range(steps):
+            operand = rng.randint(2, 20)
+            symbol, after = rng.choice([("+", value + operand), ("-", value - operand)])
+            if not 1 <= after <= LARGEST:
+                symbol, after = ("-", value - operand) if symbol == "+" else ("+", value + operand)
+            question += f" {symbol} {operand}"
+            worked += f"{value}{symbol}{operand}={after}; "
+            value = after
+        belongs = "demonstration" if seed_for("chain", question) % 4 == 0 else "task"
+        if belongs == purpose and question not in seen:
+            seen.add(question)
+            yield f"Compute {question}.", f"{worked}answer: {value}", value
+
+
+def demonstrations(count: int = DEMONSTRATIONS) -> list[Example]:
+    """Return worked answers of two and three steps, in equal parts."""
+    rows = [row for steps in (2, 3) for row in islice(chains(steps, "demonstration"), count // 2)]
+    return [
+        Example(f"demonstration-{i}", (Message("user", question),), worked, 1.0, i)
+        for i, (question, worked, _) in enumerate(rows)
+    ]
+
+
+def chain_questions(*lengths: int) -> Iterator[Question]:
+    """Yield the questions of these numbers of steps that tasks are drawn from."""
+    for steps in lengths:
+        for question, _, result in islice(chains(steps, "task"), POOL):
+            yield Question(question, (str(result),))
+
+
+def main() -> None:
+    """Warm the model up."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="bundled:smollm2-135m")
+    parser.add_argument("--out", type=Path, default=BASE)
+    options = parser.parse_args()
+    report = warm_start(ModelConfig(path=options.model), demonstrations(), options.out, SPEC, seed=0)
+    print(f"{options.out}: loss {report.loss_first:.2f} -> {report.loss_last:.2f} in {report.wall_s:.0f} s")
+
+
+if __name__ == "__main__":
+    main()
