@@ -1,0 +1,222 @@
+#!/usr/bin/env python3
+"""Compare arms (ways to learn) on tasks over seeds, at equal generated and equal trained tokens.
+
+    python scripts/compare.py --arms base,ssd,lmsi,ours,oracle,random-vote --tasks everyday,arith --seeds 0,1,2
+    python scripts/compare.py --work DIR         keep cells there; running again goes on (default runs/compare)
+    python scripts/compare.py --set sample.k=4   other settings for every arm; cells of other settings stay apart
+    python scripts/compare.py --write            also docs/results.json, docs/results.md and the plots
+
+A cell is one arm on one task with one seed. Generated tokens are matched through `sample.k`: an arm that lacks an
+operator of `ours` samples more answers instead, as many as come nearest to what `ours` spent in its first round.
+Trained tokens are equal by construction (`arms.fit`). Evaluation is not counted. The guard's limits are wide open, so
+that every arm is measured where its training led; what the default limits would have said stands beside it.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+from arms import ARMS, Arm, configure, equip, merged
+from results import table, write_results
+from tasks import TASKS, Task
+
+from selfimprove.audit import Key, is_right, load_audit
+from selfimprove.config import GuardConfig, RunConfig
+from selfimprove.config_file import to_yaml
+from selfimprove.evaluate import Accuracy, audit, measure, stored_health
+from selfimprove.guard import judge
+from selfimprove.progress import Progress
+from selfimprove.rounds import improve
+from selfimprove.run import Run, open_run
+from selfimprove.types import BASE, VOTERS, Decision, Stage
+
+OURS = "ours"
+WIDE_OPEN = {
+    name: 1.0 if any(getattr(bound, "le", None) == 1 for bound in field.metadata) else 1e9
+    for name, field in GuardConfig.model_fields.items()
+    if name != "trips"
+}
+"""Guard limits that nothing trips: shares at 1, all others out of reach."""
+OPERATORS = {
+    "exemplar": (Stage.EXEMPLAR,),
+    "revise": (Stage.CRITIQUE, Stage.REVISE),
+    "stitch": (Stage.STITCH,),
+}
+"""The stages that each operator of `propose` spends tokens in."""
+
+Cell = dict[str, Any]
+"""What came of one arm, task and seed, as it is kept: one JSON line."""
+
+
+class Bench:
+    """A folder of cells: those that are finished are looked up, the others are run."""
+
+    def __init__(self, work: Path, changes: Sequence[str] = (), progress: Progress | None = None) -> None:
+        """`changes` are laid over the settings of every arm."""
+        self.work, self.changes = work.resolve(), tuple(changes)
+        self.progress = progress or Progress()
+        self.lines = self.work / "cells.jsonl"
+        self.work.mkdir(parents=True, exist_ok=True)
+
+    def cells(self) -> Iterator[Cell]:
+        """Yield the finished cells."""
+        if self.lines.is_file():
+            yield from map(json.loads, self.lines.read_text(encoding="utf-8").splitlines())
+
+    def cell(self, task: Task, arm: str, seed: int) -> Cell:
+        """Return what came of an arm, and of `ours` before it, since that says how much it may generate."""
+        config = self._configure(task, ARMS.get(arm, ARMS[OURS]), seed)
+        if arm not in (OURS, BASE):
+            k = matched_k(config, self.cell(task, OURS, seed))
+            config = config.model_copy(update={"sample": config.sample.model_copy(update={"k": k})})
+        name = {"task": task.name, "arm": arm, "seed": seed, "settings": _digest(config, task)}
+        found = next((c for c in self.cells() if c.items() >= name.items()), None)
+        if found is None:
+            self.progress.say(f"\n== {task.name}, {arm}, seed {seed}")
+            begun = time.monotonic()
+            found = name | self._play(task, arm, config)
+            found["seconds"] = round(time.monotonic() - begun, 1)
+            line = json.dumps(found)
+            with open(self.lines, "a", encoding="utf-8") as file:
+                file.write(line + "\n")
+            found = json.loads(line)
+        return found
+
+    def _configure(self, task: Task, arm: Arm, seed: int) -> RunConfig:
+        folder = self.work / "prompts" / f"{task.name}-{seed}"
+        if not (folder / "audit.jsonl").is_file():
+            folder.mkdir(parents=True, exist_ok=True)
+            task.write(folder, seed)
+        files = {"path": str(folder / "prompts.jsonl"), "audit": str(folder / "audit.jsonl")}
+        given = {"seed": seed, "prompts": files, "model": {"path": task.model}, "guard": WIDE_OPEN}
+        return configure(arm, merged(task.settings, given), self.changes)
+
+    def _play(self, task: Task, arm: str, config: RunConfig) -> Cell:
+        """Run the cell, or go on with it where it was left."""
+        answers = self.work / "answers" / f"{task.name}-{config.seed}"
+        answers.mkdir(parents=True, exist_ok=True)
+        folder = self.work / "runs" / f"{task.name}-{arm}-{config.seed}-{_digest(config, task)}"
+        assert config.prompts.audit is not None
+        keys = load_audit(config.prompts.audit)
+        resume = (folder / "memory.db").is_file()
+        with open_run(config, folder=folder, resume=resume, progress=self.progress) as opened:
+            run = equip(opened, ARMS.get(arm, ARMS[OURS]), keys, answers, task.trained_tokens)
+            if arm == BASE:
+                measure(run, 0, BASE)
+            else:
+                improve(run)
+            measured = audit(run)
+            # A round that nothing survived left the policy, and so its accuracy, as it was.
+            last = [max(m for m in measured if m <= r) for r in range(1 + (config.rounds if arm != BASE else 0))]
+            return {
+                "k": config.sample.k,
+                "rounds": [_round(run, r, last, measured[last[r]], keys) for r in range(len(last))],
+                "heldout": {"ids": measured[0].prompt_ids, "mean": [measured[r].mean.tolist() for r in last]},
+            }
+
+
+def matched_k(config: RunConfig, ours: Cell) -> int:
+    """Return the samples a prompt that cost what `ours` spent on samples and on the operators that this arm lacks."""
+    spent = ours["rounds"][1]["tokens"]
+    off = [name for name in OPERATORS if not getattr(config.propose, name).k]
+    lacking = sum(spent.get(stage, 0) for name in off for stage in OPERATORS[name])
+    return ours["k"] + round(lacking / (spent[Stage.SAMPLE] / ours["k"]))
+
+
+def _round(run: Run, round_: int, last: Sequence[int], accuracy: Accuracy, keys: Mapping[str, Key]) -> dict[str, Any]:
+    """The figures of one round; tokens of both kinds are those spent since the run began.
+
+    `last` gives, by round, the latest round whose policy was measured.
+    """
+    health = [stored_health(run, r) for r in last[: round_ + 1]]
+    verdict = judge(health[0], health[-2], health[-1], GuardConfig(), 0) if round_ else None
+    tokens = [_tokens(run, r) for r in range(1, round_ + 1)]
+    trained = [run.memory.result(r, Stage.TRAIN) or {} for r in range(1, round_ + 1)]
+    return {
+        "round": round_,
+        "greedy": float(accuracy.greedy.mean()),
+        "mean_at_k": float(accuracy.mean.mean()),
+        "maj_at_k": float(accuracy.majority.mean()),
+        "pass_at_k": float(accuracy.any.mean()),
+        "generated_tokens": sum(sum(stages.values()) for stages in tokens),
+        "trained_tokens": sum(report.get("trained_tokens", 0) for report in trained),
+        "examples": trained[-1].get("examples", 0) if trained else 0,
+        "agreement": health[-1].agreement,
+        "parse_rate": health[-1].parse_rate,
+        "kl": health[-1].kl,
+        "guard": verdict and ("keep" if verdict.decision is Decision.KEEP else verdict.because),
+        "tokens": tokens[-1] if tokens else {},
+        "operators": _operators(run, round_, keys),
+        "votes": _votes(run, round_, keys),
+    }
+
+
+def _tokens(run: Run, round_: int) -> dict[str, int]:
+    """New tokens by stage, those that answer held-out prompts left out."""
+    spent: dict[str, int] = {}
+    for stage in (Stage.SAMPLE, *(stage for stages in OPERATORS.values() for stage in stages)):
+        spent[stage] = sum(r.new_tokens for r in run.memory.responses(rounds=[round_], stages=[stage]))
+    return spent
+
+
+def _operators(run: Run, round_: int, keys: Mapping[str, Key]) -> dict[str, dict[str, int]]:
+    """By origin of the round's candidates: how many, how many kept, how many right among all and among the kept."""
+    kept = {id_ for id_, verdict in run.memory.verdicts(round_).items() if verdict.kept}
+    books: dict[str, dict[str, int]] = {}
+    for r in run.memory.responses(rounds=[round_], origins=VOTERS) if round_ else ():
+        book = books.setdefault(r.origin, {"written": 0, "right": 0, "kept": 0, "kept_right": 0})
+        right = is_right(r.text, keys[r.prompt_id])
+        book["written"] += 1
+        book["right"] += right
+        book["kept"] += r.id in kept
+        book["kept_right"] += right and r.id in kept
+    return books
+
+
+def _votes(run: Run, round_: int, keys: Mapping[str, Key]) -> list[tuple[float, float]]:
+    """For each train prompt with a winner: its support, and the share of the winner's responses that are right."""
+    if not round_:
+        return []
+    judged = run.memory.judgements(round_, 2)
+    found: dict[str, list[bool]] = {}
+    tallies = run.memory.tallies(round_, 2)
+    for r in run.memory.responses(ids=list(judged)):
+        if judged[r.id].answer is not None and judged[r.id].answer == tallies[r.prompt_id].answer:
+            found.setdefault(r.prompt_id, []).append(is_right(r.text, keys[r.prompt_id]))
+    return [(tallies[id_].support, sum(right) / len(right)) for id_, right in found.items()]
+
+
+def _digest(config: RunConfig, task: Task) -> str:
+    text = to_yaml(config.model_copy(update={"name": "cell"})) + str(task.trained_tokens)
+    return blake2b(text.encode(), digest_size=4).hexdigest()
+
+
+def main() -> None:
+    """Run what is asked for, seed by seed."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--arms", default="base,ssd,lmsi,ours,oracle,random-vote", help="names, joined by commas")
+    parser.add_argument("--tasks", default="everyday,arith", help="names, joined by commas")
+    parser.add_argument("--seeds", default="0,1,2", help="numbers, joined by commas")
+    parser.add_argument("--work", type=Path, default=Path("runs/compare"), help="folder for cells and runs")
+    parser.add_argument("--set", dest="changes", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--write", action="store_true", help="write docs/results.json, docs/results.md and plots")
+    parser.add_argument("--quiet", action="store_true", help="print the table alone")
+    options = parser.parse_args()
+    bench = Bench(options.work, options.changes, Progress(quiet=options.quiet))
+    cells = [
+        bench.cell(TASKS[task], arm, int(seed))
+        for seed in options.seeds.split(",")
+        for task in options.tasks.split(",")
+        for arm in options.arms.split(",")
+    ]
+    print(table(cells))
+    if options.write:
+        write_results(cells)
+
+
+if __name__ == "__main__":
+    main()

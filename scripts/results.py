@@ -1,0 +1,191 @@
+"""What cells come to: rows, intervals, the table, the plots, docs/results.json and the tables of docs/results.md."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from selfimprove.fsio import write_text
+from selfimprove.stats import Interval
+
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+BASE, RIVAL = "base", "lmsi"
+ROW = (
+    *("task", "arm", "seed", "round", "greedy", "mean_at_k", "maj_at_k", "pass_at_k"),
+    *("generated_tokens", "trained_tokens", "examples", "label_accuracy", "agreement", "guard"),
+)
+BINS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0001)
+"""Edges of the bins of support in the plot of agreement against accuracy."""
+
+Cell = dict[str, Any]
+
+
+def rows(cells: Sequence[Cell]) -> list[dict[str, Any]]:
+    """Return one row a cell and round: the base's is round 0, every other arm's begin with round 1."""
+    return [
+        {name: ({**cell, **figures, "label_accuracy": label_accuracy(figures)})[name] for name in ROW}
+        for cell in cells
+        for figures in (cell["rounds"] if cell["arm"] == BASE else cell["rounds"][1:])
+    ]
+
+
+def label_accuracy(figures: Cell) -> float | None:
+    """Return the share of the round's own survivors that are right; None without any."""
+    books = figures["operators"].values()
+    kept = sum(book["kept"] for book in books)
+    return sum(book["kept_right"] for book in books) / kept if kept else None
+
+
+def over_seeds(
+    difference_S: Sequence[np.ndarray], *, resamples: int = 10_000, level: float = 0.95, seed: int = 0
+) -> Interval:
+    """Return the mean of paired differences, one vector (P,) a seed, and its interval over seeds and prompts.
+
+    Two-stage bootstrap: seeds are drawn with replacement, then prompts within each drawn seed (Davison & Hinkley 1997,
+    section 3.8). With one seed it is the paired bootstrap over prompts.
+    """
+    rng = np.random.default_rng(seed)
+    means = np.zeros(resamples)
+    for _ in difference_S:
+        chosen = rng.integers(len(difference_S), size=resamples)
+        for index, difference in enumerate(difference_S):
+            count = int((chosen == index).sum())
+            draws = rng.integers(difference.size, size=(count, difference.size))
+            means[chosen == index] += difference[draws].mean(axis=1)
+    low, high = np.quantile(means / len(difference_S), ((1 - level) / 2, (1 + level) / 2))
+    return Interval(float(np.mean([d.mean() for d in difference_S])), float(low), float(high))
+
+
+def against(cells: Sequence[Cell], rivals: Sequence[Cell]) -> Interval | None:
+    """Return the last-round mean@k of cells less that of the rivals with the same seeds; None where there is none."""
+    other = {cell["seed"]: cell for cell in rivals}
+    pairs = [(cell, other[cell["seed"]]) for cell in cells if cell["seed"] in other]
+    if not pairs:
+        return None
+    return over_seeds([np.subtract(a["heldout"]["mean"][-1], b["heldout"]["mean"][-1]) for a, b in pairs])
+
+
+def table(cells: Sequence[Cell]) -> str:
+    """Return Markdown: one row an arm and task, means over seeds, changes with their 95 % intervals."""
+    lines = []
+    for task in _unique(cells, "task"):
+        own = [cell for cell in cells if cell["task"] == task]
+        lines += [
+            f"**{task}**, {len(own[0]['heldout']['ids'])} held-out prompts a seed",
+            "",
+            "| arm | seeds | mean@k | gain over base | over lmsi | greedy | maj@k | pass@k | labels right | examples "
+            "| generated | trained | guard would keep |",
+            "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
+        ]
+        groups = {arm: [cell for cell in own if cell["arm"] == arm] for arm in _unique(own, "arm")}
+        lines += [_line(arm, group, groups) for arm, group in groups.items()]
+        lines.append("")
+    return "\n".join(lines).rstrip()
+
+
+def _line(arm: str, group: Sequence[Cell], groups: dict[str, list[Cell]]) -> str:
+    last = [cell["rounds"][-1] for cell in group]
+    labels = [share for share in map(label_accuracy, last) if share is not None]
+    gain = over_seeds([np.subtract(c["heldout"]["mean"][-1], c["heldout"]["mean"][0]) for c in group])
+    kept = sum(figures["guard"] == "keep" for figures in last)
+    fields = [
+        arm,
+        str(len(group)),
+        _mean(last, "mean_at_k"),
+        "" if arm == BASE else _signed(gain),
+        "" if arm in (BASE, RIVAL) else _signed(against(group, groups.get(RIVAL, []))),
+        *(_mean(last, name) for name in ("greedy", "maj_at_k", "pass_at_k")),
+        f"{np.mean(labels):.2f}" if labels else "",
+        *(f"{np.mean([f[name] for f in last]):.0f}" for name in ("examples", "generated_tokens", "trained_tokens")),
+        "" if arm == BASE else f"{kept} of {len(last)}",
+    ]
+    return "| " + " | ".join(fields) + " |"
+
+
+def operators_table(cells: Sequence[Cell]) -> str:
+    """Return Markdown: what each operator of each arm wrote and what of it was right, summed over seeds."""
+    lines = ["| task | arm | responses | written | right | survivors | right |", "|---|---|---|---|---|---|---|"]
+    for task in _unique(cells, "task"):
+        for arm in _unique(cells, "arm"):
+            own = [c for c in cells if (c["task"], c["arm"]) == (task, arm)]
+            books = [f["operators"] for c in own for f in c["rounds"]]
+            for origin in dict.fromkeys(name for book in books for name in book):
+                total = {
+                    name: sum(book.get(origin, {}).get(name, 0) for book in books)
+                    for name in ("written", "right", "kept", "kept_right")
+                }
+                right = f"{total['right'] / total['written']:.2f}"
+                kept_right = f"{total['kept_right'] / total['kept']:.2f}" if total["kept"] else ""
+                fields = (task, arm, origin, total["written"], right, total["kept"], kept_right)
+                lines.append("| " + " | ".join(map(str, fields)) + " |")
+    return "\n".join(lines)
+
+
+def plot(cells: Sequence[Cell], path: Path) -> None:
+    """Draw, for each task: accuracy by round, gain by generated tokens, and agreement against label accuracy."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    tasks, arms = _unique(cells, "task"), [arm for arm in _unique(cells, "arm") if arm != BASE]
+    colours = dict(zip(arms, pyplot.get_cmap("tab20")(np.arange(len(arms))), strict=True))
+    figure, axes = pyplot.subplots(len(tasks), 3, figsize=(13, 3.6 * len(tasks)), squeeze=False, layout="constrained")
+    for task, (by_round, by_cost, calibration) in zip(tasks, axes, strict=True):
+        for arm in arms:
+            own = [c for c in cells if (c["task"], c["arm"]) == (task, arm)]
+            if not own:
+                continue
+            means = np.array([[f["mean_at_k"] for f in c["rounds"]] for c in own])  # (S, rounds)
+            spent = np.array([[f["generated_tokens"] for f in c["rounds"]] for c in own])[:, 1:] / 1e6
+            by_round.plot(means.mean(axis=0), marker="o", color=colours[arm], label=arm)
+            gain = (means[:, 1:] - means[:, :1]) / spent
+            by_cost.scatter(spent, gain, color=colours[arm], label=arm)
+            votes = np.array([vote for c in own for f in c["rounds"] for vote in f["votes"]])  # (n, 2)
+            where = np.digitize(votes[:, 0], BINS)
+            points = [votes[where == b].mean(axis=0) for b in np.unique(where)]
+            calibration.plot(*np.transpose(points), marker="o", color=colours[arm])
+        by_round.set(title=task, xlabel="round", ylabel="held-out mean@k accuracy")
+        by_round.xaxis.get_major_locator().set_params(integer=True)
+        by_cost.set(xlabel="million generated tokens", ylabel="gain per million generated tokens")
+        calibration.plot([0, 1], [0, 1], color="grey", linewidth=0.5)
+        calibration.set(xlabel="support of the winner (bins)", ylabel="right answers among it")
+        by_round.legend(fontsize="small")
+    figure.savefig(path, dpi=110)
+    pyplot.close(figure)
+
+
+def write_results(cells: Sequence[Cell], docs: Path = DOCS) -> None:
+    """Write results.json, results-arms.png, and the tables between their markers in results.md."""
+    write_text(docs / "results.json", "[\n" + ",\n".join(map(json.dumps, rows(cells))) + "\n]\n")
+    page = insert((docs / "results.md").read_text(encoding="utf-8"), "arms", table(cells))
+    write_text(docs / "results.md", insert(page, "operators", operators_table(cells)))
+    plot(cells, docs / "results-arms.png")
+
+
+def insert(page: str, name: str, text: str) -> str:
+    """Return the page with what stands between the markers of `name` replaced.
+
+    Raises:
+        ValueError: the page does not have them.
+    """
+    first, last = f"<!-- {name} -->", f"<!-- end of {name} -->"
+    head, found, rest = page.partition(first)
+    _, ended, tail = rest.partition(last)
+    if not (found and ended):
+        raise ValueError(f"no markers {first} and {last}")
+    return f"{head}{first}\n{text}\n{last}{tail}"
+
+
+def _unique(cells: Sequence[Cell], name: str) -> list[str]:
+    return list(dict.fromkeys(cell[name] for cell in cells))
+
+
+def _mean(figures: Sequence[Cell], name: str) -> str:
+    return f"{np.mean([f[name] for f in figures]):.3f}"
+
+
+def _signed(interval: Interval | None) -> str:
+    return "" if interval is None else f"{interval.diff:+.3f} ({interval.low:+.3f} to {interval.high:+.3f})"

@@ -1,0 +1,116 @@
+"""The tasks that arms are compared on: prompts drawn by seed, their answers in a file that only the bench opens.
+
+A new task is one more entry in `TASKS`. `python scripts/tasks.py everyday DIR --seed 0` writes one to look at.
+"""
+
+import argparse
+import itertools
+import json
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from make_everyday import Question, questions
+
+from selfimprove.fsio import write_text
+from selfimprove.prompts import make_prompt
+from selfimprove.seeds import seed_for
+from selfimprove.types import Message, Split
+
+HELDOUT = 0.5
+"""`prompts.heldout` of every task whose halves `halves` draws."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """Something to get better at.
+
+    `write(folder, seed)` writes `prompts.jsonl`, and the answers to all of them as `audit.jsonl`, into an empty folder.
+    `settings` are laid over the defaults, an arm's own over them. `trained_tokens` is what every arm trains on in a
+    round: completion tokens, all epochs counted.
+    """
+
+    name: str
+    model: str
+    settings: dict[str, Any]
+    write: Callable[[Path, int], None]
+    trained_tokens: int
+
+
+def write_questions(folder: Path, rows: Iterable[Question]) -> None:
+    """Write the two files."""
+    rows = list(rows)
+    prompts = [{"prompt": row.text} for row in rows]
+    audit = [
+        {"prompt": row.text, "answers": row.answers} | ({"rivals": row.rivals} if row.rivals else {}) for row in rows
+    ]
+    for name, lines in (("prompts.jsonl", prompts), ("audit.jsonl", audit)):
+        write_text(folder / name, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+
+
+def halves(rows: Iterable[Question], seed: int, train: int, heldout: int) -> Iterator[Question]:
+    """Yield `train` questions to learn from and `heldout` others, drawn by seed; a prompt's hash says which it can be.
+
+    Raises:
+        ValueError: there are fewer.
+    """
+    wanted = {Split.TRAIN: train, Split.HELDOUT: heldout}
+    for row in sorted(rows, key=lambda row: seed_for("task", seed, row.text)):
+        split = make_prompt((Message("user", row.text),), HELDOUT).split
+        if wanted[split]:
+            wanted[split] -= 1
+            yield row
+    if any(wanted.values()):
+        raise ValueError(f"too few questions: still wanted {wanted}")
+
+
+def arithmetic() -> Iterator[Question]:
+    """Yield small sums, differences and products, each in the same words."""
+    symbols = {"+": lambda a, b: a + b, "-": lambda a, b: a - b, "*": lambda a, b: a * b}
+    for symbol, (low, high) in {"+": (2, 20), "-": (2, 20), "*": (2, 12)}.items():
+        for a, b in itertools.product(range(low, high + 1), repeat=2):
+            if symbol != "-" or a > b:
+                yield Question(f"What is {a} {symbol} {b}?", (str(symbols[symbol](a, b)),))
+
+
+def drawn(rows: Callable[[], Iterable[Question]], train: int, heldout: int) -> Callable[[Path, int], None]:
+    """Return a `Task.write` that draws from `rows()`."""
+    return lambda folder, seed: write_questions(folder, halves(rows(), seed, train, heldout))
+
+
+SHORT = {
+    "model": {"threads": 1},
+    "prompts": {"heldout": HELDOUT},
+    "sample": {"max_new_tokens": 12},
+    "propose": {"revise": {"critique_tokens": 24}},
+    "select": {"per_prompt": 2},
+    "train": {"batch_tokens": 1024},
+    "evaluate": {"k": 4},
+    "rounds": 1,
+}
+"""Answers of a dozen tokens, one round: a cell takes a minute or two on one core."""
+
+TASKS = {
+    task.name: task
+    for task in (
+        Task("everyday", "bundled:smollm2-135m", SHORT, drawn(questions, 120, 80), trained_tokens=1600),
+        Task("arith", "bundled:smollm2-135m", SHORT, drawn(arithmetic, 120, 80), trained_tokens=1600),
+    )
+}
+
+
+def main() -> None:
+    """Write one task."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("task", choices=TASKS)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    options.folder.mkdir(parents=True, exist_ok=True)
+    TASKS[options.task].write(options.folder, options.seed)
+    print(f"{options.task} in {options.folder}")
+
+
+if __name__ == "__main__":
+    main()
