@@ -21,10 +21,14 @@ def improve(config: str | Path, *overrides: str, resume: bool = False, quiet: bo
         return improve_run(run)
 
 
-def export(run: str | Path, out: str | Path, *, round_: int | None = None, form: str = "merged") -> str:
+def export(
+    run: str | Path, out: str | Path, *, round_: int | None = None, form: str = "merged", weights: str = "f16"
+) -> str:
     """Write a run's current policy (or that of `round_`) to the folder `out`; return what was checked.
+
+    `form` is merged, adapter, gguf or ollama; `weights` is how the latter two store matrices: f16 or q8_0.
 
     Raises:
         UserError: `out` exists, or what was written does not match the policy.
     """
-    return export_run(run_folder(run), Path(out), round_=round_, form=form)
+    return export_run(run_folder(run), Path(out), round_=round_, form=form, weights=weights)

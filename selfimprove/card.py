@@ -11,6 +11,9 @@ from .config_file import to_yaml
 KNOWN_BASES = {"bundled:smollm2-135m": ("HuggingFaceTB/SmolLM2-135M-Instruct", "apache-2.0")}
 """Bundled name -> (hub id, licence)."""
 
+LIBRARIES = {"merged": "transformers", "adapter": "peft", "gguf": "gguf", "ollama": "gguf"}
+"""Form of an export -> what loads it, as the Hub names it."""
+
 LIMITS = """The model learned from its own majority votes. What it gets wrong in the same way most of the time, it
 now gets wrong more reliably; nothing checked its answers while it trained. The figures hold for the held-out prompts of
 this run and for nothing else. Licence and limits of the base model apply."""
@@ -26,8 +29,8 @@ def model_card(config: RunConfig, summary: dict[str, Any], policy: str, form: st
         base = Path(base).name
     front: dict[str, Any] = {
         "base_model": base,
-        "base_model_relation": "finetune" if form == "merged" else "adapter",
-        "library_name": "transformers" if form == "merged" else "peft",
+        "base_model_relation": "adapter" if form == "adapter" else "finetune",
+        "library_name": LIBRARIES[form],
         "pipeline_tag": "text-generation",
         "tags": ["selfimprove", "self-consistency", "label-free"],
     }

@@ -151,13 +151,41 @@ def rollback(run_name: str, round_: int) -> None:
 @click.argument("run_name", metavar="RUN")
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--round", "round_", type=click.IntRange(min=1), help="Export this round instead of the current policy.")
-@click.option("--as", "form", type=click.Choice(["merged", "adapter"]), default="merged", show_default=True)
-def export(run_name: str, out: Path, round_: int | None, form: str) -> None:
-    """Write the improved model of RUN to the folder OUT, reload it and compare before saying done."""
+@click.option(
+    "--as",
+    "form",
+    type=click.Choice(["merged", "adapter", "gguf", "ollama"]),
+    default="merged",
+    show_default=True,
+    help="A transformers folder, the PEFT adapter alone, one file for llama.cpp, or that and a Modelfile.",
+)
+@click.option(
+    "--weights",
+    type=click.Choice(["f16", "q8_0"]),
+    default="f16",
+    show_default=True,
+    help="How gguf and ollama store matrices: 16 bits, or 8 in blocks of 32.",
+)
+@click.option("--push", metavar="OWNER/NAME", help="Upload OUT to this repository of the Hugging Face hub, too.")
+@click.option("--public", is_flag=True, help="With --push: anybody may see the repository.")
+def export(
+    run_name: str, out: Path, round_: int | None, form: str, weights: str, push: str | None, public: bool
+) -> None:
+    r"""Write the improved model of RUN to the folder OUT, reload it and compare before saying done.
+
+    \b
+      selfimprove export quickstart out
+      selfimprove export quickstart out-gguf --as gguf --weights q8_0
+      selfimprove export quickstart out --push me/better-smollm2
+    """
     from .exporting import export_run
+    from .hub import Upload
     from .run import run_folder
 
-    click.echo(export_run(run_folder(run_name), out, round_=round_, form=form))
+    upload = Upload.prepare(push, public) if push else None
+    click.echo(export_run(run_folder(run_name), out, round_=round_, form=form, weights=weights))
+    if upload:
+        click.echo(upload.send(out))
 
 
 @main.command()

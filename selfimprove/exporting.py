@@ -1,43 +1,40 @@
 """Export: one folder that loads anywhere, written whole, and reloaded and compared before it gets its name.
 
-Merging happens in float32 on freshly loaded base weights; what is stored has the base's own dtype. All that is not
-weights (config, tokenizer, chat template, generation config) travels byte for byte.
+Merging happens in float32 on freshly loaded base weights. A merged folder stores the base's own dtype, and all that is
+not weights (config, tokenizer, chat template, generation config) travels byte for byte; GGUF rounds from float32.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import shutil
-from collections.abc import Sequence, Set
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .card import model_card
 from .config import ModelConfig
 from .errors import ModelError, UserError
 from .fsio import MANIFEST, new_folder
+from .gguf_file import WEIGHTS, as_stored, template_in, write_gguf
 from .model_source import WANTED
+from .ollama import modelfile, take_apart
 from .policy import PLAIN_TEMPLATE, Policy
+from .reloading import Probe, check_tokens, check_weights, gap, limit, load_tokenizer, probe, same_text
 from .types import Message, Split
 
-if TYPE_CHECKING:
-    import torch
-
-TOLERANCE = 1e-3
-"""Most that merging may change a logit, computed in float32."""
-
-FORMS = ("merged", "adapter")
+FORMS = ("merged", "adapter", "gguf", "ollama")
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 
-NEW_TOKENS = 16
 CONVERSATIONS = 20
-"""How much is compared: greedy texts of so many tokens, to so many held-out prompts."""
+"""Held-out prompts whose greedy answers are compared."""
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What reloading showed: the dtype stored, the size in bytes, and how near it is to the adapter in memory.
+    """What reloading showed: how weights are stored, the size in bytes, and how near it is to the adapter in memory.
 
     `gap` is the largest |logit difference|, the rounding to `dtype` included; `equal` of `texts` greedy texts are
     the same, and the others part where two tokens tie within that gap.
@@ -51,12 +48,27 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True)
-class _Probe:
-    """A greedy answer: T prompt tokens, N new ones, and the logits that the new ones were chosen by."""
+class _Source:
+    """What is exported: the base, its adapter, the model with both side by side, and what that answers."""
 
-    tokens: torch.Tensor  # (T + N,)
-    start: int  # T
-    logits: torch.Tensor  # (N, V) float32
+    config: ModelConfig
+    policy: Policy
+    adapter: Path
+    adapted: Any
+    probes: tuple[Probe, ...]
+    conversations: Sequence[tuple[Message, ...]]
+
+    def merge(self) -> Any:
+        """Return the plain model with the adapter merged, in float32; `adapted` is used up.
+
+        Raises:
+            ModelError: the base is quantized, or merging changed an answer.
+        """
+        if getattr(self.adapted.config, "quantization_config", None) is not None:
+            raise ModelError("nothing can be merged into a quantized base model; export the adapter: --as adapter")
+        merged = self.adapted.merge_and_unload(safe_merge=True)
+        limit(gap(merged, self.probes))
+        return merged
 
 
 def export(
@@ -67,43 +79,48 @@ def export(
     form: str,
     card: str,
     conversations: Sequence[tuple[Message, ...]],
+    weights: str = "f16",
 ) -> Comparison:
     """Write the base model with a PEFT adapter folder merged in, or that adapter alone, to the new folder `out`.
 
-    `card` becomes its README.md; the conversations are what the reloaded model is compared on.
+    `form` is one of `FORMS`, `weights` how `gguf` and `ollama` store matrices. `card` becomes its README.md; the
+    conversations are what the reloaded model is compared on.
 
     Raises:
         UserError: no such form.
         ModelError: `out` exists, the adapter does not fit, or the reloaded model is another than the one in memory;
             nothing is left at `out` then.
     """
-    if form not in FORMS:
-        raise UserError(f"no export as {form!r}; there is {' and '.join(FORMS)}")
+    writers: dict[str, Callable[[_Source, Path], tuple[Any, Any, str]]] = {
+        "merged": _write_merged,
+        "adapter": _write_adapter,
+        "gguf": lambda source, folder: _write_gguf(source, folder, weights),
+        "ollama": lambda source, folder: _write_ollama(source, folder, weights),
+    }
+    _refuse_unknown(form, weights)
     if out.exists():
         raise ModelError(f"{out} exists already; choose a new folder, or delete it first")
     policy = _load(model)
     adapted = _attach(policy.model, adapter)
-    probes = [_probe(adapted, policy, messages) for messages in conversations]
+    probes = tuple(probe(adapted, policy, messages) for messages in conversations)
     with new_folder(out) as folder:
-        if form == "merged":
-            merged = _merge(adapted, probes, stored_dtype(policy.folder))
-            merged.save_pretrained(folder)
-            _copy_side_files(policy, folder)
-            written = _load(ModelConfig(path=str(folder)))
-            _check_weights(written.model, merged)
-        else:
-            for name in ADAPTER_FILES:
-                shutil.copyfile(adapter / name, folder / name)
-            _copy_side_files(policy, folder, but={"config.json", "generation_config.json"})  # the base has them
-            written = _load(model)
-            written.use(folder)
-            _limit(_gap(written.model, probes))
+        source = _Source(model, policy, adapter, adapted, probes, conversations)
+        written, tokenizer, dtype = writers[form](source, folder)
         (folder / "README.md").write_text(card, encoding="utf-8")
-        _check_tokens(policy, folder, conversations)
-        gap = _gap(written.model, probes)
-        equal = sum(_same_text(written, probe, gap) for probe in probes)
+        check_tokens(policy, tokenizer, conversations)
+        found = gap(written, probes)
+        if not math.isfinite(found):
+            raise ModelError("the exported model computes no finite logits; nothing was written")
+        equal = sum(same_text(written, asked, found, policy.pad_id) for asked in probes)
         size = sum(file.stat().st_size for file in folder.iterdir())
-        return Comparison(stored_dtype(folder), size, gap, len(probes), equal)
+        return Comparison(dtype, size, found, len(probes), equal)
+
+
+def _refuse_unknown(form: str, weights: str) -> None:
+    if form not in FORMS:
+        raise UserError(f"no export as {form!r}; there is {', '.join(FORMS)}")
+    if weights not in WEIGHTS:
+        raise UserError(f"no GGUF weights {weights!r}; there is {', '.join(WEIGHTS)}")
 
 
 def _load(model: ModelConfig) -> Policy:
@@ -123,28 +140,83 @@ def _attach(model: Any, adapter: Path) -> Any:
         raise ModelError(f"the adapter {adapter} does not fit this base model: {first_line}") from None
 
 
-def _merge(adapted: Any, probes: Sequence[_Probe], dtype: str) -> Any:
-    """Return the plain model with the adapter merged in float32, then rounded to `dtype`.
+# -- the forms: each writes into a folder and returns model and tokenizer read back from it, and how weights are stored
 
-    Raises:
-        ModelError: the base is quantized, or merging changed an answer.
-    """
+
+def _write_merged(source: _Source, folder: Path) -> tuple[Any, Any, str]:
     import torch
 
-    if getattr(adapted.config, "quantization_config", None) is not None:
-        raise ModelError("nothing can be merged into a quantized base model; export the adapter: --as adapter")
-    merged = adapted.merge_and_unload(safe_merge=True)
-    gap = _gap(merged, probes)
-    if not gap < TOLERANCE:  # NaN is a mismatch too
-        raise ModelError(
-            f"merging changed a logit by {gap:.2g} (limit {TOLERANCE:g}); export the adapter: --as adapter"
+    dtype = stored_dtype(source.policy.folder)
+    merged = source.merge().to(getattr(torch, dtype))
+    merged.save_pretrained(folder)
+    _copy_side_files(source.policy, folder)
+    written = _load(ModelConfig(path=str(folder))).model
+    check_weights(written.state_dict(), merged.state_dict(), lambda tensor: tensor.float())
+    return written, load_tokenizer(folder), dtype
+
+
+def _write_adapter(source: _Source, folder: Path) -> tuple[Any, Any, str]:
+    for name in ADAPTER_FILES:
+        shutil.copyfile(source.adapter / name, folder / name)
+    _copy_side_files(source.policy, folder, but={"config.json", "generation_config.json"})  # the base has them
+    written = _load(source.config)
+    written.use(folder)
+    limit(gap(written.model, source.probes))
+    return written.model, load_tokenizer(folder), stored_dtype(folder)
+
+
+def _write_gguf(source: _Source, folder: Path, weights: str) -> tuple[Any, Any, str]:
+    import torch
+
+    file = folder / f"model-{weights}.gguf"
+    merged = source.merge()
+    write_gguf(merged, source.policy, file, weights)
+    written, tokenizer = _load_gguf(file)
+    written.generation_config = merged.generation_config  # a GGUF names one end of turn only
+    check_weights(
+        written.state_dict(), merged.state_dict(), lambda tensor: torch.from_numpy(as_stored(tensor.numpy(), weights))
+    )
+    if template_in(file) != source.policy.tokenizer.get_chat_template():
+        raise ModelError("the GGUF file holds another chat template than the base")
+    return written, tokenizer, weights
+
+
+def _write_ollama(source: _Source, folder: Path, weights: str) -> tuple[Any, Any, str]:
+    from jinja2 import TemplateError
+
+    tokenizer = source.policy.tokenizer
+
+    def render(messages: Sequence[Message], opened: bool) -> str:
+        turns = [{"role": m.role, "content": m.content} for m in messages]
+        return tokenizer.apply_chat_template(turns, add_generation_prompt=opened, tokenize=False)
+
+    try:
+        turns = take_apart(render)
+    except TemplateError as error:
+        raise ModelError(f"this chat template refuses a plain conversation: {error}; export gguf instead") from None
+    for messages in source.conversations:
+        if turns.render(messages) != render(messages, True):
+            raise ModelError("the Ollama template renders a prompt otherwise than the base does; export gguf instead")
+    stops = [tokenizer.convert_ids_to_tokens(id_) for id_ in source.policy.eos_ids]
+    (folder / "Modelfile").write_text(modelfile(f"model-{weights}.gguf", turns, stops), encoding="utf-8")
+    return _write_gguf(source, folder, weights)
+
+
+def _load_gguf(file: Path) -> tuple[Any, Any]:
+    import torch
+    from transformers import AutoModelForCausalLM, GgufConfig
+
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            file.parent,
+            gguf_file=file.name,
+            dtype=torch.float32,
+            quantization_config=GgufConfig(dequantize=True),
+            local_files_only=True,
         )
-    return merged.to(getattr(torch, dtype))
-
-
-def _limit(gap: float) -> None:
-    if not gap < TOLERANCE:  # NaN is a mismatch too
-        raise ModelError(f"merging the adapter changes a logit by {gap:.2g} (limit {TOLERANCE:g}): not exported")
+        return model.eval(), load_tokenizer(file.parent, gguf_file=file.name)
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        raise ModelError(f"the GGUF file cannot be read back: {error}") from None
 
 
 def stored_dtype(folder: Path) -> str:
@@ -165,84 +237,7 @@ def _copy_side_files(policy: Policy, folder: Path, but: Set[str] = frozenset()) 
         (folder / "chat_template.jinja").write_text(PLAIN_TEMPLATE, encoding="utf-8")
 
 
-def _check_weights(written: Any, merged: Any) -> None:
-    import torch
-
-    found = written.state_dict()
-    for name, tensor in merged.state_dict().items():
-        if name not in found or not torch.equal(found[name], tensor.float()):
-            raise ModelError(f"{name} was not read back as it was written; this base cannot be exported merged")
-
-
-def _check_tokens(policy: Policy, folder: Path, conversations: Sequence[tuple[Message, ...]]) -> None:
-    """Refuse a tokenizer that renders a conversation to another text or to other ids than the base's does."""
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
-    for messages in conversations:
-        turns = [{"role": m.role, "content": m.content} for m in messages]
-        for tokenize in (False, True):
-            theirs, ours = (
-                t.apply_chat_template(turns, add_generation_prompt=True, tokenize=tokenize)
-                for t in (tokenizer, policy.tokenizer)
-            )
-            if theirs != ours:
-                raise ModelError(
-                    "the exported tokenizer or chat template renders a prompt otherwise than the base does"
-                )
-
-
-def _probe(model: Any, policy: Policy, messages: tuple[Message, ...]) -> _Probe:
-    import torch
-
-    prompt = torch.tensor([policy.encode(messages)])
-    tokens = _continue(model, prompt, policy.pad_id)
-    return _Probe(tokens, prompt.shape[1], _logits(model, tokens, prompt.shape[1]))
-
-
-def _continue(model: Any, prompt: torch.Tensor, pad_id: int) -> torch.Tensor:
-    """Return prompt (1, T) and greedy answer as (T + N,), as plain `generate` writes it."""
-    settings = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None, "pad_token_id": pad_id}
-    return model.generate(prompt, attention_mask=prompt.new_ones(prompt.shape), max_new_tokens=NEW_TOKENS, **settings)[
-        0
-    ]
-
-
-def _logits(model: Any, tokens: torch.Tensor, start: int) -> torch.Tensor:
-    """Return the logits (N, V) that predict tokens[start:]."""
-    import torch
-
-    with torch.inference_mode():
-        return model(tokens[None, :-1]).logits[0, start - 1 :].float()
-
-
-def _gap(model: Any, probes: Sequence[_Probe]) -> float:
-    """Return max |logit difference| on the probes' answers."""
-    return max(float((_logits(model, p.tokens, p.start) - p.logits).abs().max()) for p in probes)
-
-
-def _same_text(written: Policy, probe: _Probe, gap: float) -> bool:
-    """Return whether the greedy answer is the same.
-
-    Raises:
-        ModelError: it is not, and not because two tokens tie: no change below `gap` explains it.
-    """
-    tokens = _continue(written.model, probe.tokens[None, : probe.start], written.pad_id)
-    shared = min(len(tokens), len(probe.tokens))
-    differing = (tokens[:shared] != probe.tokens[:shared]).nonzero()
-    if not len(differing):
-        if len(tokens) != len(probe.tokens):
-            raise ModelError("the exported model ends its turns elsewhere; its generation config is not the base's")
-        return True
-    first = int(differing[0])
-    logits = probe.logits[first - probe.start]
-    margin = float(logits[probe.tokens[first]] - logits[tokens[first]])
-    if margin > 2 * gap + TOLERANCE:
-        raise ModelError(f"the exported model prefers another token by {margin:.2g} where logits differ by {gap:.2g}")
-    return False
-
-
-def export_run(folder: Path, out: Path, *, round_: int | None = None, form: str) -> str:
+def export_run(folder: Path, out: Path, *, round_: int | None = None, form: str, weights: str = "f16") -> str:
     """Export a run's current policy, or that of a round, and return what to tell the user.
 
     Raises:
@@ -265,9 +260,11 @@ def export_run(folder: Path, out: Path, *, round_: int | None = None, form: str)
         raise UserError(f"round {round_} of {folder} trained no adapter; selfimprove status {folder} lists the rounds")
     if not (folder / "summary.json").is_file():
         raise UserError(f"the run {folder} is not finished; go on with it: add --resume to the command that started it")
+    _refuse_unknown(form, weights)
     summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
     card = model_card(config, summary, policy, form)
-    done = export(config.model, adapter, out, form=form, card=card, conversations=[p.messages for p in prompts])
+    conversations = [p.messages for p in prompts]
+    done = export(config.model, adapter, out, form=form, card=card, conversations=conversations, weights=weights)
     return (
         f"wrote {out}: {form}, {done.dtype}, {done.size / 1e6:.0f} MB\n"
         f"reloaded: largest logit difference {done.gap:.1g}, {done.equal} of {done.texts} greedy texts equal"

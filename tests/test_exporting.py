@@ -212,7 +212,8 @@ def test_a_run_with_nothing_to_export_says_why(run, tmp_path):
     for settings, why in (
         ({}, "no round of .* was kept"),
         ({"round_": 2}, "round 2 of .* trained no adapter"),
-        ({"round_": 1, "form": "gguf"}, "no export as 'gguf'"),
+        ({"round_": 1, "form": "onnx"}, "no export as 'onnx'"),
+        ({"round_": 1, "form": "gguf", "weights": "q2"}, "no GGUF weights 'q2'"),
     ):
         with pytest.raises(UserError, match=why):
             exports.export_run(run, tmp_path / "out", **{"form": "merged", **settings})
@@ -242,3 +243,4 @@ def test_the_card_claims_nothing_that_was_not_measured(tmp_path):
     assert "no accuracy was measured" in model_card(config, SUMMARY | {"heldout": None}, "r0002", "merged")
     assert "0.500" not in model_card(config, SUMMARY, "r0001", "merged")
     assert "license: apache-2.0" in model_card(config, SUMMARY, "r0002", "adapter")
+    assert "library_name: gguf" in model_card(config, SUMMARY, "r0002", "ollama")
