@@ -88,6 +88,7 @@ ARMS = {
         Arm("ours", "ours"),
         Arm("lmsi", "lmsi"),
         Arm("scpo", "scpo"),
+        Arm("ours-recall", "ours-recall"),
         *(Arm(f"ours-no-{part}", f"ours-no-{part}") for part in ("exemplar", "revise", "stitch", "pooling", "kl")),
         Arm("ssd", "lmsi", vote=unfiltered),
         Arm("random-vote", "lmsi", vote=dealt),

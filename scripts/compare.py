@@ -6,10 +6,10 @@
     python scripts/compare.py --set sample.k=4   other settings for every arm; cells of other settings stay apart
     python scripts/compare.py --write            also docs/results.json, docs/results.md and the plots
 
-A cell is one arm on one task with one seed. Generated tokens are matched through `sample.k`: an arm that lacks an
-operator of `ours` samples more answers instead, as many as come nearest to what `ours` spent in its first round.
-Trained tokens are equal by construction (`arms.fit`). Evaluation is not counted. The guard's limits are wide open, so
-that every arm is measured where its training led; what the default limits would have said stands beside it.
+A cell is one arm on one task with one seed. Generated tokens are matched through `sample.k`: an arm without an operator
+of `ours` samples more answers instead, as many as come nearest to what `ours` spent in its first round. Trained tokens
+are equal by construction (`arms.fit`). Evaluation is not counted. The guard's limits are wide open, so that every arm
+is measured where its training led; what the default limits would have said stands beside it.
 """
 
 import argparse
@@ -71,7 +71,8 @@ class Bench:
         """Return what came of an arm, and of `ours` before it, since that says how much it may generate."""
         config = self._configure(task, ARMS.get(arm, ARMS[OURS]), seed)
         if arm not in (OURS, BASE):
-            k = matched_k(config, self.cell(task, OURS, seed))
+            spent = self.cell(task, OURS, seed)["rounds"][1]["tokens"]
+            k = matched_k(config, self._configure(task, ARMS[OURS], seed), spent)
             config = config.model_copy(update={"sample": config.sample.model_copy(update={"k": k})})
         name = {"task": task.name, "arm": arm, "seed": seed, "settings": _digest(config, task)}
         found = next((c for c in self.cells() if c.items() >= name.items()), None)
@@ -119,12 +120,18 @@ class Bench:
             }
 
 
-def matched_k(config: RunConfig, ours: Cell) -> int:
-    """Return the samples a prompt that cost what `ours` spent on samples and on the operators that this arm lacks."""
-    spent = ours["rounds"][1]["tokens"]
-    off = [name for name in OPERATORS if not getattr(config.propose, name).k]
-    lacking = sum(spent.get(stage, 0) for name in off for stage in OPERATORS[name])
-    return ours["k"] + round(lacking / (spent[Stage.SAMPLE] / ours["k"]))
+def matched_k(config: RunConfig, ours: RunConfig, spent: Mapping[str, int]) -> int:
+    """Return the samples a prompt with which this arm generates about as many tokens as `ours` did.
+
+    `spent` is what `ours` generated in its first round, by stage; an operator that this arm uses more or less often
+    costs it in proportion.
+    """
+    saved = 0.0
+    for name, stages in OPERATORS.items():
+        often, less_often = getattr(ours.propose, name).k, getattr(config.propose, name).k
+        if often:
+            saved += sum(spent[stage] for stage in stages) * (1 - less_often / often)
+    return max(1, ours.sample.k + round(saved / (spent[Stage.SAMPLE] / ours.sample.k)))
 
 
 def _round(run: Run, round_: int, last: Sequence[int], accuracy: Accuracy, keys: Mapping[str, Key]) -> dict[str, Any]:

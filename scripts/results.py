@@ -1,5 +1,13 @@
-"""What cells come to: rows, intervals, the table, the plots, docs/results.json and the tables of docs/results.md."""
+#!/usr/bin/env python3
+"""What the cells of compare.py come to: rows, intervals, tables and plots.
 
+    python scripts/results.py runs/compare/cells.jsonl            the tables
+    python scripts/results.py runs/compare/cells.jsonl --write    docs/results.json, docs/results.md and its plots
+
+Of cells with equal arm, task and seed the last one counts.
+"""
+
+import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -179,6 +187,12 @@ def insert(page: str, name: str, text: str) -> str:
     return f"{head}{first}\n{text}\n{last}{tail}"
 
 
+def load(files: Sequence[Path]) -> list[Cell]:
+    """Return the cells of several files."""
+    lines = [json.loads(line) for file in files for line in file.read_text(encoding="utf-8").splitlines()]
+    return list({(cell["task"], cell["arm"], cell["seed"]): cell for cell in lines}.values())
+
+
 def _unique(cells: Sequence[Cell], name: str) -> list[str]:
     return list(dict.fromkeys(cell[name] for cell in cells))
 
@@ -189,3 +203,19 @@ def _mean(figures: Sequence[Cell], name: str) -> str:
 
 def _signed(interval: Interval | None) -> str:
     return "" if interval is None else f"{interval.diff:+.3f} ({interval.low:+.3f} to {interval.high:+.3f})"
+
+
+def main() -> None:
+    """Print or write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("cells", type=Path, nargs="+", help="cells.jsonl of one or more --work folders")
+    parser.add_argument("--write", action="store_true", help="write into docs/")
+    options = parser.parse_args()
+    cells = load(options.cells)
+    print(f"{table(cells)}\n\n{operators_table(cells)}")
+    if options.write:
+        write_results(cells)
+
+
+if __name__ == "__main__":
+    main()
