@@ -132,7 +132,7 @@ def operators_table(cells: Sequence[Cell]) -> str:
 
 
 def plot(cells: Sequence[Cell], path: Path) -> None:
-    """Draw, for each task: accuracy by round, gain by generated tokens, and agreement against label accuracy."""
+    """Draw, for each task: accuracy by round, gain for generated tokens, and agreement against label accuracy."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -149,15 +149,17 @@ def plot(cells: Sequence[Cell], path: Path) -> None:
             means = np.array([[f["mean_at_k"] for f in c["rounds"]] for c in own])  # (S, rounds)
             spent = np.array([[f["generated_tokens"] for f in c["rounds"]] for c in own])[:, 1:] / 1e6
             by_round.plot(means.mean(axis=0), marker="o", color=colours[arm], label=arm)
-            gain = (means[:, 1:] - means[:, :1]) / spent
-            by_cost.scatter(spent, gain, color=colours[arm], label=arm)
+            gain = (means[:, -1] - means[:, 0]) / spent[:, -1]  # (S,)
+            by_cost.scatter(gain, [arm] * len(gain), color=colours[arm], alpha=0.5)
+            by_cost.scatter(gain.mean(), arm, color=colours[arm], marker="|", s=300)
             votes = np.array([vote for c in own for f in c["rounds"] for vote in f["votes"]])  # (n, 2)
             where = np.digitize(votes[:, 0], BINS)
             points = [votes[where == b].mean(axis=0) for b in np.unique(where)]
             calibration.plot(*np.transpose(points), marker="o", color=colours[arm])
         by_round.set(title=task, xlabel="round", ylabel="held-out mean@k accuracy")
         by_round.xaxis.get_major_locator().set_params(integer=True)
-        by_cost.set(xlabel="million generated tokens", ylabel="gain per million generated tokens")
+        by_cost.set(xlabel="gain of mean@k per million generated tokens, by seed")
+        by_cost.invert_yaxis()
         calibration.plot([0, 1], [0, 1], color="grey", linewidth=0.5)
         calibration.set(xlabel="support of the winner (bins)", ylabel="right answers among it")
         by_round.legend(fontsize="small")
