@@ -8,7 +8,7 @@ from .config import RunConfig
 from .errors import UserError
 from .policy import Policy
 from .prompts import load_prompts
-from .run import RUNS
+from .run import RUNS, refuse_long
 from .types import Sampling, Split
 
 
@@ -31,6 +31,7 @@ def check(config: RunConfig) -> str:
     if config.prompts.audit and not Path(config.prompts.audit).is_file():
         raise UserError(f"no audit file {config.prompts.audit}; leave prompts.audit unset to run without one")
     policy = Policy.load(config.model)
+    refuse_long(prompts.prompts, policy, config.sample.max_new_tokens)
     adapter_bytes = 16 * 1024 * sum(p.shape[0] for p in policy.model.parameters() if p.dim() == 2)
     needed = (config.rounds * adapter_bytes + 2**28) / 1e9
     free = shutil.disk_usage(RUNS if RUNS.is_dir() else Path()).free / 1e9

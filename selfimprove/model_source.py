@@ -67,15 +67,22 @@ def check_folder(folder: Path) -> Path:
     config = folder / "config.json"
     if not config.is_file():
         raise ModelError(f"{folder} is no model folder: config.json is missing")
-    try:
-        settings: Any = json.loads(config.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ModelError(f"{config} is not valid JSON: {error}") from None
-    if not isinstance(settings, dict) or "auto_map" in settings:
-        raise ModelError(f"{config} asks for code of its own (auto_map); selfimprove never runs a model's own code")
+    for file in (config, folder / "tokenizer_config.json"):
+        if file.is_file() and "auto_map" in _settings(file):
+            raise ModelError(f"{file} asks for code of its own (auto_map); selfimprove never runs a model's own code")
     if not any(folder.glob("*.safetensors")):
         raise ModelError(f"{folder} holds no *.safetensors weights; convert the model to safetensors first")
     return folder
+
+
+def _settings(file: Path) -> dict[str, Any]:
+    try:
+        settings = json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ModelError(f"{file} is not valid JSON: {error}") from None
+    if not isinstance(settings, dict):
+        raise ModelError(f"{file} holds a JSON {type(settings).__name__}, expected an object")
+    return settings
 
 
 def _from_hub(name: str, revision: str | None) -> Path:

@@ -50,7 +50,10 @@ class Policy:
         self.name = config.path
         self.device = _pick_device(config.device)
         self.dtype = _pick_dtype(config.dtype, self.device)
-        self.tokenizer: Any = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+        try:
+            self.tokenizer: Any = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+        except (OSError, ValueError) as error:
+            raise ModelError(f"cannot load the tokenizer in {folder}: {' '.join(str(error).split())}") from None
         self.has_chat_template = self.tokenizer.chat_template is not None
         if not self.has_chat_template:
             self.tokenizer.chat_template = PLAIN_TEMPLATE
@@ -76,11 +79,9 @@ class Policy:
         if adapter == self.adapter and self.model is not None:
             return
         self.model = None  # free the old weights before the new ones are read
-        self.model = self._load_base()
-        self.adapter = None
-        if adapter is not None:
-            self.model = self.merge(self.model, adapter)
-            self.adapter = adapter
+        base = self._load_base()
+        self.model = base if adapter is None else self.merge(base, adapter)
+        self.adapter = adapter
 
     def release(self) -> None:
         """Give the weights' memory back; the next `use` loads them again."""
@@ -88,7 +89,7 @@ class Policy:
 
         if self.model is None:
             return
-        _ = self.eos_ids  # known without the weights from here on
+        _ = self.eos_ids, self.positions  # known without the weights from here on
         self.model, self.adapter = None, None
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
@@ -101,24 +102,26 @@ class Policy:
             ModelError: no safetensors adapter there, or one made for another base.
         """
         from peft import PeftModel
+        from safetensors import SafetensorError
 
         if not (adapter / "adapter_model.safetensors").is_file():
             raise ModelError(f"{adapter} holds no adapter_model.safetensors; pass a PEFT adapter folder")
         try:
             merged = PeftModel.from_pretrained(model, str(adapter)).merge_and_unload(safe_merge=True)
-        except (RuntimeError, ValueError, KeyError) as error:
+        except (RuntimeError, ValueError, KeyError, SafetensorError) as error:
             first_line = str(error).strip().splitlines()[0]
             raise ModelError(f"the adapter {adapter} does not fit this base model: {first_line}") from None
         return merged.eval().requires_grad_(False)
 
     def _load_base(self) -> Any:
+        from safetensors import SafetensorError
         from transformers import AutoModelForCausalLM
 
         try:
             model = AutoModelForCausalLM.from_pretrained(
                 self.folder, dtype=self.dtype, use_safetensors=True, trust_remote_code=False, local_files_only=True
             )
-        except (OSError, ValueError, RuntimeError) as error:
+        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
             first_line = str(error).strip().splitlines()[0]
             raise ModelError(f"cannot load the model in {self.folder}: {first_line}") from None
         return model.to(self.device).eval().requires_grad_(False)
@@ -149,6 +152,18 @@ class Policy:
         )
         return list(rendered["input_ids"]) + (self.plain(prefix) if prefix else [])
 
+    def fits(self, messages: Sequence[Message], new_tokens: int, prefix: str = "") -> bool:
+        """Return whether a conversation and so many new tokens fit the model's positions.
+
+        No token is less than a byte, so what is short in bytes is not encoded (half is left to the template).
+        """
+        if self.positions is None:
+            return True
+        size = len("".join([*(m.content for m in messages), prefix]).encode("utf-8", "replace"))
+        if 2 * (size + new_tokens) <= self.positions:
+            return True
+        return len(self.encode(messages, prefix)) + new_tokens <= self.positions
+
     def encode_completion(self, text: str) -> list[int]:
         """Return the ids of a whole assistant turn: the text, then the end of the turn."""
         return [*self.plain(text if self.has_chat_template else f" {text}"), self.end_of_turn]
@@ -163,6 +178,11 @@ class Policy:
         if not self.has_chat_template:
             text = text.split(NEXT_QUESTION, 1)[0]
         return text.strip()
+
+    @cached_property
+    def positions(self) -> int | None:
+        """Most tokens that a row may hold, prompt and answer together; None where the model sets no limit."""
+        return getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
 
     @cached_property
     def eos_ids(self) -> tuple[int, ...]:

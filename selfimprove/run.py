@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -16,7 +16,7 @@ from .config_file import load_config, to_yaml
 from .engines.engine import Engine
 from .engines.local import LocalEngine
 from .engines.opening import make_engine
-from .errors import ConfigError, UserError
+from .errors import ConfigError, PromptError, UserError
 from .fsio import make_folder, write_json, write_text
 from .memory import Embedder, ResponseMemory, VectorIndex
 from .policy import Policy
@@ -25,7 +25,7 @@ from .prompts import load_prompts
 from .types import BASE, Prompt, Split
 
 RUNS = Path("runs")
-MAY_CHANGE = re.compile(r"name|rounds|prompts\.audit|sample\.batch_size|engine|(server|ray)\..*")
+MAY_CHANGE = re.compile(r"name|rounds|prompts\.audit|sample\.batch_size|engine|report_to|(server|ray)\..*")
 """Settings that a resumed run may change: they cannot contradict what is already in its memory."""
 
 
@@ -39,6 +39,8 @@ class Run:
     index: VectorIndex
     embedder: Embedder
     engine: Engine
+    policy: Policy
+    """For what becomes tokens, and how; its weights are the engine's."""
     progress: Progress
 
     def prompts(self, split: Split) -> list[Prompt]:
@@ -87,14 +89,18 @@ def open_run(
             f"the run {folder} exists already; go on with it: add --resume, start another: add name=NEW, "
             f"or delete the folder {folder}"
         )
-    if exists:
+    recorded = (folder / "config.yaml").is_file()
+    if exists and recorded:
         _refuse_changes(saved_config(folder), config)
     prompt_set = load_prompts(config.prompts)
     policy = Policy.load(config.model)
+    refuse_long(prompt_set.prompts, policy, config.sample.max_new_tokens)
     embedder = Embedder.load(config.embedder)
     make_folder(folder)
     path = folder / "memory.db"
     with ResponseMemory.open(path, write=True) if exists else ResponseMemory.create(path) as memory:
+        if memory.units() and not recorded:  # without units it died before it was recorded
+            raise ConfigError(f"{folder / 'config.yaml'} is missing: restore it, or start another run: name=NEW")
         memory.check_fingerprint("model", policy.fingerprint)
         memory.check_fingerprint("embedder", embedder.fingerprint)
         memory.check_fingerprint("prompts", _prompts_digest(prompt_set.prompts))
@@ -112,7 +118,18 @@ def open_run(
         with closing(make_engine(config, local, folder)) as engine:
             if engine is not local:
                 progress.say(f"engine    {engine}")
-            yield Run(folder, config, memory, VectorIndex(memory), embedder, engine, progress)
+            yield Run(folder, config, memory, VectorIndex(memory), embedder, engine, policy, progress)
+
+
+def refuse_long(prompts: Sequence[Prompt], policy: Policy, new_tokens: int) -> None:
+    """Raise a PromptError that names the first prompt that leaves no room for `new_tokens`."""
+    for prompt in prompts:
+        if not policy.fits(prompt.messages, new_tokens):
+            raise PromptError(
+                f"prompt {prompt.id} ({prompt.text[:40]!r} ...) has {len(policy.encode(prompt.messages))} tokens, and "
+                f"sample.max_new_tokens is {new_tokens}, but the model has {policy.positions} positions; "
+                "shorten the prompt or leave it out"
+            )
 
 
 def environment(policy: Policy) -> dict[str, Any]:

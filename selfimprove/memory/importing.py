@@ -62,7 +62,7 @@ def _jsonl(path: Path) -> Iterator[Any]:
         for number, line in enumerate(file, start=1):
             try:
                 yield json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 raise UserError(f"{path} line {number} is no JSON; export writes one object a line") from None
 
 
@@ -83,6 +83,8 @@ def _checked(row: Any, where: str) -> dict[str, Any]:
     for name, kind in NEEDED.items():
         if type(row.get(name)) is not kind:
             raise UserError(f"{where}: {name} should be {kind.__name__}, it is {row.get(name)!r}")
+        if kind is int and not 0 <= row[name] < 2**63:
+            raise UserError(f"{where}: {name} should be a count, it is {row[name]}")
     if row["finish"] not in set(Finish):
         raise UserError(f"{where}: finish should be {' or '.join(Finish)}, it is {row['finish']!r}")
     return row

@@ -51,8 +51,10 @@ def run_units(
     """Generate and commit what `plan` asks for, a unit of prompts at a time; return the stage's responses.
 
     Units that are committed already are not planned again. A unit's seconds are those since the commit before it, so
-    they add up to the time that passed, however many units the engine works on at once.
+    they add up to the time that passed, however many units the engine works on at once. Where recalled answers, rivals
+    or a critique make a request longer than the model's positions, it is not asked.
     """
+    drawn = how or sampling(run)
     started = begun = time.monotonic()
     size = run.config.sample.unit_prompts
     batches = [prompts[i : i + size] for i in range(0, len(prompts), size)]
@@ -63,7 +65,8 @@ def run_units(
                 if run.memory.has_unit(unit_id(round_, stage, index)):
                     bar.advance(len(batch))
                 else:
-                    yield Unit(round_, stage, index, tuple(plan(batch)), how or sampling(run), policy)
+                    asked = tuple(r for r in plan(batch) if run.policy.fits(r.messages, drawn.max_new_tokens, r.prefix))
+                    yield Unit(round_, stage, index, asked, drawn, policy)
 
         for unit, generations in run.engine.generate(planned(), bar.tokens):
             batch = batches[unit.index]
