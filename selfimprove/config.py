@@ -10,9 +10,9 @@ Positive = Annotated[int, Field(ge=1)]
 
 
 class Section(BaseModel):
-    """Base of all sections: frozen, and unknown keys are refused."""
+    """Base of all sections: frozen, and unknown keys, NaN and infinity are refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class ModelConfig(Section):
@@ -193,7 +193,7 @@ class RayConfig(Section):
 class RunConfig(Section):
     """Everything that decides a run."""
 
-    name: str = Field("run", pattern=r"^[A-Za-z0-9._-]{1,64}$", description="run folder under runs/")
+    name: str = Field("run", pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}$", description="run folder under runs/")
     seed: int = Field(0, description="every random number of the run derives from it")
     rounds: Positive = Field(2, description="improvement rounds")
     engine: Literal["local", "server", "ray"] = Field("local", description="where generation and training happen")
