@@ -198,6 +198,9 @@ class RunConfig(Section):
     rounds: Positive = Field(2, description="improvement rounds")
     engine: Literal["local", "server", "ray"] = Field("local", description="where generation and training happen")
     embedder: str = Field("bundled:minilm", description="sentence-transformers id or folder, or bundled:minilm")
+    report_to: Literal["none", "trackio", "tensorboard", "wandb"] = Field(
+        "none", description="experiment tracker that gets each round's figures; metrics.jsonl is always written"
+    )
     model: ModelConfig = ModelConfig()
     prompts: PromptsConfig
     sample: SampleConfig = SampleConfig()

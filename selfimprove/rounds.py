@@ -9,28 +9,31 @@ from .evaluate import measure, stored_health
 from .guard import best, careful, judge, rejection
 from .run import Run
 from .stages import exemplar, revise, sample, select, stitch, train, vote
-from .summary import Summary, summarise
+from .summary import Summary, reporting, summarise
 from .types import BASE, Decision, GuardVerdict, Selection
 
 
 def improve(run: Run) -> Summary:
     """Run the configured rounds and return what they did; a run that is finished or stopped is only summarised."""
-    measure(run, 0, BASE)
-    for round_ in range(1, run.config.rounds + 1):
-        if any(record.decision is Decision.STOP for record in run.memory.rounds()):
-            break
-        run.progress.say(f"\nround {round_}/{run.config.rounds}   from {run.memory.current}")
-        now = with_care(run, round_)
-        sample(now, round_)
-        vote(now, round_, 0)
-        exemplar(now, round_)
-        vote(now, round_, 1)
-        revise(now, round_)
-        stitch(now, round_)
-        vote(now, round_, 2)
-        selection = select(now, round_)
-        guard(now, round_, selection, train_and_measure(now, round_, selection))
-    return summarise(run)
+    with reporting(run) as report:
+        measure(run, 0, BASE)
+        report(0)
+        for round_ in range(1, run.config.rounds + 1):
+            if any(record.decision is Decision.STOP for record in run.memory.rounds()):
+                break
+            run.progress.say(f"\nround {round_}/{run.config.rounds}   from {run.memory.current}")
+            now = with_care(run, round_)
+            sample(now, round_)
+            vote(now, round_, 0)
+            exemplar(now, round_)
+            vote(now, round_, 1)
+            revise(now, round_)
+            stitch(now, round_)
+            vote(now, round_, 2)
+            selection = select(now, round_)
+            guard(now, round_, selection, train_and_measure(now, round_, selection))
+            report(round_)
+        return summarise(run)
 
 
 def with_care(run: Run, round_: int) -> Run:

@@ -2,6 +2,8 @@
 
 import json
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -10,6 +12,7 @@ from .footprint import peak_gb
 from .fsio import write_json, write_text
 from .run import Run
 from .stages.judge import operators
+from .tracking import numbers, tracker
 from .types import BASE, Decision, Stage
 
 STARTED = time.monotonic()
@@ -57,10 +60,29 @@ def summarise(run: Run) -> Summary:
     return Summary(figures, _table(run, figures))
 
 
-def write_metrics(run: Run, audited: dict[int, Accuracy]) -> None:
-    """Write metrics.jsonl: one line a measured round with its health, decision, training figures and accuracy."""
+@contextmanager
+def reporting(run: Run) -> Iterator[Callable[[int], None]]:
+    """Open the tracker of `report_to`; call what is returned with each round that is decided.
+
+    It writes metrics.jsonl and sends the round's figures, unless they were there when the run was opened.
+    """
+    known = {record.round for record in run.memory.rounds()}
+    if run.memory.result(0, Stage.HEALTH) is not None:
+        known.add(0)
+    settings = run.config
+    with tracker(settings.report_to, settings.name, run.folder, settings.model_dump(mode="json")) as log:
+
+        def report(round_: int) -> None:
+            if round_ not in known:
+                log(round_, numbers(write_metrics(run, audit(run))[-1]))
+
+        yield report
+
+
+def write_metrics(run: Run, audited: dict[int, Accuracy]) -> list[dict[str, Any]]:
+    """Write metrics.jsonl: one line a decided round with its health, decision, training figures and accuracy."""
     records = {record.round: record for record in run.memory.rounds()}
-    lines = []
+    rows = []
     for round_ in [0, *records]:
         health = run.memory.result(round_, Stage.HEALTH)
         row: dict[str, Any] = {"round": round_}
@@ -71,8 +93,9 @@ def write_metrics(run: Run, audited: dict[int, Accuracy]) -> None:
         row |= {f"train/{name}": value for name, value in training.items() if not isinstance(value, list)}
         if round_ in audited:
             row |= {f"audit/{name}": value for name, value in _means(audited[round_]).items()}
-        lines.append(json.dumps(row))
-    write_text(run.folder / "metrics.jsonl", "\n".join(lines) + "\n")
+        rows.append(row)
+    write_text(run.folder / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    return rows
 
 
 def _means(accuracy: Accuracy) -> dict[str, float]:
