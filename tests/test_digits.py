@@ -1,0 +1,146 @@
+"""The additions, the chains and the warm start of the bench, on models that are taught for seconds."""
+
+import json
+import sys
+from itertools import islice
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from selfimprove.audit import Key, is_right
+from selfimprove.config import ModelConfig, TrainConfig
+from selfimprove.consistency.answers import Kind, extract
+from selfimprove.engines.local import LocalEngine
+from selfimprove.errors import PromptError
+from selfimprove.policy import Policy
+from selfimprove.types import Message, Origin, Request, Sampling, Stage, Unit
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
+import chain
+import digits
+import warm_start
+
+
+def greedy(folder, questions):
+    requests = tuple(Request(q, Origin.GREEDY, (Message("user", q),), seed=0) for q in questions)
+    engine = LocalEngine(Policy.load(ModelConfig(path=str(folder), device="cpu", threads=1)), lambda name: None)
+    unit = Unit(0, Stage.GREEDY, 0, requests, Sampling(0.0, 0, 1.0, 40), "base")
+    return [generation.text for _, made in engine.generate([unit]) for generation in made]
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    """Taught sums of one digit alone."""
+    return digits.teach(tmp_path_factory.mktemp("digits") / "base", seed=0, taught=1, steps=150)
+
+
+def test_a_sum_is_its_columns_and_the_answer_their_digits():
+    assert digits.solve("12b75a=a") == "2b4c0"  # 17 + 25
+    assert digits.solve("99x91y=x") == "8y1z1"  # 19 + 99
+    for length in (1, 5, 12):
+        question = digits.ask(length, Random(length))
+        assert digits.length(question) == length
+        assert len(digits.solve(question)) == 2 * length + 1
+
+
+def test_questions_are_different_and_keyed():
+    asked = list(digits.questions([3], 50, "prompts", 0))
+    assert len(set(asked)) == 50
+    assert asked == list(digits.questions([3], 50, "prompts", 0))
+    assert not set(asked) & set(digits.questions([3], 50, "fresh"))
+
+
+def test_vote_and_audit_read_the_answer_as_it_is_written():
+    question = digits.ask(4, Random(0))
+    answer = digits.solve(question)
+    wrong = answer[:-1] + str(9 - int(answer[-1]))
+    assert extract(answer, Kind.SHORT, question) == answer
+    assert extract(wrong, Kind.SHORT, question) == wrong
+    key = Key(frozenset([answer]))
+    assert is_right(answer, key)
+    assert not is_right(wrong, key)
+    assert not is_right(answer[:-2], key), "a digit is missing"
+
+
+def test_the_base_knows_what_it_was_taught_and_nothing_longer(base):
+    known, longer = (list(digits.questions([length], 60, "test")) for length in (1, 4))
+    right = [text == digits.solve(q) for q, text in zip(known, greedy(base, known), strict=True)]
+    assert sum(right) / len(right) > 0.9
+    right = [text == digits.solve(q) for q, text in zip(longer, greedy(base, longer), strict=True)]
+    assert sum(right) / len(right) < 0.1
+
+
+def test_reach_ends_at_the_first_length_that_is_not_good():
+    assert digits.reach({1: 1.0, 2: 0.96, 3: 0.94, 4: 1.0}) == 2
+    assert digits.reach({1: 0.5}) == 0
+
+
+@pytest.mark.parametrize("arm", ["lmsi", "ssd"])
+def test_an_arm_is_played_and_goes_on_where_it_was(base, tmp_path, monkeypatch, arm):
+    monkeypatch.setattr(digits, "REACH", 2)
+    monkeypatch.setattr(digits, "PROMPTS", 24)
+    monkeypatch.setattr(digits, "FRESH", 20)
+    changes = ("rounds=1", "sample.max_new_tokens=8", "guard.trips=5")
+    cell = digits.play(digits.WAYS[arm], base, tmp_path, 0, changes)
+    assert cell["arm"] == arm
+    assert len(cell["rounds"]) == 2
+    assert set(cell["after"]) == {1, 2}
+    assert digits.play(digits.WAYS[arm], base, tmp_path, 0, changes) == cell
+    assert f"| {arm} | 0 |" in digits.table([cell])
+
+
+def test_raw_samples_are_trained_on_whatever_the_vote_says(base, tmp_path, monkeypatch):
+    from selfimprove.memory import ResponseMemory
+
+    monkeypatch.setattr(digits, "REACH", 3)
+    monkeypatch.setattr(digits, "PROMPTS", 12)
+    monkeypatch.setattr(digits, "FRESH", 2)
+    kept = {}
+    for arm in ("lmsi", "ssd"):
+        digits.play(digits.WAYS[arm], base, tmp_path, 0, ("rounds=1", "sample.max_new_tokens=10"))
+        with ResponseMemory.open(tmp_path / f"{arm}-0" / "memory.db") as memory:
+            ids = [id_ for id_, verdict in memory.verdicts(1).items() if verdict.kept]
+            texts = {p.id: p.text for p in memory.prompts()}
+            kept[arm] = [r.text == digits.solve(texts[r.prompt_id]) for r in memory.responses(ids=ids)]
+    assert len(kept["ssd"]) > len(kept["lmsi"]) > 0
+    assert sum(kept["ssd"]) / len(kept["ssd"]) < sum(kept["lmsi"]) / len(kept["lmsi"])
+
+
+def test_a_chain_is_worked_out_step_by_step_and_demonstrations_are_no_task():
+    shown = chain.demonstrations(60)
+    asked = {q.text for q in islice(chain.chain_questions(2, 3), 4000)}
+    assert len({e.messages for e in shown}) == 60
+    assert not asked & {e.messages[0].content for e in shown}
+    for question, worked, result in islice(chain.chains(4, "task"), 50):
+        assert eval(question.removeprefix("Compute ").rstrip(".")) == result
+        *steps, answer = worked.split("; ")
+        assert len(steps) == 4
+        assert all(eval(left) == int(right) for left, _, right in (step.partition("=") for step in steps))
+        assert answer == f"answer: {result}"
+        assert extract(worked, Kind.NUMBER, question) == str(result)
+        assert is_right(worked, Key(frozenset([str(result)])))
+
+
+def test_a_warm_start_teaches_the_demonstrations(model_folder, tmp_path):
+    file = tmp_path / "demonstrations.jsonl"
+    rows = [{"prompt": f"say {word}", "response": "yes indeed"} for word in ("one", "two", "three", "four")]
+    file.write_text("\n".join(map(json.dumps, rows)))
+    model = ModelConfig(path=str(model_folder), device="cpu", threads=1)
+    spec = TrainConfig(rank=8, lr=2e-2, epochs=30, batch_tokens=256, beta=0.0)
+    report = warm_start.warm_start(model, warm_start.read_demonstrations(file), tmp_path / "warm", spec, seed=0)
+    assert report.loss_last < report.loss_first
+    assert greedy(model_folder, ["say two"]) != ["yes indeed"]
+    assert greedy(tmp_path / "warm", ["say two"]) == ["yes indeed"]
+
+
+def test_a_malformed_demonstration_is_named(tmp_path):
+    file = tmp_path / "demonstrations.jsonl"
+    file.write_text('{"prompt": "a", "response": "b"}\n{"prompt": "a"}\n')
+    with pytest.raises(PromptError, match="line 2: response must be a text"):
+        warm_start.read_demonstrations(file)
+    file.write_text("\n")
+    with pytest.raises(PromptError, match="holds no demonstrations"):
+        warm_start.read_demonstrations(file)
+    with pytest.raises(PromptError, match="cannot read"):
+        warm_start.read_demonstrations(tmp_path / "none.jsonl")
