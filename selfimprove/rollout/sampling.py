@@ -17,25 +17,27 @@ _UNCUT_ROWS = 32
 """Rows drawn at once from the whole vocabulary: its float64 temporaries are what limits."""
 
 
-def draw(logits: Tensor, seeds: Tensor, position: int, sampling: Sampling) -> Tensor:
-    """Return one token id for each row.
+def draw(logits: Tensor, seeds: Tensor, position: int, sampling: Sampling, branch: Tensor | None = None) -> Tensor:
+    """Return one token id for each of R rows.
 
     Args:
         logits: (B, V), any float dtype.
-        seeds: (B,) int64.
+        seeds: (R,) int64.
         position: index of the token in the continuation; part of the key of its noise.
         sampling: the distribution. Of logits that tie at the k-th place, exactly `top_k` entries are kept.
+        branch: (R,) whose logits each row draws from; None: row r from logits r.
     """
+    branch = torch.arange(len(logits), device=logits.device) if branch is None else branch
     if sampling.temperature == 0:
-        return logits.argmax(-1)
+        return logits.argmax(-1)[branch]
     if sampling.top_k == 0:
-        parts = zip(logits.split(_UNCUT_ROWS), seeds.split(_UNCUT_ROWS), strict=True)
-        return torch.cat([_draw(*part, position, sampling) for part in parts])
-    return _draw(logits, seeds, position, sampling)
-
-
-def _draw(logits: Tensor, seeds: Tensor, position: int, sampling: Sampling) -> Tensor:
+        parts = zip(seeds.split(_UNCUT_ROWS), branch.split(_UNCUT_ROWS), strict=True)
+        return torch.cat([_choose(*kept(logits[rows], sampling), key, position) for key, rows in parts])
     values, ids = kept(logits, sampling)
+    return _choose(values[branch], ids[branch], seeds, position)
+
+
+def _choose(values: Tensor, ids: Tensor, seeds: Tensor, position: int) -> Tensor:
     return ids.gather(-1, (values + gumbel(seeds, position, ids)).argmax(-1, keepdim=True)).squeeze(-1)
 
 

@@ -225,7 +225,7 @@ def test_hundred_thousand_characters_of_junk_are_read_at_once(kind):
             assert time.process_time() - begun < 0.5, (junk[:20], prompt[:20])
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     text=st.one_of(st.text(max_size=200), st.text("0123456789.,/=-+ is()\\{}boxedfrac#\n'", max_size=80)),
     prompt=st.one_of(st.text(max_size=80), st.sampled_from([TIMES, LARGER, ROSE, FRANCE, LETTERED, WET])),

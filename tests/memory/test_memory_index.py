@@ -31,7 +31,7 @@ def brute_force(vectors, queries, k, allowed=None):
     return ids[order], np.take_along_axis(scores, order, axis=1)
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     seed=st.integers(0, 1000),
     n=st.integers(1, 300),

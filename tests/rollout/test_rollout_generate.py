@@ -5,10 +5,12 @@ import random
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from tiny_models import VOCABULARY, prompts_that_share, reference, tiny, tokens
 
 from selfimprove.errors import ModelError
-from selfimprove.rollout import Rollout, decode, entry, fit, generate, prefill, prefix
+from selfimprove.rollout import Rollout, branches, decode, entry, fit, generate, prefill, prefix
 from selfimprove.types import Finish, Sampling
 
 GREEDY = Sampling(0.0, 0, 1.0, 16)
@@ -115,15 +117,42 @@ def test_any_of_several_ends_ends_a_row_and_is_left_out(llama, rows):
                 if cut.finish is Finish.STOP}) > 1  # fmt: skip
 
 
-def test_finished_rows_leave_the_batch(llama, rows, monkeypatch):
+def test_each_different_history_is_computed_once_and_finished_rows_leave(llama, rows, monkeypatch):
     sizes, counted = [], []
-    forward = decode.forward
-    monkeypatch.setattr(decode, "forward", lambda *args: sizes.append(len(args[1])) or forward(*args))
-    rollouts = run(llama, rows, on_tokens=counted.append)
+    forward = branches.forward
+    monkeypatch.setattr(branches, "forward", lambda *args: sizes.append(len(args[1])) or forward(*args))
+    sharp = Sampling(0.3, 20, 0.95, 16)  # rows of one prompt begin alike, then part
+    rollouts = run(llama, rows, sharp, on_tokens=counted.append)
     lengths = [len(r.token_ids) for r in rollouts]
-    assert sizes == [sum(n > step for n in lengths) for step in range(15)]  # each pass computes the live rows, no other
-    assert sizes[0] > sizes[-1]
+    alive = [sum(n > step for n in lengths) for step in range(15)]
+    histories = [
+        {(*ids, *r.token_ids[: step + 1]) for ids, r in zip(rows, rollouts, strict=True) if len(r.token_ids) > step}
+        for step in range(15)
+    ]
+    assert sizes == [len(different) for different in histories]
+    assert sizes[0] < alive[0] and sizes[-1] < alive[0]  # both savings were met
     assert sum(counted) == sum(lengths)
+
+
+@given(
+    st.lists(st.integers(1, 4), min_size=1, max_size=4),
+    st.data(),
+)
+def test_every_child_gets_a_place_beside_its_kin(sizes, data):
+    segments = prefill.make_segments(sizes, [torch.tensor(float(i)) for i in range(len(sizes))])
+    sources = sorted(data.draw(st.lists(st.integers(0, sum(sizes) - 1), max_size=12)))
+    arranged, order = branches.arrange(segments, sources)
+    assert sorted(order) == list(range(len(sources)))
+    for segment in arranged:
+        (before,) = (s for s in segments if s.trunk is segment.trunk)
+        assert all(before.start <= sources[c] < before.stop for c in order[segment.start : segment.stop])
+    assert [s.start for s in arranged[1:]] == [s.stop for s in arranged[:-1]]
+
+
+def test_nobody_moves_when_nobody_forks_or_leaves():
+    segments = prefill.make_segments([3, 2], [None, None])
+    assert branches.arrange(segments, range(5)) == (segments, [0, 1, 2, 3, 4])
+    assert branches.arrange(segments, [0, 1, 2, 2, 3, 4])[1] == [0, 1, 2, 3, 5, 4]  # the fork pushes one row on
 
 
 def test_each_prompt_and_each_trunk_is_computed_once(llama, monkeypatch):

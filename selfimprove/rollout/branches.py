@@ -1,0 +1,81 @@
+"""The rows of a batch as branches: rows whose tokens are all equal so far are computed as one.
+
+Samples of one prompt often begin alike, the more so after training. A branch is a prompt and what has been drawn after
+it; when its rows draw different tokens, it forks. Draws stay each row's own, so this changes the cost and nothing else.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from .attention import Pass, Segment
+from .prefill import forward
+
+
+@dataclass(slots=True)
+class Branches:
+    """B branches side by side in the cache, and the R rows that follow them.
+
+    `cache` has room for R branches of `column` + all new tokens; places B.. are free.
+    """
+
+    cache: Tensor  # (layers, 2, R, Hkv, C, D)
+    segments: tuple[Segment, ...]  # of the branches
+    mask_B: Tensor | None  # (B, 1, 1, 1, C)
+    positions_B: Tensor  # of its next token
+    column: int  # of the next token, for all
+    branch_R: Tensor  # where each row is
+
+    def advance(self, model: PreTrainedModel, tokens_R: Tensor, going_R: Tensor) -> Tensor:
+        """Append a token to each row that goes on, let the others leave; return the logits after it, (B, V)."""
+        tokens_B = self._fork(tokens_R[going_R], self.branch_R[going_R])
+        end = self.column + 1
+        mask = None if self.mask_B is None else self.mask_B[..., :end]
+        view = Pass(self.cache[:, :, : len(tokens_B)], self.segments, self.column, end, mask)
+        logits = forward(model, tokens_B, self.positions_B, view)
+        self.column, self.positions_B = end, self.positions_B + 1
+        return logits
+
+    def _fork(self, tokens_R: Tensor, branch_R: Tensor) -> Tensor:
+        """Make one branch of each different (branch, token) of the rows; return the branches' tokens."""
+        rows = list(zip(branch_R.tolist(), tokens_R.tolist(), strict=True))
+        children = sorted(set(rows))
+        self.segments, order = arrange(self.segments, [branch for branch, _ in children])
+        source = [children[child][0] for child in order]  # the branch that each new place continues
+        moved = [place for place, branch in enumerate(source) if place != branch]
+        if moved:
+            used = self.cache[..., : self.column, :]
+            used[:, :, moved] = used[:, :, [source[place] for place in moved]]
+        device = self.positions_B.device
+        place_of = {children[child]: place for place, child in enumerate(order)}
+        self.branch_R = torch.tensor([place_of[row] for row in rows], device=device)
+        kept = torch.tensor(source, device=device)
+        self.positions_B = self.positions_B[kept]
+        self.mask_B = None if self.mask_B is None else self.mask_B[kept]
+        return torch.tensor([children[child][1] for child in order], device=device)
+
+
+def arrange(segments: Sequence[Segment], sources: Sequence[int]) -> tuple[tuple[Segment, ...], list[int]]:
+    """Give each child a place: the new segments, and for each place the child that takes it.
+
+    `sources` names the branch that each child continues, ascending. The first child of a branch stays where the branch
+    is if it can, so the cache copies about as many rows as are born or leave.
+    """
+    arranged: list[Segment] = []
+    order: list[int] = []
+    for segment in segments:
+        children = [c for c, branch in enumerate(sources) if segment.start <= branch < segment.stop]
+        if not children:
+            continue
+        places = range(len(order), len(order) + len(children))
+        arranged.append(Segment(places.start, places.stop, segment.trunk))
+        firsts = (next(same) for _, same in groupby(children, key=lambda c: sources[c]))
+        stays = {sources[child]: child for child in firsts if sources[child] in places}
+        staying = set(stays.values())
+        movers = (child for child in children if child not in staying)
+        order += [stays[place] if place in stays else next(movers) for place in places]
+    return tuple(arranged), order
