@@ -16,18 +16,20 @@ GRACE_S = 20
 
 
 def keep(command: list[str]) -> int:
-    """Run `command` in a process group of its own until it ends or standard input does; return its exit code."""
+    """Run `command` in a process group of its own until it or standard input ends; return its code (128 + signal)."""
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
 
     def end_with_input() -> None:
-        sys.stdin.buffer.read()
+        while os.read(0, 1):
+            pass
         _end(process)
 
     threading.Thread(target=end_with_input, daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is for the run: it closes the pipe
     signal.signal(signal.SIGTERM, lambda *_: _end(process))
     try:
-        return process.wait()
+        code = process.wait()
+        return code if code >= 0 else 128 - code
     finally:
         _signal(process, signal.SIGKILL)  # a child may outlive its leader
 

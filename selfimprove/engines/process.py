@@ -65,16 +65,21 @@ class ServerProcess:
         with self._lock:
             if self._process is not None and self._process.poll() is not None:
                 log.warning("the server ended with code %s; starting it again", self._process.returncode)
+                self._end(self._process)
                 self._launch()
 
     def stop(self) -> None:
         """End the server, and wait until its memory is free."""
         with self._lock:
             if self._process is not None:
-                assert self._process.stdin is not None
-                self._process.stdin.close()  # its keeper ends it
-                self._process.wait()
+                self._end(self._process)
                 self._process = None
+
+    @staticmethod
+    def _end(process: subprocess.Popen[bytes]) -> None:
+        assert process.stdin is not None
+        process.stdin.close()  # its keeper ends it
+        process.wait()
 
     def _launch(self) -> None:
         self._log_file.parent.mkdir(parents=True, exist_ok=True)

@@ -18,14 +18,22 @@ class Objective:
     """The loss of one optimizer step, row by row.
 
     The reference is the same model with the adapter off. What the losses need of it is computed when an example is
-    first met and kept: (tokens, d) states for the KL, two log-probabilities for a pair.
+    first met and kept, unless `remember` is off: (tokens, d) states for the KL, two log-probabilities for a pair.
     """
 
-    def __init__(self, policy: PeftModel, network: Network, spec: TrainConfig) -> None:
+    def __init__(self, policy: PeftModel, network: Network, spec: TrainConfig, *, remember: bool = True) -> None:
+        self.remember = remember
         self.policy = policy
         self.network = network
         self.spec = spec
         self.reference: dict[Encoded, torch.Tensor] = {}
+
+    @property
+    def figures(self) -> tuple[str, ...]:
+        """Names of the figures of a step, its loss first."""
+        if self.spec.method == "sft":
+            return ("loss", "nll", "kl") if self.spec.beta else ("loss", "nll")
+        return ("loss", "nll", "margin")
 
     def row(self, packed: Packed, row: Sequence[Encoded], step: Sequence[Encoded]) -> tuple[torch.Tensor, Figures]:
         """Return the loss of the packed examples `row`, as their part of the loss of `step`, and its figures."""
@@ -84,13 +92,13 @@ class Objective:
         return [torch.stack([-nll[span].sum() for span in of_example]) for of_example in packed.spans]
 
     def _reference_log_probs(self, packed: Packed, row: Sequence[Encoded]) -> list[torch.Tensor]:
-        if any(e not in self.reference for e in row):
+        if not self.remember or any(e not in self.reference for e in row):
             with torch.no_grad(), self.policy.disable_adapter():
                 self.reference.update(zip(row, self._log_probs(packed), strict=True))
         return [self.reference[e] for e in row]
 
     def _reference_states(self, packed: Packed, row: Sequence[Encoded]) -> torch.Tensor:
-        if all(e in self.reference for e in row):
+        if self.remember and all(e in self.reference for e in row):
             width = self.reference[row[0]].shape[1]
             states = torch.empty(len(packed.at), width, dtype=self.network.model.dtype, device=packed.at.device)
             for example, (span, *_) in zip(row, packed.spans, strict=True):

@@ -19,6 +19,7 @@ from .adapter import attached, save_adapter
 from .network import Network, split_network
 from .objective import Figures, Objective
 from .packing import Encoded
+from .peers import ALONE, Peers
 from .schedule import plan_steps, rate
 
 log = logging.getLogger(__name__)
@@ -69,6 +70,7 @@ def train_adapter(
     pad_id: int = 0,
     base_name: str | None = None,
     on_step: OnStep | None = None,
+    peers: Peers = ALONE,
 ) -> TrainReport:
     """Train a LoRA adapter on `model` and write it to the folder `out` in PEFT format.
 
@@ -85,6 +87,7 @@ def train_adapter(
         pad_id: filler token, needed only where examples cannot share a row.
         base_name: what the adapter says it belongs to.
         on_step: told about each optimizer step.
+        peers: the processes that train together, all called with the same arguments; the first of them writes.
 
     Raises:
         TrainingError: nothing to train on, a malformed example, a non-finite loss or gradient, or no memory for
@@ -98,12 +101,13 @@ def train_adapter(
     network = split_network(model, examples, pad_id)
     steps = plan_steps(examples, spec.epochs, spec.batch_tokens, seed)
     with attached(model, spec, seed=seed, start=start) as policy:
-        loop = _Loop(policy, network, spec, len(steps))
+        loop = _Loop(policy, network, spec, len(steps), peers)
         for members in steps:
             loop.step([examples[i] for i in members])
             if on_step is not None:
                 on_step(len(loop.history), len(steps), loop.history[-1])
-        save_adapter(policy, out, base_name)
+        if peers.rank == 0:
+            save_adapter(policy, out, base_name)
     history = tuple(loop.history)
     return TrainReport(
         examples=len(examples),
@@ -124,11 +128,12 @@ def train_adapter(
 class _Loop:
     """Optimizer steps: each adds up the gradients of its rows, then moves the adapter once."""
 
-    def __init__(self, policy: PeftModel, network: Network, spec: TrainConfig, steps: int) -> None:
+    def __init__(self, policy: PeftModel, network: Network, spec: TrainConfig, steps: int, peers: Peers) -> None:
+        self.peers = peers
         self.network = network
         self.spec = spec
         self.steps = steps
-        self.objective = Objective(policy, network, spec)
+        self.objective = Objective(policy, network, spec, remember=not peers.lockstep)
         self.parameters = [p for p in policy.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(self.parameters, lr=spec.lr, weight_decay=0.0)
         self.row_tokens = ROW_TOKENS["cpu" if network.model.device.type == "cpu" else "other"]
@@ -138,14 +143,18 @@ class _Loop:
     def step(self, examples: Sequence[Encoded]) -> None:
         """Take one optimizer step; a row that does not fit the memory is cut in half and the step begun again."""
         number = len(self.history) + 1
+        own = self.peers.share(examples)
         while True:
             try:
-                figures, encoded = self._gradients(examples)
+                figures, encoded = self._gradients(own, examples)
                 break
             except (RuntimeError, MemoryError) as error:
-                if not _out_of_memory(error):
+                if not _out_of_memory(error) or self.peers.lockstep:
                     raise
-                self._halve(examples)
+                self._halve(own)
+        names = self.objective.figures
+        *values, encoded = self.peers.add_up(self.parameters, [*(figures.get(name, 0.0) for name in names), encoded])
+        figures = dict(zip(names, values, strict=True))
         self._finite("loss", figures["loss"], number)
         norm = float(torch.nn.utils.clip_grad_norm_(self.parameters, self.spec.clip))
         self._finite("gradient norm", norm, number)
@@ -153,22 +162,34 @@ class _Loop:
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         self.optimizer.step()
-        self.encoded += encoded
+        self.encoded += int(encoded)
         self.history.append({**figures, "grad_norm": norm, "lr": lr})
 
-    def _gradients(self, examples: Sequence[Encoded]) -> tuple[Figures, int]:
-        """Add up loss, gradients and encoded tokens over the rows of a step."""
+    def _gradients(self, own: Sequence[Encoded], step: Sequence[Encoded]) -> tuple[Figures, float]:
+        """Add up loss, gradients and encoded tokens over the rows of this process's part of a step."""
         self.optimizer.zero_grad()
         total: Counter[str] = Counter()
         encoded = 0
-        for members in self.network.rows(examples, self.row_tokens):
-            row = [examples[i] for i in members]
+        rows = self._rows(own)
+        for row in rows:
             packed = self.network.pack(row)
-            loss, figures = self.objective.row(packed, row, examples)
+            loss, figures = self.objective.row(packed, row, step)
             loss.backward()
             total.update({"loss": float(loss.detach()), **figures})
             encoded += packed.encoded
+        if self.peers.lockstep:
+            self._keep_step(step, len(rows))
         return dict(total), encoded
+
+    def _rows(self, own: Sequence[Encoded]) -> list[list[Encoded]]:
+        return [[own[i] for i in members] for members in self.network.rows(own, self.row_tokens)]
+
+    def _keep_step(self, step: Sequence[Encoded], passes: int) -> None:
+        """Take the passes that others still take, for nothing: each holds a part of every layer."""
+        for _ in range(self.peers.most(passes) - passes):
+            idle = [step[0]]
+            loss, _ = self.objective.row(self.network.pack(idle), idle, step)
+            (0.0 * loss).backward()
 
     def _halve(self, examples: Sequence[Encoded]) -> None:
         if len(examples) == 1 or self.row_tokens < min(e.tokens for e in examples):

@@ -17,6 +17,7 @@ from selfimprove.training.adapter import attached
 from selfimprove.training.network import Network, split_network
 from selfimprove.training.objective import Objective
 from selfimprove.training.packing import split_tree
+from selfimprove.training.peers import ALONE
 from selfimprove.training.trainer import _Loop
 
 SPEC = TrainConfig(rank=4, alpha=8, lr=1e-2, epochs=6, batch_tokens=120, beta=0.02)
@@ -60,12 +61,12 @@ def adapter_bytes(folder):
 def gradients(model, network, spec, examples, nudge=0.3):
     """Loss and adapter gradients of one optimizer step, with an adapter that already differs from the reference."""
     with attached(model, spec, seed=1, start=None) as policy:
-        loop = _Loop(policy, network, spec, steps=1)
+        loop = _Loop(policy, network, spec, steps=1, peers=ALONE)
         generator = torch.Generator().manual_seed(5)
         for parameter in loop.parameters:
             noise = torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype)
             parameter.data += nudge * noise / math.sqrt(parameter.shape[1])
-        figures, _ = loop._gradients(examples)
+        figures, _ = loop._gradients(examples, examples)
         return figures, [p.grad.clone() for p in loop.parameters]
 
 

@@ -1,0 +1,77 @@
+"""Processes that share a training: each computes some of a step's examples, and the gradients are added up.
+
+The losses divide by totals of the whole step (see `Objective`), so the sum over processes of what each computes is
+what one process would have computed, to rounding. Only the adapter has gradients: a few megabytes travel a step.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+
+from .packing import Encoded
+
+
+@dataclass(frozen=True, slots=True)
+class Peers:
+    """Process number `rank` of `size`, members of torch's default process group where there are several.
+
+    Where the base weights are shared out too, each pass through a layer gathers that layer from all processes, so all
+    must take the same passes: in `lockstep`.
+    """
+
+    rank: int = 0
+    size: int = 1
+    lockstep: bool = False
+
+    def share(self, examples: Sequence[Encoded]) -> Sequence[Encoded]:
+        """Return this process's part: runs of examples of about equal tokens; one may be empty."""
+        ends = list(accumulate(e.tokens for e in examples))
+        cuts = [sum(end * self.size <= ends[-1] * rank for end in ends) for rank in range(self.size + 1)]
+        return examples[cuts[self.rank] : cuts[self.rank + 1]]
+
+    def most(self, count: int) -> int:
+        """Return the largest `count` of all processes."""
+        counts = torch.tensor(count, device=_device())
+        dist.all_reduce(counts, op=dist.ReduceOp.MAX)
+        return int(counts)
+
+    def add_up(self, parameters: Sequence[torch.nn.Parameter], figures: Sequence[float]) -> list[float]:
+        """Add up gradients, in place, and figures over all processes; all get the same bits."""
+        if self.size == 1:
+            return list(figures)
+        for p in parameters:
+            if p.grad is None:
+                p.grad = torch.zeros_like(p)
+        grads = [p.grad for p in parameters if p.grad is not None]
+        flat = torch.cat([*(g.flatten() for g in grads), grads[0].new_tensor(figures)])
+        dist.all_reduce(flat)
+        at = 0
+        for g in grads:
+            g.copy_(flat[at : at + g.numel()].view_as(g))
+            at += g.numel()
+        return flat[at:].tolist()
+
+
+ALONE = Peers()
+
+
+def shard(model: Any) -> None:
+    """Share out the weights of the decoder's layers over all processes (FSDP2); the rest, and what is put on, is whole.
+
+    Zhao et al. 2023. Only the layer that computes is whole, for as long as it does.
+    """
+    mesh = init_device_mesh(_device(), (dist.get_world_size(),))
+    for layer in model.get_decoder().layers:
+        fully_shard(layer, mesh=mesh)
+    model.to(_device())
+
+
+def _device() -> str:
+    """Kind of device that the process group talks from."""
+    return "cuda" if dist.get_backend() == "nccl" else "cpu"
