@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import signal
 import warnings
@@ -15,9 +16,12 @@ from .cli_memory import memory
 from .cli_report import compare, report
 from .errors import Interrupted, UserError
 
+DISK_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EIO}
+"""What the system says when it is the disk that cannot, and not the program."""
+
 
 class Group(click.Group):
-    """Turns user mistakes into one line and exit code 2, and signals into 128 + signal."""
+    """Turns user mistakes and failing disks into one line and exit code 2, and signals into 128 + signal."""
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; only the outermost group translates exceptions."""
@@ -27,6 +31,16 @@ class Group(click.Group):
             return super().invoke(ctx)
         except UserError as error:
             click.echo(f"Error: {error}", err=True)
+            ctx.exit(2)
+        except OSError as error:
+            if error.errno not in DISK_FAULTS:
+                raise
+            where = f"{error.filename}: " if error.filename else ""
+            click.echo(
+                f"Error: {where}{error.strerror}; what was committed is safe: make room or check the permissions, "
+                "then do it again",
+                err=True,
+            )
             ctx.exit(2)
         except Interrupted as stop:
             click.echo(f"\nstopped by {signal.Signals(stop.signum).name}; what is finished is saved", err=True)

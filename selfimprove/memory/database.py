@@ -208,9 +208,14 @@ def _acquire(path: Path) -> filelock.BaseFileLock:
     lock = filelock.FileLock(f"{path}.lock", timeout=0)
     try:
         lock.acquire()
+        write_json(_owner_file(path), {"pid": os.getpid(), "host": socket.gethostname(), "since": utc_now()})
     except filelock.Timeout:
         raise MemoryError_(f"{path} is being written by {_owner(path)}: wait for it or stop it") from None
-    write_json(_owner_file(path), {"pid": os.getpid(), "host": socket.gethostname(), "since": utc_now()})
+    except OSError as error:
+        lock.release()
+        raise MemoryError_(
+            f"cannot write in {path.parent} ({error.strerror}): check its permissions, and the room left on the disk"
+        ) from None
     return lock
 
 
@@ -236,7 +241,12 @@ def _explained(path: Path) -> Iterator[None]:
         text = str(error)
         if "not a database" in text:
             raise MemoryError_(f"{path} is not a response memory ({text})") from None
-        if "malformed" in text or "disk I/O" in text:
+        if "disk I/O" in text:
+            raise MemoryError_(
+                f"{path} could not be read or written ({text}); what was committed is safe: "
+                "see whether the disk has no room left or fails, then resume"
+            ) from None
+        if "malformed" in text:
             raise MemoryError_(
                 f"{path} is damaged ({text}): copy what can be read with sqlite3's .recover, or go back to a backup"
             ) from None

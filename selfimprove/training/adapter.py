@@ -8,9 +8,11 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from ..config import TrainConfig
+from ..errors import TrainingError
 from ..fsio import new_folder, write_json
 from .lora import fuse
 
@@ -45,15 +47,21 @@ def attached(model: Any, spec: TrainConfig, *, seed: int, start: Path | None) ->
 
 
 def save_adapter(policy: PeftModel, out: Path, base_name: str | None) -> None:
-    """Write `adapter_model.safetensors` and `adapter_config.json` to the folder `out`, whole or not at all."""
+    """Write `adapter_model.safetensors` and `adapter_config.json` to the folder `out`, whole or not at all.
+
+    Raises:
+        TrainingError: the disk has no room.
+    """
     config = {key: sorted(v) if isinstance(v, set) else v for key, v in policy.peft_config["default"].to_dict().items()}
     config |= {"base_model_name_or_path": base_name, "inference_mode": True}
     config["target_modules"] = sorted(config["target_modules"])
     weights = get_peft_model_state_dict(policy, save_embedding_layers=False)
     with new_folder(out) as folder:
-        save_file(
-            {name: tensor.contiguous() for name, tensor in weights.items()},
-            folder / "adapter_model.safetensors",
-            metadata={"format": "pt"},
-        )
+        tensors = {name: tensor.contiguous() for name, tensor in weights.items()}
+        try:
+            save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+        except SafetensorError as error:
+            raise TrainingError(
+                f"the adapter {out} could not be written ({error}): see whether the disk has room left, then resume"
+            ) from None
         write_json(folder / "adapter_config.json", config)

@@ -1,0 +1,205 @@
+"""The disk fails a run: full, read-only, bytes that changed. It says so, what was there stays, and it goes on."""
+
+import errno
+import os
+import re
+import resource
+import shutil
+import signal
+import sys
+
+import pytest
+from click.testing import CliRunner
+from tiny_runs import tiny_config
+
+sys.path.append("scripts")
+from fault_world import SMALL, ending, forked, run, units_of, world_of, write_few
+
+from selfimprove import summary
+from selfimprove.cli import main
+from selfimprove.config_file import to_yaml
+from selfimprove.errors import MemoryError_, UserError
+from selfimprove.memory import ResponseMemory
+from selfimprove.progress import Progress
+
+
+@pytest.fixture(scope="module")
+def world(taught_folder, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("world")
+    config = tiny_config(taught_folder, write_few(folder), rounds=1, **SMALL)
+    return world_of(config, folder)
+
+
+@pytest.fixture
+def finished(world, tmp_path):
+    """A copy of a finished run of one round."""
+    return shutil.copytree(world.config.prompts.path.replace("few.jsonl", "undisturbed"), tmp_path / "run")
+
+
+def two_rounds(world):
+    return world.config.model_copy(update={"rounds": 2})
+
+
+def told(work):
+    """Return what a person is told who meets the fault: one line."""
+    with pytest.raises(UserError) as refusal:
+        work()
+    assert "\n" not in str(refusal.value)
+    return str(refusal.value)
+
+
+class Fills(Progress):
+    """The disk is full from a stage on: no file may grow beyond so many bytes, the memory's and its log's included."""
+
+    def __init__(self, stage, room):
+        super().__init__(quiet=True)
+        self._stage, self._room = stage, room
+
+    def line(self, stage, *facts, seconds=None):
+        if stage == self._stage:
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (self._room, resource.RLIM_INFINITY))
+
+
+@pytest.mark.parametrize(
+    ("stage", "room", "says"),
+    [
+        ("", 1, "cannot write in"),
+        ("", 1000, "memory.db could not be read or written"),
+        ("greedy", 300_000, "memory.db could not be read or written"),
+        ("vote", 600_000, "memory.db could not be read or written"),
+        ("select", 4096, "adapters/r0001 could not be written"),
+    ],
+)
+def test_a_full_disk_ends_the_run_with_a_message_and_it_goes_on_with_room(world, tmp_path, capfd, stage, room, says):
+    def cramped(_):
+        fills = Fills(stage, room)
+        fills.line("")
+        try:
+            run(world.config, tmp_path / "run", fills)
+        except UserError as error:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+            os.write(2, f"told: {error}\n".encode())
+            sys.exit(2)
+
+    code, _ = forked(cramped)
+    said = capfd.readouterr().err
+    assert code == 2, said
+    assert re.search(f"^told: .*{says}.*(room|permissions)", said, re.MULTILINE), said
+    before = units_of(tmp_path / "run")
+    run(world.config, tmp_path / "run")
+    assert units_of(tmp_path / "run")[: len(before)] == before
+    assert ending(tmp_path / "run") == world.ending
+
+
+def test_figures_that_cannot_be_written_cost_one_line_not_the_run(world, tmp_path, monkeypatch):
+    config = tmp_path / "c.yaml"
+    config.write_text(to_yaml(world.config))
+    monkeypatch.chdir(tmp_path)
+
+    def full(path, *_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(summary, "write_json", full)
+        result = CliRunner().invoke(main, ["run", str(config)])
+    assert result.exit_code == 2
+    assert re.fullmatch(r"Error: runs/run/summary.json: No space left on device; .*again\n", result.stderr)
+    assert CliRunner().invoke(main, ["run", str(config), "--resume"]).exit_code == 0
+    assert ending(tmp_path / "runs" / "run") == world.ending
+
+
+def test_a_read_only_folder_is_named_and_nothing_changes(finished, monkeypatch):
+    """Root may write anywhere, so the system's refusal is played: the lock's file cannot be opened."""
+    with ResponseMemory.open(finished / "memory.db") as memory:
+        digest = memory.digest()
+    really_open = os.open
+
+    def refuse(path, flags, *rest, **more):
+        if flags & (os.O_WRONLY | os.O_RDWR) and str(path).startswith(str(finished)):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return really_open(path, flags, *rest, **more)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "open", refuse)
+        said = told(lambda: ResponseMemory.open(finished / "memory.db", write=True))
+        with ResponseMemory.open(finished / "memory.db") as memory:
+            assert memory.digest() == digest, "reading is possible all the same"
+    assert re.search(r"cannot write in .*/run \(Permission denied\): check its permissions", said)
+    with ResponseMemory.open(finished / "memory.db", write=True) as memory:
+        assert memory.digest() == digest
+
+
+def flip(path, at=0.5):
+    data = bytearray(path.read_bytes())
+    data[int(len(data) * at)] ^= 0x10
+    path.write_bytes(data)
+
+
+def test_an_empty_database_is_refused_and_left_alone(world, finished):
+    (finished / "memory.db").write_bytes(b"")
+    assert "not a response memory" in told(lambda: run(world.config, finished))
+    assert (finished / "memory.db").read_bytes() == b""
+
+
+@pytest.mark.parametrize("at", [0.0, 0.0002, 0.1, 0.3, 0.5, 0.7, 0.9, 0.999])
+def test_a_flipped_bit_in_the_database_is_found(finished, at):
+    whole = ResponseMemory.open(finished / "memory.db").digest()
+    flip(finished / "memory.db", at)
+    try:
+        with ResponseMemory.open(finished / "memory.db") as memory:
+            assert memory.verify() or memory.digest() == whole, "found, or it changed nothing that is said"
+    except MemoryError_ as error:
+        assert "\n" not in str(error)
+
+
+def test_a_cut_database_is_found(finished):
+    path = finished / "memory.db"
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(MemoryError_, match="damaged"), ResponseMemory.open(path) as memory:
+        memory.verify()
+
+
+@pytest.mark.parametrize("name", ["adapter_model.safetensors", "adapter_config.json"])
+def test_a_changed_adapter_is_never_used(world, finished, name):
+    good = (finished / "adapters" / "r0001" / name).read_bytes()
+    flip(finished / "adapters" / "r0001" / name)
+    said = told(lambda: run(two_rounds(world), finished))
+    assert "adapters/r0001 is missing or was changed" in said
+    assert "rollback" in said
+    (finished / "adapters" / "r0001" / name).write_bytes(good)
+    run(two_rounds(world), finished)
+    assert len(ending(finished).adapters) == 2
+
+
+def test_a_missing_adapter_is_told_with_the_way_back(world, finished):
+    shutil.rmtree(finished / "adapters" / "r0001")
+    assert "missing or was changed" in told(lambda: run(two_rounds(world), finished))
+    result = CliRunner().invoke(main, ["rollback", str(finished), "0"])
+    assert result.output == "current policy: base\n"
+
+
+def test_a_torn_manifest_of_an_adapter_does_no_harm(world, finished):
+    """It is for people: the hashes that count stand in the database."""
+    flip(finished / "adapters" / "r0001" / "MANIFEST.json")
+    run(two_rounds(world), finished)
+    assert len(ending(finished).adapters) == 2
+
+
+def test_a_torn_configuration_is_told_and_a_missing_one_too(world, finished):
+    path = finished / "config.yaml"
+    good = path.read_text()
+    path.write_text(good[: len(good) // 2] + "\n: [")
+    assert "config.yaml" in told(lambda: run(world.config, finished))
+    path.unlink()
+    assert "config.yaml is missing" in told(lambda: run(world.config, finished))
+    path.write_text(good)
+    run(world.config, finished)
+    assert ending(finished) == world.ending
+
+
+def test_figures_that_are_lost_come_back_from_the_memory(world, finished):
+    for name in ("summary.json", "metrics.jsonl", "env.json"):
+        (finished / name).unlink()
+    run(world.config, finished)
+    assert {"summary.json", "metrics.jsonl", "env.json"} <= {path.name for path in finished.iterdir()}
