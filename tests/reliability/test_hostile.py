@@ -1,0 +1,374 @@
+"""Every row of the tables in hostile.py: turned down with a clear reason, or taken in without harm."""
+
+import json
+import re
+import shutil
+import time
+from dataclasses import replace
+
+import hostile
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from tiny import byte_tokenizer, tiny_llama
+
+from selfimprove.audit import load_audit
+from selfimprove.cli import main
+from selfimprove.config import ModelConfig, PromptsConfig
+from selfimprove.config_file import load_config
+from selfimprove.consistency.answers import Kind, classes, extract, kind_of
+from selfimprove.consistency.vote import Ballot, vote
+from selfimprove.errors import ConfigError, ModelError, PromptError, UserError
+from selfimprove.memory import Embedder, ResponseMemory
+from selfimprove.memory.importing import import_file
+from selfimprove.policy import Policy
+from selfimprove.prompts import load_prompts
+from selfimprove.propose import exemplar, revise
+from selfimprove.report import write_report
+from selfimprove.run import RUNS
+from selfimprove.terminal import printable
+from selfimprove.types import (
+    BASE,
+    Finish,
+    Generation,
+    Message,
+    Origin,
+    Prompt,
+    Request,
+    Response,
+    Sampling,
+    Split,
+    Stage,
+    Unit,
+)
+
+EMBEDDER = Embedder.load("hash:16")
+
+
+def rows(table):
+    return pytest.mark.parametrize(("text", "says"), [row[1:] for row in table], ids=[row[0] for row in table])
+
+
+def texts(table):
+    return pytest.mark.parametrize("text", [row[1] for row in table], ids=[row[0] for row in table])
+
+
+def one_line(error):
+    assert "\n" not in str(error)
+    assert len(str(error)) < 2000, "nobody reads more"
+    return str(error)
+
+
+def response(id_, text, prompt_id="p", origin=Origin.SAMPLE):
+    return Response(id_, prompt_id, 1, origin, "u", id_, text, Finish.STOP, 0, BASE, 1, 1, ())
+
+
+@pytest.fixture(scope="module")
+def policy(model_folder):
+    return Policy.load(ModelConfig(path=str(model_folder), device="cpu"))
+
+
+def test_the_tables_only_grow():
+    tables = [MODELS, ADAPTERS, *(value for value in vars(hostile).values() if isinstance(value, list))]
+    assert sum(map(len, tables)) >= 223
+    for table in tables:
+        assert len({name for name, *_ in table}) == len(table), "a name says which row it is"
+
+
+# --- prompt files ------------------------------------------------------------------------------------------------
+
+
+@rows(hostile.LINES)
+def test_a_line_of_a_prompt_file(tmp_path, policy, text, says):
+    file = tmp_path / "p.jsonl"
+    file.write_bytes(text + b'\n{"prompt": "innocent"}\n')
+    found = load_prompts(PromptsConfig(path=str(file), heldout=0))
+    if says is not None:
+        assert [(s.line, says in s.why) for s in found.skipped] == [(1, True)], found.skipped
+        assert len(found.skipped[0].why) < 1000
+        with pytest.raises(PromptError, match=r"p\.jsonl, line 1: "):
+            load_prompts(PromptsConfig(path=str(file), heldout=0, strict=True))
+        return
+    odd, innocent = found.prompts
+    assert (found.skipped, innocent.text) == ((), "innocent")
+    with ResponseMemory.create(tmp_path / "memory.db") as memory:
+        memory.add_prompts(found.prompts, EMBEDDER.encode([p.text for p in found.prompts]))
+        assert memory.prompts() == [odd, innocent]
+        assert memory.verify() == []
+    assert odd.text in policy.tokenizer.decode(policy.encode(odd.messages))
+
+
+def test_ten_thousand_duplicates_are_one_prompt(tmp_path):
+    file = tmp_path / "p.jsonl"
+    file.write_bytes(b'{"prompt": "again"}\n' * 10_000 + b'{"prompt": "once"}\n')
+    found = load_prompts(PromptsConfig(path=str(file), heldout=0))
+    assert ([p.text for p in found.prompts], found.duplicates) == (["again", "once"], 9_999)
+
+
+def test_a_prompt_of_a_million_characters_is_told_before_anything_is_spent(tmp_path, model_folder, monkeypatch):
+    file, config = tmp_path / "p.jsonl", tmp_path / "c.yaml"
+    file.write_text("\n".join(json.dumps({"prompt": text}) for text in (hostile.MILLION, *"abcdefgh")))
+    config.write_text(
+        f"prompts: {{path: {file}, heldout: 0.4}}\nmodel: {{path: {model_folder}, device: cpu}}\nembedder: hash:16\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(main, ["run", str(config)])
+    assert result.exit_code == 2, result.output
+    assert not RUNS.exists()
+    assert re.fullmatch(r"Error: prompt \w+ \('a+' \.\.\.\) has 1000\d\d\d tokens.*shorten.*\n", result.stderr), (
+        result.stderr
+    )
+
+
+@rows(hostile.AUDITS)
+def test_an_audit_file_with_a_fault_is_refused(tmp_path, text, says):
+    file = tmp_path / "a.jsonl"
+    file.write_bytes(text)
+    with pytest.raises(PromptError) as refusal:
+        load_audit(file)
+    assert says in one_line(refusal.value)
+
+
+# --- control tokens and planted orders ---------------------------------------------------------------------------
+
+
+@texts(hostile.CONTROL)
+def test_control_tokens_in_data_are_plain_text_wherever_data_goes(policy, text):
+    """In a prompt, in recalled answers, in rivals and critiques, in a prefix, in what is trained on."""
+
+    def ids_with(text):
+        prompt = Prompt("p", (Message("system", text), Message("user", text)), Split.TRAIN)
+        past = [response(1, text), response(2, f"{text} too"), response(3, text, origin=Origin.CRITIQUE)]
+        critique = replace(past[2], parents=(1, 2))
+        recalled = [type("Recalled", (), {"prompt_id": "q", "prompt_text": text, "text": text, "response_id": 1})()]
+        requests = [
+            *exemplar.plan([prompt], recalled, k=1, shots=1, seed_key=(0,)),
+            *revise.plan_critiques([prompt], {"p": past}, {1: "a", 2: "b"}, k=1, rivals=2, seed_key=(0,)),
+            *revise.plan_revisions([prompt], [critique], {"p": past}, seed_key=(0,)),
+        ]
+        assert len(requests) == 3
+        encoded = [policy.encode(request.messages, prefix=text) for request in requests]
+        return [*encoded, policy.encode(prompt.messages), policy.encode_completion(text)]
+
+    control = set(policy.tokenizer.all_special_ids)
+    for hostile_ids, innocent_ids in zip(ids_with(text), ids_with("x"), strict=True):
+        assert [i for i in hostile_ids if i in control] == [i for i in innocent_ids if i in control]
+    assert policy.decode(policy.plain(text)) == text
+
+
+@texts(hostile.PLANTED)
+@pytest.mark.parametrize("derived", [False, True], ids=["as an answer", "as a revision"])
+def test_a_planted_response_has_at_most_one_vote(text, derived):
+    honest = ["The answer is 4.", "2 plus 2 is 4", "4"]
+    read = classes([*honest, text], Kind.NUMBER, "What is 2 plus 2?", EMBEDDER.encode, 0.85)
+    ballots = [Ballot(id_, answer, derived and id_ == 3) for id_, answer in enumerate(read)]
+    tally, judgements = vote("p", ballots, derived_cap=0.5)
+    assert tally.answer == "4"
+    assert tally.agreement >= 3 / 4
+    assert judgements[3].weight <= 1
+    assert judgements[3].answer != "4", "or the row would prove nothing"
+
+
+@texts(hostile.UNREADABLE)
+def test_reading_an_answer_never_raises_and_is_never_slow(text):
+    prompt = "Which is it, (A) red or (B) blue?"
+    begun = time.process_time()
+    for kind in Kind:
+        answer = extract(text, kind, prompt)
+        assert answer is None or answer
+    kind_of(prompt, [text])
+    kind_of("Go on.", [text])
+    assert time.process_time() - begun < 10
+
+
+# --- configuration, names and folders -----------------------------------------------------------------------------
+
+
+@rows(hostile.CONFIGS)
+def test_a_configuration_with_a_fault_is_refused_in_one_line(tmp_path, text, says):
+    file = tmp_path / "c.yaml"
+    file.write_text(text)
+    begun = time.process_time()
+    with pytest.raises(ConfigError) as refusal:
+        load_config(file)
+    assert says in one_line(refusal.value)
+    assert time.process_time() - begun < 5
+
+
+def spoil_config(**fields):
+    def spoil(folder):
+        path = folder / "config.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | fields))
+
+    return spoil
+
+
+def swap_weights_for_pickle(folder):
+    import torch
+
+    torch.save({}, folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+
+
+MODELS = [
+    ("code beside the weights", lambda f: (f / "modeling_x.py").write_text("raise SystemExit"), "holds code"),
+    ("a package of code", lambda f: (f / "__init__.py").touch(), "holds code"),
+    ("auto_map", spoil_config(auto_map={"AutoModelForCausalLM": "x.Y"}), "auto_map"),
+    ("no JSON", lambda f: (f / "config.json").write_text("{"), "not valid JSON"),
+    ("a list", lambda f: (f / "config.json").write_text("[]"), "config.json"),
+    ("no UTF-8", lambda f: (f / "config.json").write_bytes(b"\xff\xfe"), "config.json"),
+    ("nested deep", lambda f: (f / "config.json").write_text("[" * 100_000), "config.json"),
+    ("no configuration", lambda f: (f / "config.json").unlink(), "config.json is missing"),
+    ("an unknown architecture", spoil_config(model_type="skynet", architectures=["Skynet"]), "cannot load"),
+    ("a size that lies", spoil_config(hidden_size=64), "cannot load"),
+    ("pickled weights alone", swap_weights_for_pickle, "no *.safetensors"),
+    ("empty weights", lambda f: (f / "model.safetensors").write_bytes(b""), "cannot load"),
+    ("noise for weights", lambda f: (f / "model.safetensors").write_bytes(b"\xff" * 4096), "cannot load"),
+    ("a header too long", lambda f: (f / "model.safetensors").write_bytes(b"\xff" * 7 + b"\0" * 9), "cannot load"),
+    ("half the weights", lambda f: (f / "model.safetensors").write_bytes((f / "model.safetensors").read_bytes()[:9999]),
+     "cannot load"),
+    ("no tokenizer", lambda f: [(f / n).unlink() for n in ("tokenizer.json", "tokenizer_config.json")], "tokenizer"),
+    ("a torn tokenizer", lambda f: (f / "tokenizer.json").write_text("{"), "tokenizer"),
+    ("a tokenizer of its own code", lambda f: (f / "tokenizer_config.json").write_text(
+        json.dumps({"auto_map": {"AutoTokenizer": ["x.Y", None]}, "tokenizer_class": "Y"})), "code"),
+    ("another model's tokenizer", lambda f: tiny_llama(50).save_pretrained(f), "do not belong together"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("spoil", "says"), [row[1:] for row in MODELS], ids=[row[0] for row in MODELS])
+def test_a_hostile_or_broken_model_folder_is_refused(model_folder, tmp_path, spoil, says):
+    folder = shutil.copytree(model_folder, tmp_path / "m")
+    spoil(folder)
+    with pytest.raises(ModelError) as refusal:
+        Policy.load(ModelConfig(path=str(folder), device="cpu"))
+    assert says in one_line(refusal.value)
+
+
+@pytest.fixture(scope="module")
+def adapter(model_folder, tmp_path_factory):
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    folder = tmp_path_factory.mktemp("adapter")
+    base = AutoModelForCausalLM.from_pretrained(model_folder)
+    get_peft_model(base, LoraConfig(r=2, target_modules="all-linear")).save_pretrained(folder)
+    return folder
+
+
+def pickle_the_adapter(folder):
+    import torch
+
+    torch.save({}, folder / "adapter_model.bin")
+    (folder / "adapter_model.safetensors").unlink()
+
+
+ADAPTERS = [
+    ("pickled", pickle_the_adapter, "no adapter_model.safetensors"),
+    ("no configuration", lambda f: (f / "adapter_config.json").unlink(), "adapter_config.json"),
+    ("a torn configuration", lambda f: (f / "adapter_config.json").write_text("{"), "adapter"),
+    ("an unknown kind", lambda f: (f / "adapter_config.json").write_text('{"peft_type": "EVIL"}'), "adapter"),
+    ("empty weights", lambda f: (f / "adapter_model.safetensors").write_bytes(b""), "adapter"),
+    ("noise for weights", lambda f: (f / "adapter_model.safetensors").write_bytes(b"\xff" * 999), "adapter"),
+]
+
+
+@pytest.mark.parametrize(("spoil", "says"), [row[1:] for row in ADAPTERS], ids=[row[0] for row in ADAPTERS])
+def test_a_hostile_or_broken_adapter_is_refused_and_the_base_stays(policy, adapter, tmp_path, spoil, says):
+    folder = shutil.copytree(adapter, tmp_path / "a")
+    spoil(folder)
+    with pytest.raises(ModelError) as refusal:
+        policy.use(folder)
+    assert says in one_line(refusal.value)
+    policy.use(None)
+    assert policy.model is not None
+
+
+# --- what comes into a memory, and what is shown of it --------------------------------------------------------------
+
+
+@pytest.fixture
+def memory(tmp_path):
+    with ResponseMemory.create(tmp_path / "memory.db") as made:
+        made.add_prompts([Prompt("known", (Message("user", "2 + 2?"),), Split.TRAIN)], EMBEDDER.encode(["2 + 2?"]))
+        yield made
+
+
+@rows(hostile.IMPORTS)
+def test_an_import_is_refused_whole_or_comes_in_quarantined(memory, tmp_path, text, says):
+    file = tmp_path / "in.jsonl"
+    file.write_bytes(text)
+    before = memory.digest()
+    if says is None:
+        assert import_file(memory, file).responses == 1
+        assert [r.origin for r in memory.responses()] == [Origin.IMPORTED]
+    else:
+        with pytest.raises(UserError) as refusal:
+            import_file(memory, file)
+        assert says in one_line(refusal.value)
+        assert memory.digest() == before
+    assert memory.verify() == []
+
+
+@pytest.fixture(scope="module")
+def shown(undisturbed, tmp_path_factory):
+    """A run in which every hostile text is a prompt and the answer to it: its folder and its report."""
+    folder = shutil.copytree(undisturbed[0], tmp_path_factory.mktemp("shown") / "run")
+    prompts = [Prompt(f"{n:016x}", (Message("user", text),), Split.TRAIN) for n, (_, text) in enumerate(hostile.OUTPUT)]
+    requests = tuple(Request(p.id, Origin.SAMPLE, p.messages, seed=0) for p in prompts)
+    vectors = np.eye(1, 32, dtype=np.float32).repeat(len(prompts), 0)
+    with ResponseMemory.open(folder / "memory.db", write=True) as memory:
+        memory.add_prompts(prompts, vectors)
+        unit = Unit(3, Stage.SAMPLE, 0, requests, Sampling(0.7, 50, 1.0, 8), BASE)
+        written = [Generation(p.text, Finish.STOP, 9, 9) for p in prompts]
+        ids = [r.id for r in memory.commit_unit(unit, written, vectors, wall_s=1.0)]
+    write_report(folder, folder / "report.html")
+    lists = [["list", "-n", "0"], ["search", "owned"], ["stats"], ["list", "-n", "0", "--json"]]
+    commands = [*lists, *(["show", str(id_)] for id_ in ids[:2]), ["trace", str(ids[0])]]
+    said = ""
+    for command in commands:
+        result = CliRunner().invoke(main, ["memory", str(folder), *command])
+        assert result.exit_code == 0, (command, result.output)
+        said += result.output
+    return (folder / "report.html").read_text(encoding="utf-8"), said
+
+
+@texts(hostile.OUTPUT)
+def test_what_a_model_wrote_is_shown_and_not_obeyed(shown, text):
+    page, said = shown
+    visible = printable(text)
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", visible)
+    outside = page.replace(json.dumps(text)[1:-1], "")
+    for start in ("<script>", "<img", "<svg", "</script><script>"):
+        if start in text:
+            assert text not in outside, "markup of a model's is nowhere as it is"
+    assert visible.splitlines()[0][:20] in said
+
+
+def test_nothing_that_a_terminal_obeys_is_ever_printed(shown):
+    _, said = shown
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", said)
+
+
+def test_no_secret_of_the_environment_is_written_anywhere(undisturbed, taught_folder, prompts, tmp_path, monkeypatch):
+    from tiny_runs import run_it, tiny_config
+
+    canaries = {
+        "HF_TOKEN": "hf_canaryCANARYcanaryCANARY1234",
+        "OPENAI_API_KEY": "sk-canaryCANARYcanaryCANARY1234",
+        "AWS_SECRET_ACCESS_KEY": "canary/CANARY/canary/1234",
+        "SELFIMPROVE_SERVER_KEY": "server-canary-CANARY-1234",
+    }
+    for name, value in canaries.items():
+        monkeypatch.setenv(name, value)
+    run_it(tiny_config(taught_folder, prompts, rounds=1), tmp_path / "run")
+    write_report(tmp_path / "run", tmp_path / "run" / "report.html")
+    files = [path for path in (tmp_path / "run").rglob("*") if path.is_file()]
+    assert len(files) > 5
+    for path in files:
+        content = path.read_bytes()
+        assert not [name for name, value in canaries.items() if value.encode() in content], path
+
+
+def test_the_tiny_tokenizer_has_the_tokens_that_the_table_names():
+    special = set(byte_tokenizer().all_special_tokens)
+    assert all(any(token in text for token in special) for _, text in hostile.CONTROL)
