@@ -18,15 +18,21 @@ from selfimprove.training.peers import Peers, shard
 from selfimprove.training.schedule import plan_steps
 
 SPECS = {
-    "sft": TrainConfig(rank=2, epochs=2, batch_tokens=70, lr=1e-3),
-    "preference": TrainConfig(rank=2, epochs=2, batch_tokens=70, lr=1e-3, method="preference"),
+    "sft": TrainConfig(rank=2, epochs=2, batch_tokens=40, lr=1e-3),
+    "preference": TrainConfig(rank=2, epochs=2, batch_tokens=40, lr=1e-3, method="preference"),
 }
 
 
-def examples():
+def examples(method="sft"):
     """Of very different lengths, so that some steps have one example and leave a process without work."""
+    pairs = method == "preference"
     return [
-        Encoded(tuple(range(3, 9 + i)), tuple(range(40, 44 + 9 * (i % 4))), 1.0 + i % 2, tuple(range(50, 53 + i)))
+        Encoded(
+            prompt=tuple(range(3, 9 + i)),
+            completion=tuple(range(40, 44 + 9 * (i % 4))),
+            weight=1.0 + i % 2,
+            rejected=tuple(range(50, 53 + i)) if pairs else None,
+        )
         for i in range(7)
     ]
 
@@ -38,7 +44,7 @@ def train(model, out, peers):
         policy = Policy.load(ModelConfig(path=str(model), device="cpu", threads=1))
         if peers.lockstep:
             shard(policy.model)
-        report = train_adapter(policy.model, examples(), spec, seed=3, out=out / method, peers=peers)
+        report = train_adapter(policy.model, examples(method), spec, seed=3, out=out / method, peers=peers)
         found[method] = report.history
     return found
 
