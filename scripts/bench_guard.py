@@ -5,44 +5,39 @@
     python scripts/bench_guard.py --work DIR         keep what is finished there; running again goes on
     python scripts/bench_guard.py --write            put the tables into docs/guard.md
 
-Each way is run on a tiny taught model with the guard wide open, to see where audited accuracy falls, and, where
-its default limits would have tripped, again with them in place. The guard sees no answers; this script alone does.
+Each way is run on a tiny taught model with a guard that only watches, to see where it would have tripped and where
+audited accuracy falls, and, where it would have tripped, again with it in force. The guard sees no answers; this script
+alone does.
 """
 
 import argparse
 import json
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from random import Random
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
-from tiny_world import teach, write_sums
+from tiny_world import teach_numbers, write_questions
 
 from selfimprove.config import GuardConfig
 from selfimprove.config_file import parse_config
 from selfimprove.engines.local import LocalEngine
 from selfimprove.evaluate import audit, stored_health
 from selfimprove.guard import judge, score
-from selfimprove.health import SIGNS
+from selfimprove.health import SIGNS, Health
 from selfimprove.progress import Progress
 from selfimprove.rounds import improve
 from selfimprove.run import Run, open_run
-from selfimprove.types import BASE, Decision, Example, Generation, Stage, Unit
+from selfimprove.types import BASE, Decision, Example, Generation, GuardVerdict, Stage, Unit
 
 ROUNDS = 4
-TEACHING_STEPS = 90
 FALL = 0.05
 """A fall: this far below the best accuracy so far."""
-WIDE_OPEN = {
-    **dict.fromkeys(("agreement_drop", "base_majority_drop", "concentration_rise", "parse_drop", "spread_drop"), 1.0),
-    **dict.fromkeys(("truncation_rise", "repetition_rise", "echo"), 1.0),
-    **dict.fromkeys(
-        ("length_factor", "entropy_rise", "unique_factor", "diversity_factor", "kl", "human_nll_rise"), 1e9
-    ),
-}
 NO_CAPS = {"answer_share": 1.0, "ancestor_share": 1.0, "near_duplicate": 1.0}
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "guard.md"
 
@@ -78,7 +73,7 @@ class Disturbed(LocalEngine):
 
 def planted(unit: Unit, answers: list[Generation]) -> list[Generation]:
     """Two answers of three become one constant."""
-    return [replace(a, text="3 plus 4 is 7.") if r.seed % 3 else a for r, a in zip(unit.requests, answers, strict=True)]
+    return [replace(a, text="7 is next.") if r.seed % 3 else a for r, a in zip(unit.requests, answers, strict=True)]
 
 
 def echoed(unit: Unit, answers: list[Generation]) -> list[Generation]:
@@ -100,32 +95,44 @@ def shuffled(examples: list[Example], rng: Random) -> list[Example]:
     return [replace(e, completion=text) for e, text in zip(examples, texts, strict=True)]
 
 
+HARD = {"epochs": 3, "start": "current"}
+"""Settings that let a fault of the examples add up over the rounds."""
+
 WAYS = (
     Way("defaults", True),
-    Way("half the learning rate", True, {"train": {"lr": 5e-4}}),
-    Way("from the current policy", True, {"train": {"start": "current", "lr": 5e-4}}),
+    Way("half the learning rate", True, {"train": {"lr": 1e-3}}),
+    Way("from the current policy", True, {"train": {"start": "current", "lr": 1e-3}}),
     Way("samples alone", True, {"propose": {"exemplar": {"k": 0}, "revise": {"k": 0}, "stitch": {"k": 0}}}),
     Way("the base's votes", True, {"vote": {"labels": "base"}}),
     Way("threshold 0.7", True, {"select": {"threshold": 0.7}}),
     Way(
         "threshold 0, many epochs",
         False,
-        {"select": {"threshold": 0.0, **NO_CAPS}, "train": {"epochs": 12, "lr": 5e-3, "beta": 0.0, "start": "current"}},
+        {"select": {"threshold": 0.0, **NO_CAPS}, "train": {"epochs": 12, "lr": 2e-2, "beta": 0.0, "start": "current"}},
     ),
-    Way("planted constant", False, {"select": NO_CAPS}, answers=planted),
-    Way("high learning rate", False, {"train": {"lr": 0.1}}),
+    Way("planted constant", False, {"select": NO_CAPS, "train": HARD}, answers=planted),
+    Way("high learning rate", False, {"train": {"lr": 0.03}}),
     Way(
         "echo of one ancestor",
         False,
-        {"select": NO_CAPS, "propose": {"exemplar": {"k": 12, "shots": 1, "pool": 1, "below": 2.0}}},
+        {
+            "select": NO_CAPS,
+            "propose": {"exemplar": {"k": 12, "shots": 1, "pool": 1, "below": 2.0}},
+            "train": HARD,
+        },
         answers=echoed,
     ),
-    Way("length blow-up", False, {"select": {"length_factor": 1e3}}, examples=lengthened),
-    Way("random survivors", False, {}, examples=shuffled),
+    Way("length blow-up", False, {"select": {"length_factor": 1e3}, "train": HARD}, examples=lengthened),
+    Way("random survivors", False, {"train": HARD}, examples=shuffled),
 )
 
 
-def configure(way: Way, model: Path, prompts: Path, answers: Path, guard: dict[str, float], seed: int) -> Any:
+def watch(*args: Any) -> GuardVerdict:
+    """Judge as the guard does, and keep the round whatever it says."""
+    return replace(judge(*args), decision=Decision.KEEP)
+
+
+def configure(way: Way, model: Path, prompts: Path, answers: Path, seed: int) -> Any:
     """Return the settings of one run."""
     raw: dict[str, Any] = {
         "seed": seed,
@@ -133,12 +140,12 @@ def configure(way: Way, model: Path, prompts: Path, answers: Path, guard: dict[s
         "prompts": {"path": str(prompts), "audit": str(answers), "heldout": 0.5},
         "model": {"path": str(model), "device": "cpu", "threads": 1},
         "embedder": "hash:32",
-        "sample": {"k": 4, "max_new_tokens": 32, "temperature": 0.7},
+        "sample": {"k": 4, "max_new_tokens": 32, "temperature": 1.0},
+        "vote": {"kind": "number"},
         "propose": {"exemplar": {"k": 0}, "revise": {"critique_tokens": 8}},
         "select": {"near_duplicate": 1.0},
-        "train": {"rank": 8, "lr": 1e-3, "epochs": 2},
+        "train": {"rank": 8, "lr": 2e-3, "epochs": 2},
         "evaluate": {"k": 8},
-        "guard": guard,
     }
     for section, values in way.settings.items():
         raw[section] = raw.get(section, {}) | values
@@ -147,30 +154,32 @@ def configure(way: Way, model: Path, prompts: Path, answers: Path, guard: dict[s
 
 def play(way: Way, config: Any, folder: Path) -> dict[str, Any]:
     """Run it and return, by round from the base on, accuracy, score and health, with the rejected rounds."""
-    with open_run(config, folder=folder, progress=Progress(quiet=True)) as run:
+    with open_run(config, folder=folder, resume=folder.is_dir(), progress=Progress(quiet=True)) as run:
         disturbed: Run = replace(run, engine=Disturbed(run.engine, way))
         improve(disturbed)
         accuracy = {round_: float(a.mean.mean()) for round_, a in audit(run).items()}
         health = {round_: stored_health(run, round_) for round_ in accuracy}
+        refused = [r.round for r in run.memory.rounds() if r.decision is not Decision.KEEP]
         current = 0 if run.memory.current == BASE else int(run.memory.current.removeprefix("r"))
         return {
             "accuracy": list(accuracy.values()),
             "score": [score(health[0], h) for h in health.values()],
-            "trips": [r.round for r in run.memory.rounds() if r.decision is not Decision.KEEP],
+            "trips": refused,
             "because": [r.because for r in run.memory.rounds() if r.decision is not Decision.KEEP],
             "current": accuracy[current],
-            "would_trip": first_trip(list(health.values())),
+            "kept": [0, *(r.round for r in run.memory.rounds() if r.decision is Decision.KEEP)],
+            "would_trip": first_trip(list(health.values()), refused),
             "health": [asdict(h) for h in health.values()],
         }
 
 
-def first_trip(health: Sequence[Any]) -> int | None:
-    """Return the first round that the default limits reject, given that all before it were kept."""
+def first_trip(health: Sequence[Health], refused: Sequence[int]) -> int | None:
+    """Return the first round that the default limits reject or that nothing survived in, all before it being kept."""
     for round_ in range(1, len(health)):
-        verdict = judge(health[0], health[round_ - 1], health[round_], GuardConfig(), 0)
+        verdict = judge(health[:round_], health[round_], GuardConfig(), 0)
         if verdict.decision is not Decision.KEEP:
             return round_
-    return None
+    return min(refused, default=None)
 
 
 def first_fall(accuracy: Sequence[float]) -> int | None:
@@ -184,32 +193,42 @@ def measure(way: Way, seed: int, work: Path) -> dict[str, Any]:
     if done.is_file():
         found: dict[str, Any] = json.loads(done.read_text(encoding="utf-8"))
         return found
-    prompts, answers = write_sums(work)
+    prompts, answers = write_questions(work)
     model = work / f"model-{seed}"
     if not (model / "config.json").is_file():
-        teach(model, seed, TEACHING_STEPS)
-    with tempfile.TemporaryDirectory() as folder:
-        open_ = play(way, configure(way, model, prompts, answers, WIDE_OPEN, seed), Path(folder) / "open")
-        guarded = open_
-        if open_["would_trip"] is not None:
-            guarded = play(way, configure(way, model, prompts, answers, {}, seed), Path(folder) / "guarded")
-    found = {"way": way.name, "healthy": way.healthy, "seed": seed, "open": open_, "guarded": guarded}
+        teach_numbers(model, seed)
+    begun = time.monotonic()
+    config = configure(way, model, prompts, answers, seed)
+    with patch("selfimprove.rounds.judge", watch):
+        watched = play(way, config, done.with_suffix(".watched"))
+    guarded = watched
+    if watched["would_trip"] is not None:
+        guarded = play(way, config, done.with_suffix(".guarded"))
+    seconds = time.monotonic() - begun
+    found = {
+        "way": way.name,
+        "healthy": way.healthy,
+        "seed": seed,
+        "watched": watched,
+        "guarded": guarded,
+        "s": seconds,
+    }
     done.write_text(json.dumps(found), encoding="utf-8")
     return found
 
 
 def figures(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Return the numbers that the guard is judged by."""
-    fallen = [r for r in runs if not r["healthy"] and first_fall(r["open"]["accuracy"])]
-    seen = [r for r in fallen if (r["open"]["would_trip"] or ROUNDS + 1) <= first_fall(r["open"]["accuracy"])]
+    fallen = [r for r in runs if not r["healthy"] and first_fall(r["watched"]["accuracy"])]
+    seen = [r for r in fallen if (r["watched"]["would_trip"] or ROUNDS + 1) <= first_fall(r["watched"]["accuracy"])]
     healthy = [r for r in runs if r["healthy"]]
     alarmed = [
         r
         for r in healthy
-        if (r["open"]["would_trip"] or ROUNDS + 1) < (first_fall(r["open"]["accuracy"]) or ROUNDS + 1)
+        if (r["watched"]["would_trip"] or ROUNDS + 1) < (first_fall(r["watched"]["accuracy"]) or ROUNDS + 1)
     ]
     near = [r for r in runs if r["guarded"]["current"] >= max(r["guarded"]["accuracy"]) - 0.01 - 1e-9]
-    pairs = [pair for r in runs for pair in zip(r["open"]["score"], r["open"]["accuracy"], strict=True)]
+    pairs = [pair for r in runs for pair in zip(r["watched"]["score"], r["watched"]["accuracy"], strict=True)]
     return {
         "recall": len(seen) / len(fallen) if fallen else None,
         "false_alarms": len(alarmed) / len(healthy) if healthy else None,
@@ -227,13 +246,13 @@ def table(runs: Sequence[dict[str, Any]], numbers: dict[str, Any]) -> str:
         f"{numbers['false_alarms']:.2f}, within 1 point of the best round {numbers['within_1_point']:.2f}, correlation "
         f"of the score with accuracy {numbers['correlation']:.2f} ({numbers['runs']} runs).",
         "",
-        "| way | seed | accuracy by round, guard open | falls in | trips in | because | left as `current` |",
+        "| way | seed | accuracy by round, guard watching | falls in | trips in | because | left as `current` |",
         "|---|---|---|---|---|---|---|",
     ]
     for r in runs:
-        accuracy = " ".join(f"{value:.2f}" for value in r["open"]["accuracy"])
+        accuracy = " ".join(f"{value:.2f}" for value in r["watched"]["accuracy"])
         because = r["guarded"]["because"][0].split(",")[0] if r["guarded"]["because"] else ""
-        fall, trip = first_fall(r["open"]["accuracy"]) or "never", r["open"]["would_trip"] or "never"
+        fall, trip = first_fall(r["watched"]["accuracy"]) or "never", r["watched"]["would_trip"] or "never"
         left = f"{r['guarded']['current']:.2f}"
         lines.append(f"| {r['way']} | {r['seed']} | {accuracy} | {fall} | {trip} | {because} | {left} |")
     return "\n".join(lines)
@@ -264,7 +283,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         work = options.work or Path(temporary)
         work.mkdir(parents=True, exist_ok=True)
-        runs = [measure(way, seed, work) for way in WAYS if way.name in options.ways for seed in options.seeds]
+        runs = [measure(way, seed, work) for seed in options.seeds for way in WAYS if way.name in options.ways]
     numbers = figures(runs)
     if options.write:
         page = insert(PAGE.read_text(encoding="utf-8"), "signs", signs())

@@ -1,6 +1,8 @@
-"""A world small enough to collapse in seconds: a 2-layer byte model that was taught sums, and sums to ask about.
+"""A world small enough to collapse in seconds: a 2-layer byte model that half knows which number comes next.
 
-The model is the tests' (tests/tiny.py); this module teaches it and writes the prompt and answer files.
+It was taught by somebody who slips: two answers of five have a wrong digit, and the carry after a 9 is often forgotten.
+So single answers err, votes are right on most prompts and wrong in the same way on some, and what is learnt from the
+votes on some numbers holds for others. The model is the tests' (tests/tiny.py).
 """
 
 import json
@@ -8,53 +10,43 @@ import random
 import sys
 from pathlib import Path
 
-import torch
-
 sys.path.append(str(Path(__file__).resolve().parent.parent / "tests"))
-from tiny import byte_tokenizer, sum_question, tiny_llama
+from tiny import teach
 
-SUMS = [(a, b) for a in range(10) for b in range(6)]
-FORMS = ("{a} plus {b} is {c}.", "{a} plus {b} makes {c}.", "The sum of {a} and {b} is {c}.")
-
-
-def answer(a: int, b: int, form: int = 0) -> str:
-    """Return a right answer in one of the wordings."""
-    return FORMS[form].format(a=a, b=b, c=a + b)
+FORMS = ("{m}.", "{m} is next.", "{m} comes next.")
+TAUGHT, ASKED = 600, 240
+"""Numbers that the model is taught, and numbers that runs ask about; drawn apart, so that some are in both."""
+SLIPS, FORGOTTEN = 0.4, 0.7
+"""Share of the answers with a wrong digit; share of the carries that are forgotten."""
 
 
-def write_sums(folder: Path) -> tuple[Path, Path]:
+def question(n: int) -> str:
+    """Return what is asked."""
+    return f"What is after {n}?"
+
+
+def answer(n: int, rng: random.Random) -> str:
+    """Return an answer of the teacher, who slips."""
+    m = n - 9 if n % 10 == 9 and rng.random() < FORGOTTEN else n + 1
+    if rng.random() < SLIPS:
+        place, digit = rng.choice((1, 10, 100)), rng.randrange(1, 10)
+        m += ((m // place + digit) % 10 - m // place % 10) * place
+    return rng.choice(FORMS).format(m=m)
+
+
+def write_questions(folder: Path) -> tuple[Path, Path]:
     """Write prompts.jsonl and audit.jsonl and return their paths."""
+    numbers = random.Random(0).sample(range(100, 999), ASKED)
     prompts, audit = folder / "prompts.jsonl", folder / "audit.jsonl"
-    prompts.write_text("\n".join(json.dumps({"prompt": sum_question(a, b)}) for a, b in SUMS), encoding="utf-8")
-    rows = [{"prompt": sum_question(a, b), "answers": [str(a + b)]} for a, b in SUMS]
+    prompts.write_text("\n".join(json.dumps({"prompt": question(n)}) for n in numbers), encoding="utf-8")
+    rows = [{"prompt": question(n), "answers": [str(n + 1)]} for n in numbers]
     audit.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
     return prompts, audit
 
 
-def teach(folder: Path, seed: int, steps: int) -> Path:
-    """Teach a tiny model the sums for `steps` steps of plain fine-tuning and save it: often right, often wrong."""
-    tokenizer = byte_tokenizer()
-    model = tiny_llama(len(tokenizer), seed=seed, hidden_size=64).train()
-    end, pad = tokenizer.eos_token_id, tokenizer.pad_token_id
-    model.config.eos_token_id = model.generation_config.eos_token_id = end
-    model.config.pad_token_id = model.generation_config.pad_token_id = pad
+def teach_numbers(folder: Path, seed: int) -> Path:
+    """Teach a tiny model to say which number comes next, ten seconds on one core, and save it."""
     rng = random.Random(seed)
-    rows, labels = [], []
-    for a, b in SUMS:
-        question = [{"role": "user", "content": sum_question(a, b)}]
-        prompt = tokenizer.apply_chat_template(question, add_generation_prompt=True, tokenize=True)["input_ids"]
-        text = answer(a, b, rng.randrange(len(FORMS)))
-        completion = [*tokenizer(text, add_special_tokens=False)["input_ids"], end]
-        rows.append(prompt + completion)
-        labels.append([-100] * len(prompt) + completion)
-    width = max(map(len, rows))
-    ids = torch.tensor([row + [pad] * (width - len(row)) for row in rows])
-    targets = torch.tensor([row + [-100] * (width - len(row)) for row in labels])
-    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
-    for _ in range(steps):
-        model(ids, labels=targets).loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-    model.eval().save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
+    numbers = rng.sample(range(100, 999), TAUGHT)
+    examples = [(question(n), answer(n, rng)) for n in numbers for _ in range(4)]
+    return teach(folder, examples, 320, batch=32, seed=seed, initializer_range=0.05, lr=6e-3, warmup=40)

@@ -91,7 +91,7 @@ def health(run: Run, round_: int, policy: str) -> Health:
     """Compute the label-free health of the committed held-out answers of a round."""
     probes, greedy = (_answers(run, round_, stage) for stage in (Stage.PROBE, Stage.GREEDY))
     base = _answers(run, 0, Stage.PROBE)
-    shares, entropies, uniques, majorities, base_agrees = [], [], [], [], []
+    shares, entropies, uniques, majorities, base_agrees, base_shares = [], [], [], [], [], []
     parsed = total = 0
     for prompt in heldout(run):
         # Sampled, greedy and base answers are read together, so that their classes can be compared.
@@ -107,6 +107,9 @@ def health(run: Run, round_: int, policy: str) -> Health:
             majorities.append(_top(counts))
         if base_counts:
             base_agrees.append(read[k] == _top(base_counts))
+            # The base is asked for what its other samples say: no sample agrees with a majority for being in it.
+            rest = [_others(base_counts, answer) if round_ == 0 else base_counts for answer in read[:k]]
+            base_shares.append(np.mean([a is not None and a == _top(c) for a, c in zip(read[:k], rest, strict=True)]))
     winners = concentration(majorities)
     texts = [r.text for group in probes.values() for r in group]
     lengths = [r.new_tokens for group in probes.values() for r in group]
@@ -136,6 +139,7 @@ def health(run: Run, round_: int, policy: str) -> Health:
         human_nll=_finite(nll(model, human_text())),
         spread=winners.entropy,
         dispersion=dispersion(run.embedder.encode([greedy[p.id][0].text for p in heldout(run)])),
+        base_majority_share=float(np.mean(base_shares)) if base_shares else None,
         echo=max((e.share for e in echo(run.memory, round_, limit=1) if e.survivors > FEW_SURVIVORS), default=None),
     )
 
@@ -181,9 +185,14 @@ def _counts(answers: Sequence[str | None]) -> dict[str, int]:
     return counts
 
 
-def _top(counts: Mapping[str, int]) -> str:
-    """Return the most frequent answer; ties go to the one given first."""
-    return max(counts, key=lambda answer: counts[answer])
+def _top(counts: Mapping[str, int]) -> str | None:
+    """Return the most frequent answer; ties go to the one given first; None without answers."""
+    return max(counts, key=lambda answer: counts[answer], default=None)
+
+
+def _others(counts: Mapping[str, int], answer: str | None) -> dict[str, int]:
+    """Return the counts without one vote for `answer`."""
+    return {other: left for other, n in counts.items() if (left := n - (other == answer))}
 
 
 def _answers(run: Run, round_: int, stage: Stage) -> dict[str, list[Response]]:

@@ -1,20 +1,21 @@
 """The guard: pure functions from health to keep, reject or stop, and to the settings of a second try."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from .config import GuardConfig, RunConfig
 from .health import SIGNS, Health
 from .types import Decision, GuardVerdict
 
 
-def judge(base: Health, last_kept: Health, now: Health, limits: GuardConfig, earlier_rejections: int) -> GuardVerdict:
+def judge(kept: Sequence[Health], now: Health, limits: GuardConfig, earlier_rejections: int) -> GuardVerdict:
     """Return the decision on a round, with every check that was made (`SIGNS`, in order). It never sees a label.
 
-    Agreement is compared with the last kept round, the base majority with the better of base and last kept (so it can
-    neither drop at once nor slip away by small steps), the rest with the base. One failed check rejects the round; the
-    `limits.trips`-th rejection, `earlier_rejections` counted, stops the run. A number that could not be had fails.
+    `kept` is the health of the base and of the kept rounds, in order. Agreement is compared with the last of them, what
+    the base majority says with the best of them (so that it cannot slip away by small steps), the rest with the base.
+    One failed check rejects the round; the `limits.trips`-th rejection, `earlier_rejections` counted, stops the run. A
+    number that could not be had fails.
     """
-    made = (sign.check(base, last_kept, now, limits) for sign in SIGNS)
+    made = (sign.check(kept, now, limits) for sign in SIGNS)
     checks = tuple(check for check in made if check is not None)
     if all(check.passed for check in checks):
         return GuardVerdict(Decision.KEEP, checks)
@@ -29,18 +30,22 @@ def rejection(limits: GuardConfig, earlier: int) -> Decision:
 def score(base: Health, now: Health) -> float:
     """Return one number, higher is better, that goes with accuracy as far as anything label-free does.
 
-    Gain in greedy's agreement with the base majority and in readable answers, less what the top answer share rose: the
+    Gain in samples that agree with the base majority and in readable answers, less what the top answer share rose: the
     three that each failure moves at least one of. No verdict reads it; `best` does.
     """
-    return (
-        (now.base_majority_agreement - base.base_majority_agreement)
-        + (now.parse_rate - base.parse_rate)
-        - max(0.0, now.concentration - base.concentration)
-    )
+    share, before = now.base_majority_share, base.base_majority_share
+    if share is None or before is None:  # a memory from before the samples were counted
+        share, before = now.base_majority_agreement, base.base_majority_agreement
+    return share - before + now.parse_rate - base.parse_rate - max(0.0, now.concentration - base.concentration)
 
 
-def best(kept: Mapping[int, Health]) -> int:
-    """Return the round with the best score, of the base (0) and the kept ones; of equals the latest."""
+def best(kept: Mapping[int, Health], limits: GuardConfig) -> int:
+    """Return the round with the best score, of the base (0) and the kept ones; of equals the latest.
+
+    Where the base's majority is not watched (`base_share_drop` 1) it is no guide, and the latest counts as the best.
+    """
+    if limits.base_share_drop == 1:
+        return max(kept)
     return max(kept, key=lambda round_: (score(kept[0], kept[round_]), round_))
 
 

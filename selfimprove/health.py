@@ -4,7 +4,7 @@
 docs/guard.md is made from it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from .config import GuardConfig
@@ -43,12 +43,14 @@ class Health:
     """Entropy of the majority answers over log(prompts): 1 when each prompt has its own, 0 when all share one."""
     dispersion: float | None = None
     """Mean distance, 1 - cosine, between the embedded answers to different prompts."""
+    base_majority_share: float | None = None
+    """Share of the samples that give the majority answer of the frozen base."""
     echo: float | None = None
     """Largest share of the round's survivors that descend from one response; None where only a handful do."""
 
 
-Limit = Callable[[Health, Health, GuardConfig], float | None]
-"""From the base, the last kept round and the settings to a limit; None: nothing to hold the number against."""
+Limit = Callable[[Health, Sequence[Health], GuardConfig], float | None]
+"""From the base, all kept rounds (the base first) and the settings to a limit; None: nothing to hold it against."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +67,9 @@ class Sign:
     healthy: str
     red_flag: str
 
-    def check(self, base: Health, last: Health, now: Health, limits: GuardConfig) -> Check | None:
+    def check(self, kept: Sequence[Health], now: Health, limits: GuardConfig) -> Check | None:
         """Return the check of one policy, or None without a limit. An unknown value, NaN included, fails."""
-        limit = self.limit(base, last, limits)
+        limit = self.limit(kept[0], kept, limits)
         if limit is None:
             return None
         value = self.value(now)
@@ -92,7 +94,7 @@ SIGNS = (
     Sign(
         "agreement",
         lambda h: h.agreement,
-        lambda base, last, g: last.agreement - g.agreement_drop,
+        lambda base, kept, g: kept[-1].agreement - g.agreement_drop,
         least=True,
         rule="last kept - `agreement_drop`",
         meaning="mean share of a prompt's samples that give its top answer",
@@ -102,17 +104,30 @@ SIGNS = (
     Sign(
         "agreement with base majority",
         lambda h: h.base_majority_agreement,
-        lambda base, last, g: max(base.base_majority_agreement, last.base_majority_agreement) - g.base_majority_drop,
+        lambda base, kept, g: max(h.base_majority_agreement for h in kept) - g.base_majority_drop,
         least=True,
-        rule="better of base and last kept - `base_majority_drop`",
+        rule="best of base and kept - `base_majority_drop`",
         meaning="share of the prompts whose greedy answer is the majority answer of the frozen base",
         healthy="rises: greedy learns what the base says most often",
         red_flag="falls: the policy drifts to answers that the base never agreed on",
     ),
     Sign(
+        "samples in base majority",
+        lambda h: h.base_majority_share,
+        lambda base, kept, g: _plus(
+            max((h.base_majority_share for h in kept if h.base_majority_share is not None), default=None),
+            -g.base_share_drop,
+        ),
+        least=True,
+        rule="best of base and kept - `base_share_drop`",
+        meaning="share of the samples that give the majority answer of the frozen base",
+        healthy="rises with agreement",
+        red_flag="falls: what was gained is being lost, by noise or by drift",
+    ),
+    Sign(
         "top answer share",
         lambda h: h.concentration,
-        lambda base, last, g: base.concentration + g.concentration_rise,
+        lambda base, kept, g: base.concentration + g.concentration_rise,
         least=False,
         rule="base + `concentration_rise`",
         meaning="share of the prompts that the most frequent majority answer wins",
@@ -122,7 +137,7 @@ SIGNS = (
     Sign(
         "answer spread",
         lambda h: h.spread,
-        lambda base, last, g: _plus(base.spread, -g.spread_drop),
+        lambda base, kept, g: _plus(base.spread, -g.spread_drop),
         least=True,
         rule="base - `spread_drop`",
         meaning="entropy of the majority answers over log(prompts)",
@@ -132,7 +147,7 @@ SIGNS = (
     Sign(
         "answer entropy",
         lambda h: h.answer_entropy,
-        lambda base, last, g: base.answer_entropy + g.entropy_rise,
+        lambda base, kept, g: base.answer_entropy + g.entropy_rise,
         least=False,
         rule="base + `entropy_rise`",
         meaning="mean entropy of the answers to a prompt, in nats",
@@ -142,7 +157,7 @@ SIGNS = (
     Sign(
         "unique answers",
         lambda h: h.unique_answers,
-        lambda base, last, g: base.unique_answers * g.unique_factor,
+        lambda base, kept, g: base.unique_answers * g.unique_factor,
         least=False,
         rule="base x `unique_factor`",
         meaning="mean number of different answers to a prompt",
@@ -152,7 +167,7 @@ SIGNS = (
     Sign(
         "distinct bigrams",
         lambda h: h.distinct_2,
-        lambda base, last, g: base.distinct_2 / g.diversity_factor,
+        lambda base, kept, g: base.distinct_2 / g.diversity_factor,
         least=True,
         rule="base / `diversity_factor`",
         meaning="unique over all word bigrams of the samples (Li et al. 2016)",
@@ -162,7 +177,7 @@ SIGNS = (
     Sign(
         "dispersion",
         lambda h: h.dispersion,
-        lambda base, last, g: _times(base.dispersion, 1 / g.diversity_factor),
+        lambda base, kept, g: _times(base.dispersion, 1 / g.diversity_factor),
         least=True,
         rule="base / `diversity_factor`",
         meaning="mean 1 - cosine between the embedded answers to different prompts",
@@ -172,7 +187,7 @@ SIGNS = (
     Sign(
         "parse rate",
         lambda h: h.parse_rate,
-        lambda base, last, g: base.parse_rate - g.parse_drop,
+        lambda base, kept, g: base.parse_rate - g.parse_drop,
         least=True,
         rule="base - `parse_drop`",
         meaning="share of the samples whose answer can be read",
@@ -182,7 +197,7 @@ SIGNS = (
     Sign(
         "mean tokens, shortest",
         lambda h: h.mean_tokens,
-        lambda base, last, g: base.mean_tokens / g.length_factor,
+        lambda base, kept, g: base.mean_tokens / g.length_factor,
         least=True,
         rule="base / `length_factor`",
         meaning="mean length of the samples",
@@ -192,7 +207,7 @@ SIGNS = (
     Sign(
         "mean tokens, longest",
         lambda h: h.mean_tokens,
-        lambda base, last, g: base.mean_tokens * g.length_factor,
+        lambda base, kept, g: base.mean_tokens * g.length_factor,
         least=False,
         rule="base x `length_factor`",
         meaning="mean length of the samples",
@@ -202,7 +217,7 @@ SIGNS = (
     Sign(
         "tokens, 95th percentile",
         lambda h: h.p95_tokens,
-        lambda base, last, g: base.p95_tokens * g.length_factor,
+        lambda base, kept, g: base.p95_tokens * g.length_factor,
         least=False,
         rule="base x `length_factor`",
         meaning="length that one sample in twenty exceeds",
@@ -212,7 +227,7 @@ SIGNS = (
     Sign(
         "truncation",
         lambda h: h.truncation,
-        lambda base, last, g: base.truncation + g.truncation_rise,
+        lambda base, kept, g: base.truncation + g.truncation_rise,
         least=False,
         rule="base + `truncation_rise`",
         meaning="share of the samples cut at `sample.max_new_tokens`",
@@ -222,7 +237,7 @@ SIGNS = (
     Sign(
         "repetition",
         lambda h: h.repetition,
-        lambda base, last, g: base.repetition + g.repetition_rise,
+        lambda base, kept, g: base.repetition + g.repetition_rise,
         least=False,
         rule="base + `repetition_rise`",
         meaning="mean share of a sample's word 4-grams that repeat an earlier one of it",
@@ -232,7 +247,7 @@ SIGNS = (
     Sign(
         "KL to base",
         lambda h: h.kl,
-        lambda base, last, g: g.kl,
+        lambda base, kept, g: g.kl,
         least=False,
         rule="`kl`",
         meaning="divergence of the policy from the base on fixed completions of the base, nats a token",
@@ -242,7 +257,7 @@ SIGNS = (
     Sign(
         "human text",
         lambda h: h.human_nll,
-        lambda base, last, g: _plus(base.human_nll, g.human_nll_rise),
+        lambda base, kept, g: _plus(base.human_nll, g.human_nll_rise),
         least=False,
         rule="base + `human_nll_rise`",
         meaning="negative log likelihood of a fixed human-written text, nats a token",
@@ -252,7 +267,7 @@ SIGNS = (
     Sign(
         "memory echo",
         lambda h: h.echo or 0.0,
-        lambda base, last, g: g.echo,
+        lambda base, kept, g: g.echo,
         least=False,
         rule="`echo`",
         meaning="largest share of the round's survivors that descend from one response",

@@ -55,7 +55,7 @@ def train_and_measure(run: Run, round_: int, selection: Selection) -> str:
 
 
 def guard(run: Run, round_: int, selection: Selection, policy: str) -> None:
-    """Decide on the round and move `current`, in one transaction: on when it is kept, to the best round at the end."""
+    """Decide on the round and move `current`, in one transaction: on when it is kept, to the best at the end."""
     records = {record.round: record for record in run.memory.rounds()}
     if round_ not in records:
         kept = [0, *(r for r, record in records.items() if record.decision is Decision.KEEP)]
@@ -63,15 +63,17 @@ def guard(run: Run, round_: int, selection: Selection, policy: str) -> None:
         limits = run.config.guard
         health = {r: stored_health(run, r) for r in kept}
         if selection.kept:
-            verdict = judge(health[0], health[kept[-1]], stored_health(run, round_), limits, earlier)
+            verdict = judge([*health.values()], stored_health(run, round_), limits, earlier)
             because = verdict.because
         else:
             verdict = GuardVerdict(rejection(limits, earlier), ())
             because = "no candidate survived selection; lower select.threshold"
-        back_to = None
-        if verdict.decision is Decision.STOP:
-            back_to = best(health)
-            because += f"; current goes to the best kept round, {back_to or BASE}"
-        run.memory.commit_round(round_, verdict, because, policy, back_to=back_to)
+        if verdict.decision is Decision.KEEP:
+            health[round_] = stored_health(run, round_)
+        ends = verdict.decision is Decision.STOP or round_ == run.config.rounds
+        back_to = best(health, limits) if ends else round_
+        if back_to != round_:
+            because += f"; the run ends with the best kept round, {back_to or BASE}"
+        run.memory.commit_round(round_, verdict, because, policy, back_to=None if back_to == round_ else back_to)
     record = {record.round: record for record in run.memory.rounds()}[round_]
     run.progress.line("guard", f"{record.decision.upper()}: {record.because}")

@@ -26,20 +26,28 @@ BASE = Health(
     human_nll=3.5,
     spread=0.9,
     dispersion=0.4,
+    base_majority_share=0.5,
 )
 HEALTHY = replace(
-    BASE, agreement=0.65, base_majority_agreement=0.7, concentration=0.12, mean_tokens=7.0, kl=0.4, echo=0.1
+    BASE,
+    agreement=0.65,
+    base_majority_agreement=0.7,
+    base_majority_share=0.6,
+    concentration=0.12,
+    mean_tokens=7.0,
+    kl=0.4,
+    echo=0.1,
 )
 LIMITS = GuardConfig()
 
 
 def failed(now, last_kept=BASE, rejections=0):
-    verdict = judge(BASE, last_kept, now, LIMITS, rejections)
+    verdict = judge((BASE, last_kept), now, LIMITS, rejections)
     return verdict.decision, [check.name for check in verdict.checks if not check.passed]
 
 
 def test_a_healthy_round_is_kept_with_every_check_on_record():
-    verdict = judge(BASE, BASE, HEALTHY, LIMITS, 0)
+    verdict = judge((BASE,), HEALTHY, LIMITS, 0)
     assert verdict.decision is Decision.KEEP
     assert verdict.because == "all checks passed"
     assert [check.name for check in verdict.checks] == [sign.name for sign in SIGNS]
@@ -51,6 +59,7 @@ def test_a_healthy_round_is_kept_with_every_check_on_record():
     [
         ({"agreement": 0.39}, "agreement"),
         ({"base_majority_agreement": 0.45}, "agreement with base majority"),
+        ({"base_majority_share": 0.44}, "samples in base majority"),
         ({"concentration": 0.26}, "top answer share"),
         ({"parse_rate": 0.79}, "parse rate"),
         ({"mean_tokens": 4.9}, "mean tokens, shortest"),
@@ -81,8 +90,11 @@ def test_a_value_at_its_limit_passes():
 
 
 def test_slipping_away_by_small_steps_is_seen():
-    better = replace(HEALTHY, base_majority_agreement=0.75)
-    assert failed(replace(HEALTHY, base_majority_agreement=0.64), better)[1] == ["agreement with base majority"]
+    """Each round is but a little worse than the one before it; the third is too far below the best."""
+    kept = [BASE, *(replace(HEALTHY, base_majority_share=v) for v in (0.70, 0.68))]
+    assert judge(kept, replace(HEALTHY, base_majority_share=0.66), LIMITS, 0).decision is Decision.KEEP
+    verdict = judge(kept, replace(HEALTHY, base_majority_share=0.64), LIMITS, 0)
+    assert verdict.because == "samples in base majority 0.64 (limit 0.65)"
     worse = replace(HEALTHY, base_majority_agreement=0.52)
     assert failed(replace(HEALTHY, base_majority_agreement=0.45), worse)[1] == ["agreement with base majority"]
 
@@ -95,20 +107,24 @@ def test_the_second_rejection_stops_the_run():
 
 
 def test_the_reason_names_value_and_limit():
-    verdict = judge(BASE, BASE, replace(HEALTHY, concentration=0.9, kl=7.0), LIMITS, 0)
+    verdict = judge((BASE,), replace(HEALTHY, concentration=0.9, kl=7.0), LIMITS, 0)
     assert verdict.because == "top answer share 0.9 (limit 0.25), KL to base 7 (limit 3)"
 
 
 def test_an_unknown_number_is_a_reason_in_words():
-    assert judge(BASE, BASE, replace(HEALTHY, kl=None), LIMITS, 0).because == "KL to base unknown (limit 3)"
+    assert judge((BASE,), replace(HEALTHY, kl=None), LIMITS, 0).because == "KL to base unknown (limit 3)"
 
 
 def test_what_the_base_never_measured_is_not_checked():
     """A memory written before a number was taken can be judged still."""
-    old = replace(BASE, spread=None, dispersion=None)
-    verdict = judge(old, old, HEALTHY, LIMITS, 0)
+    old = replace(BASE, spread=None, dispersion=None, base_majority_share=None)
+    verdict = judge((old,), HEALTHY, LIMITS, 0)
     assert verdict.decision is Decision.KEEP
-    assert {sign.name for sign in SIGNS} - {c.name for c in verdict.checks} == {"answer spread", "dispersion"}
+    assert {sign.name for sign in SIGNS} - {c.name for c in verdict.checks} == {
+        "answer spread",
+        "dispersion",
+        "samples in base majority",
+    }
 
 
 def test_the_second_try_takes_smaller_steps_on_surer_labels():
@@ -123,13 +139,20 @@ def test_the_second_try_takes_smaller_steps_on_surer_labels():
 
 def test_the_score_falls_with_each_kind_of_collapse():
     assert score(BASE, HEALTHY) > score(BASE, BASE) == 0
-    for change in ({"concentration": 0.9}, {"parse_rate": 0.1}, {"base_majority_agreement": 0.1}):
+    for change in ({"concentration": 0.9}, {"parse_rate": 0.1}, {"base_majority_share": 0.1}):
         assert score(BASE, replace(BASE, **change)) < 0
+    old = replace(BASE, base_majority_share=None)
+    assert score(old, replace(old, base_majority_agreement=0.1)) < 0
 
 
 def test_the_best_round_is_the_one_with_the_best_score_the_base_included():
-    worse, better = (replace(HEALTHY, base_majority_agreement=v) for v in (0.65, 0.75))
-    assert best({0: BASE, 1: HEALTHY, 2: better, 4: worse}) == 2
-    assert best({0: BASE, 1: better, 3: better}) == 3
-    assert best({0: BASE, 1: replace(BASE, concentration=0.2)}) == 0
-    assert best({0: BASE}) == 0
+    worse, better = (replace(HEALTHY, base_majority_share=v) for v in (0.55, 0.65))
+    assert best({0: BASE, 1: HEALTHY, 2: better, 4: worse}, LIMITS) == 2
+    assert best({0: BASE, 1: better, 3: better}, LIMITS) == 3
+    assert best({0: BASE, 1: replace(BASE, concentration=0.2)}, LIMITS) == 0
+    assert best({0: BASE}, LIMITS) == 0
+
+
+def test_where_the_base_is_no_guide_the_latest_kept_round_is_the_best():
+    limits = GuardConfig(base_share_drop=1)
+    assert best({0: BASE, 1: replace(BASE, base_majority_share=0.2)}, limits) == 1

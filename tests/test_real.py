@@ -33,6 +33,7 @@ def test_the_quickstart_in_miniature(tmp_path, all_cores):
         "propose.exemplar.trust=0.3",
         "guard.agreement_drop=1",
         "guard.base_majority_drop=1",
+        "guard.base_share_drop=1",
         "guard.concentration_rise=1",
     )
     summary = run_it(load_config("configs/quickstart.yaml", changes), tmp_path / "run")

@@ -179,24 +179,32 @@ def test_after_a_rejected_round_the_next_is_more_careful_and_then_it_ends(
     assert (second.lr, second.epochs) == (pytest.approx(config.train.lr / 3), 1)
 
 
-def test_a_stopped_run_leaves_the_best_kept_round_as_current(taught_folder, prompts, tmp_path):
-    """Round 2 was kept though a little worse than round 1; a third and a fourth that went wrong stop the run."""
-    config = tiny_config(taught_folder, prompts, guard={"base_majority_drop": 0.1, "trips": 2})
-    survivors = Selection((Verdict(1, Reason.KEPT),), ())
-    with open_run(config, folder=tmp_path / "run", progress=Progress(quiet=True)) as run:
-        for round_, agreement in enumerate((0.5, 0.7, 0.65, 0.3, 0.2)):
-            health = replace(BASE, kl=0.1, base_majority_agreement=agreement)
-            run.memory.commit_result(round_, Stage.HEALTH, asdict(health))
-        policies = []
-        for round_ in (1, 2, 3, 4):
-            guard(run, round_, survivors, f"r{round_:04d}")
+def decide(run, shares):
+    """Have the guard decide on rounds that differ in how often samples agree with the base majority."""
+    policies = []
+    for round_, share in enumerate(shares):
+        run.memory.commit_result(round_, Stage.HEALTH, asdict(replace(BASE, kl=0.1, base_majority_share=share)))
+        if round_:
+            guard(run, round_, Selection((Verdict(1, Reason.KEPT),), ()), f"r{round_:04d}")
             policies.append(run.memory.current)
-        assert policies == ["r0001", "r0002", "r0002", "r0001"]
-        stopped = run.memory.rounds()[-1]
-        assert stopped.decision is Decision.STOP
-        assert (
-            stopped.because == "agreement with base majority 0.2 (limit 0.55); current goes to the best kept round, 1"
-        )
+    return policies, run.memory.rounds()[-1]
+
+
+@pytest.mark.parametrize(
+    ("rounds", "shares", "went", "decision", "because"),
+    [
+        (9, (0.5, 0.7, 0.65, 0.3, 0.2), [1, 2, 2, 1], Decision.STOP, "samples in base majority 0.2 (limit 0.6); "),
+        (2, (0.5, 0.7, 0.65), [1, 1], Decision.KEEP, "all checks passed; "),
+    ],
+    ids=["stopped", "finished"],
+)
+def test_a_run_ends_with_its_best_kept_round(taught_folder, prompts, tmp_path, rounds, shares, went, decision, because):
+    """Round 2 was kept, though a little worse than round 1."""
+    config = tiny_config(taught_folder, prompts, rounds=rounds, guard={"base_share_drop": 0.1})
+    with open_run(config, folder=tmp_path / "run", progress=Progress(quiet=True)) as run:
+        policies, last = decide(run, shares)
+        assert policies == [f"r{round_:04d}" for round_ in went]
+        assert (last.decision, last.because) == (decision, f"{because}the run ends with the best kept round, 1")
         assert run.memory.rollback(2) == "r0002", "by hand, any kept round"
 
 

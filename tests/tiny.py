@@ -66,10 +66,12 @@ def teach(
     seed: int = 0,
     initializer_range: float = 0.3,
     lr: float = 3e-3,
+    warmup: int = 0,
 ) -> Path:
     """Teach a tiny model these (question, answer) pairs by plain fine-tuning and save it.
 
-    A step sees `batch` of them, drawn with `seed`; None: all.
+    A step sees `batch` of them, drawn with `seed`; None: all. With `warmup` the learning rate rises for so many steps,
+    then falls to nothing; without, it stays where it is.
     """
     tokenizer = byte_tokenizer()
     model = tiny_llama(len(tokenizer), seed, hidden_size=64, initializer_range=initializer_range).train()
@@ -84,7 +86,9 @@ def teach(
     targets = torch.nn.utils.rnn.pad_sequence(labels, batch_first=True, padding_value=-100)
     optimizer = torch.optim.AdamW(model.parameters(), lr=lr)
     generator = torch.Generator().manual_seed(seed)
-    for _ in range(steps):
+    for step in range(steps):
+        if warmup:
+            optimizer.param_groups[0]["lr"] = lr * min((step + 1) / warmup, 1 - step / steps)
         chosen = torch.randperm(len(ids), generator=generator)[:batch] if batch else slice(None)
         model(ids[chosen], labels=targets[chosen]).loss.backward()
         optimizer.step()

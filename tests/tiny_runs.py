@@ -24,6 +24,7 @@ def tiny_config(model, file, **changes):
         "guard": {
             "agreement_drop": 1.0,
             "base_majority_drop": 1.0,
+            "base_share_drop": 1.0,
             "concentration_rise": 1.0,
             "parse_drop": 1.0,
             "length_factor": 100.0,

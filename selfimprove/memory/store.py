@@ -174,7 +174,7 @@ class ResponseMemory(MemoryReader):
                 if verdict.decision is Decision.KEEP:
                     self._move(round, policy, because)
                 if back_to is not None:
-                    self._move(back_to, self._kept_with(back_to), "the best kept round when the guard stopped")
+                    self._move(back_to, self._kept_with(back_to), "the best kept round at the end")
 
     def rollback(self, round: int) -> str:
         """Move `current` back to the policy that a round was kept with (0: base), and return its name.
