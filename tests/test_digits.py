@@ -14,7 +14,7 @@ from selfimprove.consistency.answers import Kind, extract
 from selfimprove.engines.local import LocalEngine
 from selfimprove.errors import PromptError
 from selfimprove.policy import Policy
-from selfimprove.types import Message, Origin, Request, Sampling, Stage, Unit
+from selfimprove.types import Finish, Judgement, Message, Origin, Request, Response, Sampling, Stage, Tally, Unit
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
 import chain
@@ -76,7 +76,7 @@ def test_reach_ends_at_the_first_length_that_is_not_good():
     assert digits.reach({1: 0.5}) == 0
 
 
-@pytest.mark.parametrize("arm", ["lmsi", "ssd"])
+@pytest.mark.parametrize("arm", ["length", "ssd"])
 def test_an_arm_is_played_and_goes_on_where_it_was(base, tmp_path, monkeypatch, arm):
     monkeypatch.setattr(digits, "REACH", 2)
     monkeypatch.setattr(digits, "PROMPTS", 24)
@@ -105,6 +105,20 @@ def test_raw_samples_are_trained_on_whatever_the_vote_says(base, tmp_path, monke
             kept[arm] = [r.text == digits.solve(texts[r.prompt_id]) for r in memory.responses(ids=ids)]
     assert len(kept["ssd"]) > len(kept["lmsi"]) > 0
     assert sum(kept["ssd"]) / len(kept["ssd"]) < sum(kept["lmsi"]) / len(kept["lmsi"])
+
+
+def test_an_answer_that_ends_early_abstains():
+    def response(id_, text, prompt="p"):
+        where = {"round": 1, "origin": Origin.SAMPLE, "unit": "u", "slot": 0, "seed": 0, "policy": "base"}
+        return Response(id_, prompt, text=text, finish=Finish.STOP, prompt_tokens=8, new_tokens=9, parents=(), **where)
+
+    texts = ["2b4", "2b4", "2b4", "2b4c0", "2b4c0"]
+    responses = {i: response(i, text) for i, text in enumerate(texts)}
+    judgements = [Judgement(i, text, 1.0, None) for i, text in enumerate(texts)]
+    tallies = [Tally("p", "2b4", 0.6, 0.2, 5.0, 5, 0)]
+    ((tally,), judged) = digits.whole((tallies, judgements), responses, {}, Random(0))
+    assert (tally.answer, tally.agreement, tally.voters, tally.abstained) == ("2b4c0", 1.0, 2, 3)
+    assert [j.answer for j in judged] == [None, None, None, "2b4c0", "2b4c0"]
 
 
 def test_a_chain_is_worked_out_step_by_step_and_demonstrations_are_no_task():
