@@ -21,6 +21,7 @@ import random
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -133,11 +134,13 @@ class Vllm:
         dtype = str(policy.dtype).removeprefix("torch.")
         job = {"model": str(policy.folder), "dtype": dtype, "prompts": prompts, "eos_ids": policy.eos_ids}
         env = os.environ | {"VLLM_CPU_KVCACHE_SPACE": "4", "HF_HUB_OFFLINE": "1", "VLLM_LOGGING_LEVEL": "ERROR"}
+        env["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"  # its processes would wait for each other on few cores
+        self.faults = tempfile.TemporaryFile("w+")  # noqa: SIM115  as long as the process
         self.process = subprocess.Popen(
             [VENV / "bin" / "python", __file__, "--vllm-worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stderr=self.faults,
             text=True,
             env=env,
         )
@@ -150,7 +153,8 @@ class Vllm:
         for line in self.process.stdout:  # the engine may print lines of its own
             if line.startswith("{"):
                 return json.loads(line)
-        raise SystemExit(f"the vLLM worker ended early; see what `{VENV}/bin/python {__file__} --vllm-worker` says")
+        self.faults.seek(0)
+        raise SystemExit(f"the vLLM worker ended early:\n{self.faults.read()[-3000:]}")
 
     def __call__(self, run: int) -> tuple[int, float]:
         """Return (tokens, seconds) of all prompts."""
