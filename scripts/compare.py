@@ -140,7 +140,7 @@ def _round(run: Run, round_: int, last: Sequence[int], accuracy: Accuracy, keys:
     `last` gives, by round, the latest round whose policy was measured.
     """
     health = [stored_health(run, r) for r in last[: round_ + 1]]
-    verdict = judge(health[0], health[-2], health[-1], GuardConfig(), 0) if round_ else None
+    verdict = judge(health[:-1], health[-1], GuardConfig(), 0) if round_ else None
     tokens = [_tokens(run, r) for r in range(1, round_ + 1)]
     trained = [run.memory.result(r, Stage.TRAIN) or {} for r in range(1, round_ + 1)]
     return {
