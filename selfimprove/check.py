@@ -4,7 +4,7 @@ import shutil
 import time
 from pathlib import Path
 
-from .config import RunConfig
+from .config import RunConfig, ServerConfig
 from .errors import UserError
 from .policy import Policy
 from .prompts import load_prompts
@@ -37,6 +37,8 @@ def check(config: RunConfig) -> str:
     free = shutil.disk_usage(RUNS if RUNS.is_dir() else Path()).free / 1e9
     if free < needed:
         raise UserError(f"{free:.1f} GB free on disk, about {needed:.1f} GB needed for {config.rounds} rounds")
+    if config.engine == "server" and config.server.command is None:
+        _ask_server(config.server)
     prompt = split[Split.TRAIN][0]
     ids = policy.encode(prompt.messages)
     began = time.monotonic()
@@ -56,3 +58,12 @@ def check(config: RunConfig) -> str:
         f"{len(split[Split.TRAIN])} prompts, {config.rounds} rounds",
     ]
     return "\n".join(lines)
+
+
+def _ask_server(config: ServerConfig) -> None:
+    from .engines.client import Client
+
+    client = Client(config.url, timeout=config.timeout, patience=0)
+    if not client.answers():
+        raise UserError(f"no server answers at server.url {config.url}; start it, or let the run: set server.command")
+    client.close()

@@ -25,7 +25,6 @@ def keep(command: list[str]) -> int:
         _end(process)
 
     threading.Thread(target=end_with_input, daemon=True).start()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is for the run: it closes the pipe
     signal.signal(signal.SIGTERM, lambda *_: _end(process))
     try:
         code = process.wait()

@@ -126,6 +126,7 @@ class ServerEngine:
         """Return the model in this process; a server that was started here has ended."""
         if self._process is not None:
             self._process.stop()
+            self._names.clear()
         return self._local.model_here()
 
     def close(self) -> None:

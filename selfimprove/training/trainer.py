@@ -170,26 +170,23 @@ class _Loop:
         self.optimizer.zero_grad()
         total: Counter[str] = Counter()
         encoded = 0
-        rows = self._rows(own)
+        rows = [[own[i] for i in members] for members in self.network.rows(own, self.row_tokens)]
+        idle = self.peers.most(len(rows)) - len(rows) if self.peers.lockstep else 0
         for row in rows:
             packed = self.network.pack(row)
             loss, figures = self.objective.row(packed, row, step)
             loss.backward()
             total.update({"loss": float(loss.detach()), **figures})
             encoded += packed.encoded
-        if self.peers.lockstep:
-            self._keep_step(step, len(rows))
+        for _ in range(idle):
+            self._keep_step(step)
         return dict(total), encoded
 
-    def _rows(self, own: Sequence[Encoded]) -> list[list[Encoded]]:
-        return [[own[i] for i in members] for members in self.network.rows(own, self.row_tokens)]
-
-    def _keep_step(self, step: Sequence[Encoded], passes: int) -> None:
-        """Take the passes that others still take, for nothing: each holds a part of every layer."""
-        for _ in range(self.peers.most(passes) - passes):
-            idle = [step[0]]
-            loss, _ = self.objective.row(self.network.pack(idle), idle, step)
-            (0.0 * loss).backward()
+    def _keep_step(self, step: Sequence[Encoded]) -> None:
+        """Take a pass for nothing, because another process takes one and needs this one's part of every layer."""
+        row = [step[0]]
+        loss, _ = self.objective.row(self.network.pack(row), row, step)
+        (0.0 * loss).backward()
 
     def _halve(self, examples: Sequence[Encoded]) -> None:
         if len(examples) == 1 or self.row_tokens < min(e.tokens for e in examples):

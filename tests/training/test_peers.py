@@ -80,7 +80,12 @@ def trained(model_folder, tmp_path_factory):
         )
         for rank in range(2)
     ]
-    assert [process.wait(240) for process in pair] == [0, 0]
+    try:
+        assert [process.wait(240) for process in pair] == [0, 0]
+    finally:
+        for process in pair:
+            process.kill()
+            process.wait()
     return folder
 
 
