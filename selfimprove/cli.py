@@ -204,13 +204,14 @@ def export(
 
 @main.command()
 @click.argument("run_name", metavar="RUN")
-@click.option("--against", metavar="base|ROUND", help="Answer with this policy too, side by side.")
-def chat(run_name: str, against: str | None) -> None:
+@click.option("--against", metavar="base|ROUND", help="Answer with this policy too, side by side, same seed.")
+@click.option("--memory", "recalling", is_flag=True, help="Show the model trusted answers from its memory first.")
+def chat(run_name: str, against: str | None, recalling: bool) -> None:
     """Talk to the current policy of RUN; an empty line or Ctrl-D ends."""
     from .chat import chat_loop
     from .run import run_folder
 
-    chat_loop(run_folder(run_name), against)
+    chat_loop(run_folder(run_name), against, recalling)
 
 
 def _stop_on_signals() -> None:

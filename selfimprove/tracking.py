@@ -37,9 +37,10 @@ def tracker(kind: str, name: str, folder: Path, settings: Mapping[str, Any]) -> 
     else:
         package = _package(kind, kind)
         options = {"dir": str(folder), "group": name} if kind == "wandb" else {"resume": "allow", "embed": False}
+        refusal = package.errors.Error if kind == "wandb" else OSError  # no key, and no terminal to ask in
         try:
             package.init(project=PROJECT, name=name, config=dict(settings), **options)
-        except RuntimeError as error:  # without a terminal to ask in, wandb raises where it has no key
+        except refusal as error:
             raise UserError(f"{kind} does not start: {error}; or set report_to=none") from None
         try:
             yield lambda step, figures: package.log(dict(figures), step=step)

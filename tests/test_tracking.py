@@ -14,12 +14,16 @@ from selfimprove.tracking import numbers, tracker
 class FakePackage(SimpleNamespace):
     """What trackio and wandb have in common."""
 
+    class errors:
+        class Error(Exception):
+            pass
+
     def __init__(self, key=True):
         super().__init__(started=[], rows=[], finished=0, key=key)
 
     def init(self, **options):
         if not self.key:
-            raise RuntimeError("api_key not configured (no-tty)")
+            raise self.errors.Error("api_key not configured (no-tty)")
         self.started.append(options)
 
     def log(self, figures, *, step):
