@@ -1,0 +1,168 @@
+"""What goes wrong while a model answers and learns: the run says so, keeps what it has, and can go on."""
+
+import logging
+import math
+
+import pytest
+import torch
+from tiny import sum_question
+from tiny_runs import run_it, tiny_config, write_prompts
+
+from selfimprove.engines.local import LocalEngine
+from selfimprove.errors import ModelError, TrainingError
+from selfimprove.memory import ResponseMemory
+from selfimprove.rollout import entry
+from selfimprove.stages import generate as stages
+from selfimprove.training import trainer
+from selfimprove.types import Decision, Finish, Generation, Origin, Stage
+
+SMALL = {"rounds": 1, "sample": {"k": 2, "max_new_tokens": 16, "unit_prompts": 30}, "evaluate": {"k": 1}}
+ONE_OPERATOR = {"exemplar": {"k": 0}, "revise": {"k": 0}, "stitch": {"k": 0}}
+
+
+@pytest.fixture(scope="module")
+def config(taught_folder, tmp_path_factory):
+    file = write_prompts(tmp_path_factory.mktemp("p") / "p.jsonl")
+    file.write_text("\n".join(file.read_text().splitlines()[::3]))
+    return tiny_config(taught_folder, file, propose=ONE_OPERATOR, **SMALL)
+
+
+def change(config, **sections):
+    """Return the configuration with some sections changed."""
+    updates = {name: getattr(config, name).model_copy(update=values) for name, values in sections.items()}
+    return config.model_copy(update=updates)
+
+
+def stages_done(folder):
+    with ResponseMemory.open(folder / "memory.db") as memory:
+        assert memory.verify() == []
+        return {unit.stage for unit in memory.units()}
+
+
+def answers(config, folder, monkeypatch, text, finish=Finish.STOP):
+    """Run with a model that gives these answers: `text` maps the place of a request in its unit to what it says."""
+
+    def answer(self, unit, on_tokens=None):
+        return [Generation(text(slot), finish, 8, 4) for slot in range(len(unit.requests))]
+
+    monkeypatch.setattr(LocalEngine, "answer", answer)
+    return run_it(config, folder)
+
+
+@pytest.mark.parametrize("what", ["loss", "gradient"])
+def test_a_training_that_blows_up_leaves_no_adapter_and_goes_on_when_it_can(config, tmp_path, monkeypatch, what):
+    spoil = {
+        "loss": (trainer.Objective, "row", lambda real: lambda *a: (real(*a)[0] * math.nan, real(*a)[1])),
+        "gradient": (torch.nn.utils, "clip_grad_norm_", lambda _: lambda *_: torch.tensor(math.inf)),
+    }
+    owner, name, broken = spoil[what]
+    with monkeypatch.context() as patched:
+        patched.setattr(owner, name, broken(getattr(owner, name)))
+        with pytest.raises(TrainingError, match=rf"{what}.* is (nan|inf) at step 1 .*no adapter was written; lower"):
+            run_it(config, tmp_path / "run")
+    assert Stage.SELECT in stages_done(tmp_path / "run")
+    assert Stage.TRAIN not in stages_done(tmp_path / "run")
+    assert not (tmp_path / "run" / "adapters").exists()
+    assert run_it(config, tmp_path / "run", resume=True).figures["rounds_kept"] == 1
+
+
+def test_one_survivor_is_enough_to_learn_from(config, tmp_path, monkeypatch):
+    def text(slot):
+        return "The answer is 4." if slot < 2 else ""  # one prompt, answered twice: a vote needs two
+
+    summary = answers(change(config, select={"threshold": 0.0}), tmp_path / "run", monkeypatch, text)
+    with ResponseMemory.open(tmp_path / "run" / "memory.db") as memory:
+        verdicts = memory.verdicts(1).values()
+        assert sum(verdict.kept for verdict in verdicts) == 1, verdicts
+        assert memory.result(1, Stage.TRAIN)["examples"] == 1
+    assert len(summary.figures["rounds"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "finish", "reason"),
+    [
+        ("", Finish.STOP, "no_answer"),
+        (" \n\t", Finish.STOP, "no_answer"),
+        ("The answer is 4.", Finish.LENGTH, "truncated"),
+        ("\ufffd" * 9, Finish.STOP, "no_answer"),
+    ],
+    ids=["empty", "white space", "all truncated", "noise"],
+)
+def test_a_model_that_says_nothing_usable_keeps_the_base(config, tmp_path, monkeypatch, text, finish, reason):
+    summary = answers(config, tmp_path / "run", monkeypatch, lambda _: text, finish)
+    (round_,) = summary.figures["rounds"]
+    assert round_["decision"] == Decision.REJECT
+    assert "no candidate survived selection; lower select.threshold" in summary.table
+    assert summary.figures["current"] == "base"
+    with ResponseMemory.open(tmp_path / "run" / "memory.db") as memory:
+        assert {verdict.reason for verdict in memory.verdicts(1).values()} == {reason}
+        assert memory.verify() == []
+
+
+def test_a_memory_that_runs_out_while_answering_makes_batches_smaller_and_changes_no_text(
+    config, tmp_path, monkeypatch, caplog
+):
+    whole = run_it(config, tmp_path / "whole")
+    decode = entry.decode_batch
+
+    def small(model, batch, *rest, **more):
+        if sum(group.rows for group in batch) > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return decode(model, batch, *rest, **more)
+
+    monkeypatch.setattr(entry, "decode_batch", small)
+    with caplog.at_level(logging.WARNING):
+        cut = run_it(config, tmp_path / "cut")
+    assert "out of memory with" in caplog.text
+    assert len(cut.figures["rounds"]) == len(whole.figures["rounds"])
+    with (
+        ResponseMemory.open(tmp_path / "whole/memory.db") as one,
+        ResponseMemory.open(tmp_path / "cut/memory.db") as two,
+    ):
+        same = [a.text == b.text for a, b in zip(one.responses(), two.responses(), strict=True)]
+    assert sum(same) / len(same) > 0.9, "only a rounding of the logits may differ"
+
+
+def test_a_memory_too_small_for_one_row_ends_with_a_message_and_goes_on_elsewhere(config, tmp_path, monkeypatch):
+    def never(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(entry, "decode_batch", never)
+        with pytest.raises(ModelError, match=r"out of memory with one row .* lower max_new_tokens"):
+            run_it(config, tmp_path / "run")
+    assert stages_done(tmp_path / "run") == set()
+    assert run_it(config, tmp_path / "run", resume=True).figures["rounds_kept"] == 1
+
+
+def test_a_memory_that_runs_out_in_training_makes_rows_smaller(config, tmp_path, monkeypatch, caplog):
+    step, failures = trainer.Objective.row, [3]
+
+    def tight(self, *rest):
+        if failures[0]:
+            failures[0] -= 1
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return step(self, *rest)
+
+    monkeypatch.setattr(trainer.Objective, "row", tight)
+    with caplog.at_level(logging.WARNING):
+        summary = run_it(config, tmp_path / "run")
+    assert "rows are now at most 128 tokens" in caplog.text
+    assert summary.figures["rounds_kept"] == 1
+
+
+def test_recalled_answers_that_do_not_fit_the_model_are_not_shown(taught_folder, tmp_path, monkeypatch):
+    """Prompts of 400 tokens fit 1,024 positions, with two recalled ones before them they do not."""
+    asked = [sum_question(a, b) + " Think. " * 48 for a in range(6) for b in range(2)]
+    file = tmp_path / "p.txt"
+    file.write_text("\n".join(asked))
+    propose = ONE_OPERATOR | {"exemplar": {"k": 1, "below": 2.0, "shots": 2, "trust": 0.0}}
+    config = tiny_config(taught_folder, file, propose=propose, **SMALL)
+    planned = []
+    plan = stages.exemplars.plan
+    monkeypatch.setattr(stages.exemplars, "plan", lambda *a, **k: planned.append(plan(*a, **k)) or planned[-1])
+    run_it(config, tmp_path / "run")
+    assert any(planned), "or nothing was too long"
+    with ResponseMemory.open(tmp_path / "run" / "memory.db") as memory:
+        assert memory.responses(origins=[Origin.SAMPLE])
+        assert memory.responses(origins=[Origin.EXEMPLAR]) == []
