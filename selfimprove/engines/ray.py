@@ -77,43 +77,47 @@ class RayEngine:
         Raises:
             EngineError: a unit outlived no actor, or the actors cannot start.
         """
+        early: dict[int, tuple[Unit, list[Generation]]] = {}
+        turn = 0
+        for number, unit, generations in self._as_they_finish(units):
+            if on_tokens is not None:
+                on_tokens(sum(g.new_tokens for g in generations))
+            early[number] = unit, generations
+            while turn in early:
+                yield early.pop(turn)
+                turn += 1
+
+    def _as_they_finish(self, units: Iterable[Unit]) -> Iterator[tuple[int, Unit, list[Generation]]]:
+        flying: dict[Any, tuple[int, int, Unit]] = {}
+        try:
+            for number, unit in enumerate(units):
+                crew = self._hired()
+                while min(crew.loads) == AHEAD:
+                    yield self._next_of(flying)
+                actor = crew.loads.index(min(crew.loads))
+                reference = crew.actors[actor].answer.remote(unit, self._adapter(unit.policy))
+                flying[reference] = number, actor, unit
+                crew.loads[actor] += 1
+            while flying:
+                yield self._next_of(flying)
+        finally:
+            if flying:  # nobody waits for them any more
+                self._dismiss()
+
+    def _next_of(self, flying: dict[Any, tuple[int, int, Unit]]) -> tuple[int, Unit, list[Generation]]:
         import ray
 
-        waiting = enumerate(units)
-        flying: dict[Any, tuple[int, int, Unit]] = {}
-        landed: dict[int, tuple[Unit, list[Generation]]] = {}
-        turn, more = 0, True
-        while True:
-            while more and (crew := self._hired()) and min(crew.loads) < AHEAD:
-                number, unit = next(waiting, (-1, None))
-                if unit is None:
-                    more = False
-                    break
-                actor = crew.loads.index(min(crew.loads))
-                crew.loads[actor] += 1
-                flying[crew.actors[actor].answer.remote(unit, self._adapter(unit.policy))] = (number, actor, unit)
-            while turn in landed:
-                yield landed.pop(turn)
-                turn += 1
-            if flying:
-                (reference, *_), _ = ray.wait(list(flying))
-                number, actor, unit = flying.pop(reference)
-                generations = self._landed(reference, actor, unit)
-                landed[number] = unit, generations
-                if on_tokens is not None:
-                    on_tokens(sum(g.new_tokens for g in generations))
-            elif not more:
-                return
-
-    def _landed(self, reference: Any, actor: int, unit: Unit) -> list[Generation]:
+        (reference, *_), _ = ray.wait(list(flying))
+        number, actor, unit = flying[reference]
+        process, generations = _get(reference, f"unit {unit.id}")
+        del flying[reference]
         crew = self._hired()
         crew.loads[actor] -= 1
-        process, generations = _get(reference, f"unit {unit.id}")
-        before = crew.processes.get(actor, process)
+        before = crew.processes.setdefault(actor, process)
         if before != process:
             log.warning("actor %d (process %d) died; process %d took over with %s", actor, before, process, unit.id)
-        crew.processes[actor] = process
-        return generations
+            crew.processes[actor] = process
+        return number, unit, generations
 
     def _hired(self) -> _Crew:
         """Return the actors, starting them first where there are none."""
