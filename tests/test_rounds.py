@@ -12,9 +12,11 @@ from test_guard import BASE
 from tiny import SUMS, sum_question
 from tiny_runs import run_it, tiny_config, write_prompts
 
+from selfimprove.consistency.answers import Kind, extract
 from selfimprove.engines.local import LocalEngine
 from selfimprove.errors import ConfigError, UserError
 from selfimprove.fsio import folder_digest
+from selfimprove.health import Health
 from selfimprove.memory import ResponseMemory
 from selfimprove.progress import Progress
 from selfimprove.rounds import guard
@@ -53,6 +55,20 @@ def test_nothing_trained_on_or_recalled_was_held_out(undisturbed):
         assert heldout
         assert used
         assert not {responses[id_].prompt_id for id_ in used} & heldout
+
+
+def test_no_sample_of_the_base_agrees_with_a_majority_for_being_in_it(undisturbed):
+    """Of two samples each is held against the other: both agree, or neither does."""
+    folder, _ = undisturbed
+    with ResponseMemory.open(folder / "memory.db") as memory:
+        prompts = {p.id: p.text for p in memory.prompts(Split.HELDOUT)}
+        pairs = {id_: [] for id_ in prompts}
+        for r in memory.responses(rounds=[0], stages=[Stage.PROBE]):
+            pairs[r.prompt_id].append(extract(r.text, Kind.NUMBER, prompts[r.prompt_id]))
+        health = Health(**memory.result(0, Stage.HEALTH))
+    agree = [a == b for a, b in pairs.values() if (a, b) != (None, None)]
+    assert 0 < sum(agree) < len(agree)
+    assert health.base_majority_share == pytest.approx(sum(agree) / len(agree))
 
 
 def test_answers_in_the_prompt_file_change_not_one_byte(undisturbed, taught_folder, tmp_path):
