@@ -86,11 +86,11 @@ def run(config: Path, overrides: tuple[str, ...], rounds: int | None, resume: bo
         click.echo(to_yaml(settings))
         click.echo(check(settings))
         return
-    from .rounds import improve
-    from .run import RUNS, open_run
-
-    _stop_on_signals()
+    _stop_on_signals()  # before torch is imported: that takes seconds
     try:
+        from .rounds import improve
+        from .run import RUNS, open_run
+
         with open_run(settings, resume=resume) as opened:
             summary = improve(opened)
     except Interrupted:
