@@ -75,8 +75,12 @@ class Client:
         Raises:
             ConfigError: the address cannot be used, or would carry the key over a network in the open.
         """
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username:
+        try:
+            parts = urlsplit(url)
+            usable = parts.scheme in ("http", "https") and parts.hostname and not parts.username and parts.port != 0
+        except ValueError:  # no number for a port, brackets that do not close
+            usable = False
+        if not usable:
             raise ConfigError(f"server.url {url!r} is not of the form http://HOST:PORT")
         if key and parts.scheme == "http" and parts.hostname not in LOOPBACK:
             raise ConfigError(f"the server's key would go over the network unencrypted; make server.url {url!r} https")
@@ -156,13 +160,17 @@ class Client:
     def _once(self, method: str, path: str, body: dict[str, Any] | None, passing: frozenset[int] = PASSING) -> bytes:
         """Ask once, on this thread's connection; one that failed is not used again."""
         connection = self._connection()
+        idle = connection.sock is not None
         try:
             payload = None if body is None else json.dumps(body)
             connection.request(method, self._parts.path.rstrip("/") + path, payload, self._headers)
             response = connection.getresponse()
             raw = response.read()
-        except BaseException:
+        except BaseException as error:
             connection.close()
+            if idle and isinstance(error, ConnectionError) and not self._closing.is_set():
+                # The server had closed it while nothing was asked: no trouble.
+                return self._once(method, path, body, passing)
             raise
         if response.status == 200:
             return raw

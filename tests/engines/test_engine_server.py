@@ -125,6 +125,32 @@ def test_the_next_unit_is_under_way_before_the_first_is_committed(policy):
             assert taken[-1] == min(unit.index + 1, 3), "one ahead, no more"
 
 
+def test_closing_does_not_wait_for_an_answer(policy):
+    asked, never = threading.Event(), threading.Event()
+
+    def silent(body):
+        asked.set()
+        never.wait(30)
+        return []
+
+    with serving(FakeServer(policy, silent)) as url, engine_at(url, policy, timeout=60) as engine:
+        ends = []
+        waiting = threading.Thread(target=lambda: ends.append(outcome(engine)))
+        waiting.start()
+        assert asked.wait(10)
+        engine.close()
+        waiting.join(10)
+        never.set()
+    assert ends[0] in {"EngineError", "CancelledError"}
+
+
+def outcome(engine):
+    try:
+        return list(engine.generate([a_unit()]))
+    except BaseException as error:
+        return type(error).__name__
+
+
 def test_a_refusal_is_said_at_once_and_names_the_server(policy):
     fake = FakeServer(policy)
     fake.faults = [400]
@@ -244,7 +270,10 @@ def test_the_key_is_sent_and_shown_nowhere(policy, monkeypatch, caplog):
         pass
 
 
-@pytest.mark.parametrize("url", ["localhost:8000", "ftp://127.0.0.1", "http://", "http://user:word@127.0.0.1"])
+@pytest.mark.parametrize(
+    "url",
+    ["localhost:8000", "ftp://127.0.0.1", "http://", "http://user:word@127.0.0.1", "http://h:port", "http://[::1"],
+)
 def test_an_address_that_cannot_be_used_is_refused(policy, url):
     with pytest.raises(ConfigError, match=r"server\.url"), engine_at(url, policy):
         pass
