@@ -10,8 +10,9 @@ then given sums of up to `REACH` digits and no answers. A round trains on what i
 a little longer than what the base was taught.
 
 A sum is written as its columns in any order, each with a letter (index hints: Zhou et al. 2023, arXiv 2310.16028), and
-the answer from the smallest digit on: 17 + 25 is `12b75a=a`, 42 is `2b4c0`. The letters start anywhere in the alphabet.
-In order, a model this small learns where each column of a short sum stands, and nothing that holds for longer ones.
+the answer from the smallest digit on: 17 + 25 is `12b75aa`, 42 is `2b4c0`. The letters start anywhere in the alphabet.
+Columns in order, or a sign between question and answer, would tell a model this small where it is: it then learns the
+places of short sums, the carry's above all, and nothing that holds for longer ones.
 """
 
 import argparse
@@ -43,12 +44,12 @@ from selfimprove.types import Message, Origin, Request, Response, Sampling, Stag
 
 TAUGHT = 5
 """Digits of the longest sums that the base is taught."""
-REACH = 16
+REACH = 10
 """Digits of the longest sums that the loop is given."""
 STEPS = 4000
 BATCH = 64
 LEARNING_RATE = 3e-3
-PROMPTS = 60
+PROMPTS = 200
 """Sums of each length that the loop is given, the held-out ones among them."""
 FRESH = 200
 """Sums of each length, seen by nobody, that the figures are measured on."""
@@ -74,7 +75,7 @@ SETTINGS: dict[str, Any] = {
     "propose": {"exemplar": {"k": 0}, "revise": {"k": 0}},  # the model knows one sum at a time, and no language
     "vote": {"kind": "short"},
     "select": {"threshold": 0.6, "per_prompt": 1, "near_duplicate": 1.0},
-    "train": {"rank": 32, "alpha": 64, "lr": 1e-3, "epochs": 6, "batch_tokens": 512, "start": "current"},
+    "train": {"rank": 32, "alpha": 64, "lr": 1e-3, "epochs": 4, "batch_tokens": 512, "start": "current"},
     "evaluate": {"k": 2},
     "guard": {
         # The base is wrong on most of these prompts, so improving is leaving its majority behind.
@@ -96,7 +97,7 @@ def ask(digits: int, rng: Random) -> str:
     start = rng.randrange(len(string.ascii_lowercase) - digits)
     letters = string.ascii_lowercase[start : start + digits]
     columns = [x + y + letter for x, y, letter in zip(a, b, letters, strict=True)]
-    return "".join(rng.sample(columns, digits)) + "=" + letters[0]
+    return "".join(rng.sample(columns, digits)) + letters[0]
 
 
 def solve(question: str) -> str:
@@ -131,7 +132,7 @@ def prompts(seed: int) -> Iterator[str]:
 
 def make_tokenizer() -> PreTrainedTokenizerFast:
     """One token a character."""
-    vocabulary = ["<unk>", PAD, END, *string.digits, *string.ascii_lowercase, "="]
+    vocabulary = ["<unk>", PAD, END, *string.digits, *string.ascii_lowercase]
     core = Tokenizer(models.WordLevel({token: i for i, token in enumerate(vocabulary)}, unk_token="<unk>"))
     core.pre_tokenizer = pre_tokenizers.Split(Regex("."), "isolated")
     core.decoder = decoders.Fuse()

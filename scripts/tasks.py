@@ -129,8 +129,12 @@ TASKS = {
         Task("everyday", SMOL, SHORT, drawn(questions, 120, 80), trained_tokens=1600),
         Task("arith", SMOL, SHORT, drawn(arithmetic, 120, 80), trained_tokens=1600),
         *(Task(name, SMOL, SHORT, drawn(rows, 120, 80), trained_tokens=1600) for name, rows in PUZZLES.items()),
-        Task("chain", str(chain.BASE), WORKED, drawn(lambda: chain.chain_questions(2, 3), 120, 80), trained_tokens=6000),
-        Task("chain-long", str(chain.BASE), WORKED, drawn(lambda: chain.chain_questions(4), 120, 80), trained_tokens=8000),
+        Task(
+            "chain", str(chain.BASE), WORKED, drawn(lambda: chain.chain_questions(2, 3), 120, 80), trained_tokens=6000
+        ),
+        Task(
+            "chain-long", str(chain.BASE), WORKED, drawn(lambda: chain.chain_questions(4), 120, 80), trained_tokens=8000
+        ),
         Task("digits", str(digits.BASE), digits.SETTINGS, write_digits, trained_tokens=15000),
     )
 }

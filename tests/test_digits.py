@@ -36,9 +36,9 @@ def base(tmp_path_factory):
 
 
 def test_a_sum_is_its_columns_and_the_answer_their_digits():
-    assert digits.solve("12b75a=a") == "2b4c0"  # 17 + 25
-    assert digits.solve("99x91y=x") == "8y1z1"  # 19 + 99
-    for length in (1, 5, 12):
+    assert digits.solve("12b75aa") == "2b4c0"  # 17 + 25
+    assert digits.solve("99x91yx") == "8y1z1"  # 19 + 99
+    for length in (1, 5, 10):
         question = digits.ask(length, Random(length))
         assert digits.length(question) == length
         assert len(digits.solve(question)) == 2 * length + 1
