@@ -15,7 +15,9 @@ from .types import Message
 Render = Callable[[Sequence[Message], bool], str]
 """A chat template: (messages, whether the assistant's turn is opened) -> text."""
 
-SYSTEM, FIRST, ANSWER, LAST = (Message(r, f"MARK{r}{i}") for i, r in enumerate(("system", "user", "assistant", "user")))
+SYSTEM, FIRST = Message("system", "MARK1SYSTEM"), Message("user", "MARK2USER")
+ANSWER, LAST = Message("assistant", "MARK3ASSISTANT"), Message("user", "MARK4USER")
+"""A conversation whose contents can be found again in its rendering."""
 
 
 @dataclass(frozen=True, slots=True)
