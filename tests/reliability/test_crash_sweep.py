@@ -4,10 +4,11 @@ import os
 import shutil
 import sys
 from itertools import count
+from pathlib import Path
 
 import pytest
 
-sys.path.append("scripts")
+sys.path.append(str(Path(__file__).parents[2] / "scripts"))
 from crash_sweep import sweep
 from fault_world import SMALL, forked, report, world_of, write_few
 from operations import DIED, DIED_UNSYNCED, Countdown

@@ -7,12 +7,13 @@ import resource
 import shutil
 import signal
 import sys
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 from tiny_runs import tiny_config
 
-sys.path.append("scripts")
+sys.path.append(str(Path(__file__).parents[2] / "scripts"))
 from fault_world import SMALL, ending, forked, run, units_of, world_of, write_few
 
 from selfimprove import summary
