@@ -163,6 +163,10 @@ class Client:
         idle = connection.sock is not None
         try:
             payload = None if body is None else json.dumps(body)
+            if not idle:
+                connection.connect()
+            if self._closing.is_set():  # asked after the socket is there, so that break_off sees it or is seen
+                raise ConnectionAbortedError("closing")
             connection.request(method, self._parts.path.rstrip("/") + path, payload, self._headers)
             response = connection.getresponse()
             raw = response.read()
