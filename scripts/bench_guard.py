@@ -246,17 +246,15 @@ def table(runs: Sequence[dict[str, Any]], numbers: dict[str, Any]) -> str:
         f"{numbers['false_alarms']:.2f}, within 1 point of the best round {numbers['within_1_point']:.2f}, correlation "
         f"of the score with accuracy {numbers['correlation']:.2f} ({numbers['runs']} runs).",
         "",
-        "| way | healthy | seed | accuracy by round, guard watching | falls in | trips in | because | left as `current` |",
+        "| way | healthy | seed | accuracy, guard watching | falls in | trips in | because | left as `current` |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for r in runs:
         accuracy = " ".join(f"{value:.2f}" for value in r["watched"]["accuracy"])
         because = r["guarded"]["because"][0].split(",")[0] if r["guarded"]["because"] else ""
         fall, trip = first_fall(r["watched"]["accuracy"]) or "never", r["watched"]["would_trip"] or "never"
-        left = f"{r['guarded']['current']:.2f}"
-        lines.append(
-            f"| {r['way']} | {'yes' if r['healthy'] else 'no'} | {r['seed']} | {accuracy} | {fall} | {trip} | {because} | {left} |"
-        )
+        left, kind = f"{r['guarded']['current']:.2f}", "yes" if r["healthy"] else "no"
+        lines.append(f"| {r['way']} | {kind} | {r['seed']} | {accuracy} | {fall} | {trip} | {because} | {left} |")
     return "\n".join(lines)
 
 
