@@ -21,6 +21,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -30,6 +31,7 @@ import psutil
 from selfimprove.config import ModelConfig, RayConfig, ServerConfig
 from selfimprove.engines.engine import Engine
 from selfimprove.engines.local import LocalEngine
+from selfimprove.errors import MemoryError_
 from selfimprove.memory import ResponseMemory
 from selfimprove.policy import Policy
 from selfimprove.seeds import seed_for
@@ -139,18 +141,20 @@ def kill_in_the_middle(pid: int, memory: Path) -> None:
     while not memory.is_file() or committed(memory) < 2:
         time.sleep(0.5)
     for process in psutil.Process(pid).children(recursive=True):
-        line = process.cmdline()
-        server = bool(line) and any(part.endswith("keeper.py") for part in process.parent().cmdline())
-        if server or (line and line[0].startswith("ray::Worker")):
-            print(f"*** SIGKILL to process {process.pid}: {' '.join(line)[:60]}", flush=True)
-            process.kill()
-            return
+        with suppress(psutil.Error):  # some come and go
+            line, parent = process.cmdline(), process.parent()
+            server = parent is not None and any(part.endswith("keeper.py") for part in parent.cmdline())
+            if server or (line and line[0].startswith("ray::Worker")):
+                print(f"*** SIGKILL to process {process.pid}: {' '.join(line)[:60]}", flush=True)
+                process.kill()
+                return
 
 
 def committed(path: Path) -> int:
     """Units of samples in a memory that a run is writing."""
-    with ResponseMemory.open(path) as memory:
+    with suppress(MemoryError_), ResponseMemory.open(path) as memory:  # it may be about to be made
         return len(memory.units(stage=Stage.SAMPLE))
+    return 0
 
 
 def inspect(folder: Path) -> dict[str, Any]:

@@ -65,16 +65,20 @@ def test_units_come_back_in_order_with_the_bytes_of_the_local_engine(local, engi
     answered = list(engine.generate(iter(units), tokens.append))
     assert answered == list(local.generate(units))
     assert sum(tokens) == sum(g.new_tokens for _, generations in answered for g in generations)
-    assert list(engine.generate([])) == []
 
 
-@pytest.mark.parametrize("method", ["sft", "preference"])
-def test_two_trainers_take_the_steps_that_one_takes(local, engine, tmp_path, method):
-    spec = TrainConfig(rank=2, epochs=2, batch_tokens=160, lr=1e-3, method=method)
-    examples = EXAMPLES if method == "sft" else [Example(*_fields(e), "No idea.") for e in EXAMPLES]
-    one = local.train(examples, spec, seed=5, out=tmp_path / "one")
+def test_without_units_no_actor_is_started(local, model):
+    idle = RayEngine(local, model, RayConfig(actors=2))
+    assert list(idle.generate([])) == []
+    assert idle._crew is None
+    idle.close()
+
+
+def test_two_trainers_take_the_steps_that_one_takes(local, engine, tmp_path):
+    spec = TrainConfig(rank=2, epochs=2, batch_tokens=160, lr=1e-3)
+    one = local.train(EXAMPLES, spec, seed=5, out=tmp_path / "one")
     steps = []
-    two = engine.train(examples, spec, seed=5, out=tmp_path / "two", on_step=lambda *step: steps.append(step))
+    two = engine.train(EXAMPLES, spec, seed=5, out=tmp_path / "two", on_step=lambda *step: steps.append(step))
     assert steps[0][:2] == (one.steps, one.steps)
     for a, b in zip(one.history, two.history, strict=True):
         assert a.keys() == b.keys()
@@ -83,10 +87,6 @@ def test_two_trainers_take_the_steps_that_one_takes(local, engine, tmp_path, met
     assert ours.keys() == theirs.keys()
     assert all(torch.allclose(ours[name], theirs[name], atol=1e-5) for name in ours)
     assert any(not torch.equal(ours[name], torch.zeros_like(ours[name])) for name in ours if "lora_B" in name)
-
-
-def _fields(e):
-    return e.prompt_id, e.messages, e.completion, e.weight, e.response_id
 
 
 def test_an_adapter_travels_to_the_actors(local, engine):
