@@ -187,7 +187,7 @@ class RayConfig(Section):
     cpus: Positive = Field(1, description="CPU cores, and threads, of each of these processes")
     gpus: float = Field(0, ge=0, description="GPUs of each of these processes")
     shard: bool = Field(
-        False, description="trainers share the base weights too (FSDP2): for models that fit no one GPU"
+        False, description="trainers share the base weights too (FSDP2): for models that leave a GPU no room to train"
     )
 
 
