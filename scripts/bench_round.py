@@ -84,7 +84,7 @@ def pipeline(folder: Path) -> dict[str, float]:
     """Sample, vote, train, as a short script of the two libraries would."""
     job = json.loads((folder / "job.json").read_text())
     config = RunConfig.model_validate(job["config"])
-    policy = Policy.load(ModelConfig())
+    policy = Policy.load(ModelConfig(path=job["model"]))
     began = time.perf_counter()
     texts, tokens = sample(policy, job["prompts"], job["k"], config)
     sampled = time.perf_counter()
@@ -164,7 +164,8 @@ def main() -> None:
             ours = run_ours(folder, overrides)
             k = round(written(ours["stages"]) / len(ours["prompts"]))
             prompts = [policy.encode(messages) for messages in ours["prompts"]]
-            peer = run_peer(folder, {"prompts": prompts, "k": k, "config": config.model_dump(mode="json")})
+            job = {"model": str(policy.folder), "prompts": prompts, "k": k, "config": config.model_dump(mode="json")}
+            peer = run_peer(folder, job)
         seconds.append((ours["seconds"], peer["sample"] + peer["train"]))
         print(f"ours {seconds[-1][0]:.1f} s, pipeline {seconds[-1][1]:.1f} s", file=sys.stderr, flush=True)
     show(ours, peer, k)
