@@ -100,7 +100,8 @@ class Objective:
     def _reference_states(self, packed: Packed, row: Sequence[Encoded]) -> torch.Tensor:
         if self.remember and all(e in self.reference for e in row):
             width = self.reference[row[0]].shape[1]
-            states = torch.empty(len(packed.at), width, dtype=self.network.model.dtype, device=packed.at.device)
+            # zeros: what is not a kept completion has no share of the KL, yet must be finite
+            states = torch.zeros(len(packed.at), width, dtype=self.network.model.dtype, device=packed.at.device)
             for example, (span, *_) in zip(row, packed.spans, strict=True):
                 states[span] = self.reference[example].to(states.device)
             return states

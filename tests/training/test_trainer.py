@@ -157,6 +157,15 @@ def test_cached_reference_states_serve_another_packing(model_folder):
 # -- what training does
 
 
+def test_imitation_leaves_rejected_completions_alone(model, tmp_path, monkeypatch):
+    empty = torch.empty  # memory that was used before holds anything
+    monkeypatch.setattr(torch, "empty", lambda *size, **kwargs: empty(*size, **kwargs).fill_(math.nan))
+    spec = SPEC.model_copy(update={"epochs": 2})
+    pairs = make_examples(rejected=True)
+    report = train_adapter(model, pairs, spec, seed=1, out=tmp_path / "a")
+    assert math.isfinite(report.loss_last) and report.kl_last > 0
+
+
 def test_it_memorises(model, tmp_path):
     report = train_adapter(
         model, EXAMPLES, SPEC.model_copy(update={"epochs": 30}), seed=0, out=tmp_path / "a", pad_id=0
