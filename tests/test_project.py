@@ -13,6 +13,7 @@ from selfimprove.config_file import load_config
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "selfimprove"
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 MODULES = sorted(PACKAGE.rglob("*.py"))
 CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
 SHELL_SCRIPTS = [p for p in (ROOT / "scripts").iterdir() if p.is_file() and not p.suffix] + [ROOT / ".ci/run"]
@@ -41,8 +42,8 @@ def test_the_commands_of_the_readme_exist():
         assert os.access(ROOT / script, os.X_OK), script
 
 
-def test_the_layout_in_the_readme_is_the_layout():
-    tree = README.split("## Layout")[1].split("```")[1]
+def test_the_layout_in_contributing_is_the_layout():
+    tree = CONTRIBUTING.split("## Layout")[1].split("```")[1]
     listed = set(re.findall(r"^  (\S+)", tree, re.MULTILINE))
     there = {p.name for p in PACKAGE.glob("*.py")} | {f"{p.parent.name}/" for p in PACKAGE.glob("*/__init__.py")}
     assert listed == there - {"__init__.py", "__main__.py"}
