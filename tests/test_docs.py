@@ -16,7 +16,7 @@ from selfimprove.config_file import config_keys, to_yaml
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
-TYPED = re.compile(r"^(?:\$ | +)?(?:\w+=\S+ )?selfimprove (.+)$")
+TYPED = re.compile(r"^(?:\$ | +)?(?:\w+=\S+ )?(?:\.venv/bin/)?selfimprove (.+)$")
 SCRIPT = re.compile(r"\bscripts/(\w+(?:\.py)?)\b([^\n`|;]*)")
 STAND_INS = {"ROUND": "1", "ID": "1"}
 """For words in capitals that a command wants as a number."""
@@ -98,6 +98,7 @@ def test_commands_are_found_at_all():
     typed = [words for page in PAGES for words in typed_commands(page)]
     assert {"run", "memory", "export", "chat", "report"} <= {words[0] for words in typed}
     assert ["run", "configs/one_gpu.yaml", "prompts.path=mine.jsonl"] in typed, "also behind a variable that is set"
+    assert ["export", "quickstart", "out"] in [*typed_commands(ROOT / "README.md")], "also with its path"
     assert ["rollback", "RUN", "1"] in mentioned_commands(ROOT / "docs/guard.md")
 
 
