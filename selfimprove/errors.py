@@ -29,6 +29,11 @@ class EngineError(UserError):
     """A server or a cluster does not do its part; what is committed is safe."""
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of what a library says in an exception; its type where it says nothing."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
 class Interrupted(Exception):
     """A first SIGINT or SIGTERM: stop at the next safe point. `signum` decides the exit code (128 + signum)."""
 

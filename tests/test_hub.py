@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import huggingface_hub
 import pytest
-from huggingface_hub.errors import LocalTokenNotFoundError
+from huggingface_hub.errors import HTTPError, LocalTokenNotFoundError
 
 from selfimprove.errors import UserError
 from selfimprove.hub import Upload
@@ -13,11 +13,13 @@ from selfimprove.hub import Upload
 class FakeHub:
     """Repositories by name: whether they are private, and the files that they hold."""
 
-    def __init__(self, public=(), token=True, broken=False):
+    def __init__(self, public=(), token=True, broken=False, silent=False):
         self.private = dict.fromkeys(public, False)
-        self.token, self.broken, self.files = token, broken, {}
+        self.token, self.broken, self.silent, self.files = token, broken, silent, {}
 
     def whoami(self):
+        if self.silent:
+            raise HTTPError("")
         if not self.token:
             raise LocalTokenNotFoundError("no token")
 
@@ -32,7 +34,7 @@ class FakeHub:
 
     def upload_folder(self, *, repo_id, folder_path, ignore_patterns, commit_message):
         if self.broken:
-            raise ConnectionError("the line is dead")
+            raise HTTPError("the line is dead")
         self.files[repo_id] = {p.name for p in folder_path.iterdir()} - set(ignore_patterns)
         return SimpleNamespace(repo_url=f"https://hub.example/{repo_id}")
 
@@ -79,9 +81,23 @@ def test_what_the_hub_refuses_is_one_line(hub, folder):
     hub()
     with pytest.raises(UserError, match=r"cannot push to 'else/mine': 403 Forbidden: not your namespace$"):
         Upload.prepare("else/mine", public=False)
+    hub(silent=True)
+    with pytest.raises(UserError, match=r"cannot push to 'me/mine': HTTPError$"):
+        Upload.prepare("me/mine", public=False)
     hub(broken=True)
     with pytest.raises(UserError, match="is written, but not uploaded to me/mine: the line is dead"):
         Upload.prepare("me/mine", public=False).send(folder)
+
+
+def test_no_repository_is_made_for_a_run_that_is_not_there(hub, tmp_path, monkeypatch):
+    from click.testing import CliRunner
+
+    from selfimprove.cli import main
+
+    fake = hub()
+    monkeypatch.chdir(tmp_path)
+    assert CliRunner().invoke(main, ["export", "tinny", "out", "--push", "me/mine"]).exit_code == 2
+    assert fake.private == {}
 
 
 def test_a_push_that_cannot_be_is_known_before_the_export(hub, tmp_path, monkeypatch):

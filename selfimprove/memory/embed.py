@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ModelError
+from ..errors import ModelError, first_line
 from ..fsio import folder_digest
 from ..model_source import check_folder, resolve_model
 
@@ -55,9 +55,7 @@ class Embedder:
                 str(folder), local_files_only=True, trust_remote_code=False, model_kwargs={"use_safetensors": True}
             )
         except (OSError, ValueError, KeyError, ImportError) as error:
-            raise ModelError(
-                f"{folder} is no sentence-transformers model: {str(error).strip().splitlines()[0]}"
-            ) from None
+            raise ModelError(f"{folder} is no sentence-transformers model: {first_line(error)}") from None
 
         def embed(texts: list[str]) -> np.ndarray:
             return model.encode(texts, batch_size=BATCH, show_progress_bar=False, convert_to_numpy=True)

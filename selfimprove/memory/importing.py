@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import UserError
+from ..errors import UserError, first_line
 from ..fsio import sha256
 from ..types import Finish, Stage
 from .store import ResponseMemory
@@ -73,7 +73,7 @@ def _parquet(path: Path) -> Iterator[Any]:
     try:
         yield from parquet.read_table(path).to_pylist()
     except pyarrow.ArrowException as error:
-        raise UserError(f"{path} is no Parquet file: {str(error).splitlines()[0]}") from None
+        raise UserError(f"{path} is no Parquet file: {first_line(error)}") from None
 
 
 def _checked(row: Any, where: str) -> dict[str, Any]:
