@@ -56,7 +56,7 @@ def chat_loop(folder: Path, against: str | None, recalling: bool = False) -> Non
         histories: dict[str, list[Message]] = {name: [] for name in policies}
         click.echo(f"{' | '.join(policies)}   (an empty line ends)")
         turn = 0
-        while text := click.prompt("you", default="", show_default=False, prompt_suffix=" > ").strip():
+        while text := _ask():
             shown = recall(text, turn) if recall else ()
             streams = []
             for name, policy in policies.items():
@@ -65,6 +65,14 @@ def chat_loop(folder: Path, against: str | None, recalling: bool = False) -> Non
             for name, answer in zip(policies, show(list(policies), streams), strict=True):
                 histories[name].append(Message("assistant", answer))
             turn += 1
+
+
+def _ask() -> str:
+    """Return what the user says next; "" for an empty line, Ctrl-D or Ctrl-C."""
+    try:
+        return click.prompt("you", default="", show_default=False, prompt_suffix=" > ").strip()
+    except click.Abort:
+        return ""
 
 
 class Recall:

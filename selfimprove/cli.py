@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import shlex
 import signal
 import warnings
 from pathlib import Path
@@ -94,7 +95,8 @@ def run(config: Path, overrides: tuple[str, ...], rounds: int | None, resume: bo
         with open_run(settings, resume=resume) as opened:
             summary = improve(opened)
     except Interrupted:
-        click.echo(f"\ngo on with: selfimprove run {config} {' '.join((*overrides, '--resume'))}", err=True)
+        again = shlex.join(("selfimprove", "run", str(config), *overrides, "--resume"))
+        click.echo(f"\ngo on with: {again}", err=True)
         raise
     folder = RUNS / settings.name
     click.echo(f"\n{summary.table}\n\nNext:")
@@ -196,8 +198,9 @@ def export(
     from .hub import Upload
     from .run import run_folder
 
+    folder = run_folder(run_name)
     upload = Upload.prepare(push, public) if push else None
-    click.echo(export_run(run_folder(run_name), out, round_=round_, form=form, weights=weights))
+    click.echo(export_run(folder, out, round_=round_, form=form, weights=weights))
     if upload:
         click.echo(upload.send(out))
 

@@ -120,6 +120,8 @@ def test_chat_answers_with_both_policies(undisturbed, cli):
     assert result.exit_code == 0
     assert re.search(r"r0002 > .*plus", result.output)
     assert "base >" in result.output
+    ended = CliRunner().invoke(main, ["chat", "tiny"], input="")
+    assert (ended.exit_code, "Aborted" in ended.output) == (0, False), "Ctrl-D ends as well"
 
 
 def test_dry_run_and_check_spend_nothing(cli, taught_folder, prompts, tmp_path):
