@@ -6,7 +6,6 @@ from typing import Any
 import yaml
 
 from .config import RunConfig
-from .config_file import to_yaml
 
 KNOWN_BASES = {"bundled:smollm2-135m": ("HuggingFaceTB/SmolLM2-135M-Instruct", "apache-2.0")}
 """Bundled name -> (hub id, licence)."""
@@ -25,8 +24,7 @@ def model_card(config: RunConfig, summary: dict[str, Any], policy: str, form: st
     `summary` is the run's summary.json; without audited accuracy the card says that none was measured.
     """
     base, licence = KNOWN_BASES.get(config.model.path, (config.model.path, None))
-    if Path(base).exists():  # a local file or folder: its name says something, its path is nobody's business
-        base = Path(base).name
+    base = _file_name(base)
     front: dict[str, Any] = {
         "base_model": base,
         "base_model_relation": "adapter" if form == "adapter" else "finetune",
@@ -48,7 +46,7 @@ def model_card(config: RunConfig, summary: dict[str, Any], policy: str, form: st
             "## Measured\n",
             _measured(config, summary, policy),
             f"## Limits\n\n{LIMITS}\n",
-            f"## Configuration\n\n```yaml\n{to_yaml(_without_paths(config))}```\n",
+            f"## Configuration\n\n```yaml\n{_shareable(config)}```\n",
         ]
     )
 
@@ -73,14 +71,20 @@ def _measured(config: RunConfig, summary: dict[str, Any], policy: str) -> str:
     )
 
 
-def _without_paths(config: RunConfig) -> RunConfig:
-    """Return the configuration with local paths cut down to file names."""
-    prompts = config.prompts.model_copy(
-        update={key: _file_name(getattr(config.prompts, key)) for key in ("path", "audit")}
-    )
-    model = config.model.model_copy(update={"path": _file_name(config.model.path)})
-    return config.model_copy(update={"prompts": prompts, "model": model, "embedder": _file_name(config.embedder)})
+def _shareable(config: RunConfig) -> str:
+    """Return the configuration as YAML, without the addresses of machines, local paths cut down to file names."""
+    tree = config.model_dump(mode="json", exclude={"server", "ray"})
+    for section, key in (
+        (tree, "embedder"),
+        (tree["model"], "path"),
+        (tree["prompts"], "path"),
+        (tree["prompts"], "audit"),
+    ):
+        section[key] = section[key] and _file_name(section[key])
+    return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
 
 
-def _file_name(value: str | None) -> str | None:
-    return Path(value).name if value and Path(value).exists() else value
+def _file_name(value: str) -> str:
+    """Return the name of a local file or folder: that says something, its path is nobody's business."""
+    path = Path(value).expanduser()
+    return path.name if path.is_absolute() or path.exists() else value

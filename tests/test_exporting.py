@@ -226,7 +226,9 @@ def test_a_run_with_nothing_to_export_says_why(run, tmp_path):
 def test_the_card_gives_figures_with_their_interval_and_no_path_of_this_machine(tmp_path):
     prompts = tmp_path / "prompts.jsonl"
     prompts.write_text('{"prompt": "a secret"}\n')
-    config = parse_config({"model": {"path": str(tmp_path)}, "prompts": {"path": str(prompts)}})
+    files = {"path": str(prompts), "audit": str(tmp_path / "moved" / "audit.jsonl")}
+    server = {"url": "http://me:pass@inside.example", "command": "serve --key k"}
+    config = parse_config({"model": {"path": str(tmp_path)}, "prompts": files, "server": server})
     card = model_card(config, SUMMARY, "r0002", "merged")
     front = yaml.safe_load(card.split("---\n")[1])
     assert front["base_model"] == tmp_path.name
@@ -234,8 +236,10 @@ def test_the_card_gives_figures_with_their_interval_and_no_path_of_this_machine(
     assert "+0.200, paired bootstrap 95 % interval +0.150 to +0.250" in card
     assert "2 round(s) kept, 1 rejected" in card
     assert str(tmp_path) not in card
-    assert "a secret" not in card
-    yaml.safe_load(card.split("```yaml\n")[1].split("```")[0])
+    assert not any(text in card for text in ("a secret", "inside.example", "--key"))
+    shown = yaml.safe_load(card.split("```yaml\n")[1].split("```")[0])
+    assert shown["prompts"]["audit"] == "audit.jsonl"
+    assert shown["train"] == config.model_dump(mode="json")["train"]
 
 
 def test_the_card_claims_nothing_that_was_not_measured(tmp_path):
