@@ -1,7 +1,9 @@
 """Look before spending: prompts, model, chat template, disk, and one real answer."""
 
+import os
 import shutil
 import time
+from contextlib import closing
 from pathlib import Path
 
 from .config import RunConfig, ServerConfig
@@ -61,9 +63,12 @@ def check(config: RunConfig) -> str:
 
 
 def _ask_server(config: ServerConfig) -> None:
-    from .engines.client import Client
+    from .engines.client import KEY_VARIABLE, Client
 
-    client = Client(config.url, timeout=config.timeout, patience=0)
-    if not client.answers():
-        raise UserError(f"no server answers at server.url {config.url}; start it, or let the run: set server.command")
-    client.close()
+    key = os.environ.get(KEY_VARIABLE)
+    with closing(Client(config.url, timeout=config.timeout, patience=0, key=key)) as client:
+        if not client.answers():
+            raise UserError(
+                f"no server answers at server.url {config.url}; start it, or let the run: set server.command "
+                f"(a key is read from {KEY_VARIABLE})"
+            )

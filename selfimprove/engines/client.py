@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+KEY_VARIABLE = "SELFIMPROVE_SERVER_KEY"
+"""Where a server's key is: in no file and on no command line."""
 PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
 """Statuses that may be different next time."""
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.1, 15.0
@@ -95,6 +97,11 @@ class Client:
         self._closing = threading.Event()
         self._quiet_until = 0.0
 
+    @property
+    def closing(self) -> bool:
+        """Whether requests were broken off: none is answered any more."""
+        return self._closing.is_set()
+
     def break_off(self) -> None:
         """End the requests under way, and let none be tried again: they fail at once."""
         self._closing.set()
@@ -146,9 +153,10 @@ class Client:
                         f"the last time: {said}; what is committed is saved: mend the server and add --resume"
                     ) from None
                 self._tell("%s%s: %s; trying again", self.url, path, said)
-                self._closing.wait(max(wait, getattr(error, "wait", 0.0)))
+                closing = self._closing.wait(max(wait, getattr(error, "wait", 0.0)))
                 wait = min(2 * wait, LONGEST_WAIT_S)
-                self._on_trouble()
+                if not closing:
+                    self._on_trouble()
 
     def _tell(self, message: str, *values: str) -> None:
         """Warn, but not once for each of many requests that meet the same trouble."""

@@ -24,8 +24,12 @@ def keep(command: list[str]) -> int:
             pass
         _end(process)
 
+    def end_on_signal(*_: object) -> None:
+        # Not here: the handler interrupts the wait below, which holds what another wait needs.
+        threading.Thread(target=_end, args=(process,), daemon=True).start()
+
     threading.Thread(target=end_with_input, daemon=True).start()
-    signal.signal(signal.SIGTERM, lambda *_: _end(process))
+    signal.signal(signal.SIGTERM, end_on_signal)
     try:
         code = process.wait()
         return code if code >= 0 else 128 - code

@@ -43,6 +43,7 @@ class ServerProcess:
         self._client = client
         self._log_file = log_file
         self._process: subprocess.Popen[bytes] | None = None
+        self._failed: str | None = None
         self._lock = threading.Lock()
 
     def start(self) -> None:
@@ -61,12 +62,22 @@ class ServerProcess:
                 self._launch()
 
     def revive(self) -> None:
-        """Start the server again if it was started and has died."""
+        """Start the server again if it was started and has died.
+
+        Raises:
+            EngineError: it did not come up; said to all who ask, but tried once.
+        """
         with self._lock:
+            if self._failed is not None:
+                raise EngineError(self._failed)
             if self._process is not None and self._process.poll() is not None:
                 log.warning("the server ended with code %s; starting it again", self._process.returncode)
                 self._end(self._process)
-                self._launch()
+                try:
+                    self._launch()
+                except EngineError as error:
+                    self._failed = str(error)
+                    raise
 
     def stop(self) -> None:
         """End the server, and wait until its memory is free."""
@@ -94,6 +105,8 @@ class ServerProcess:
             )
         began = time.monotonic()
         while not self._client.answers():
+            if self._client.closing:
+                raise EngineError("the run ended while the server started")
             if self._process.poll() is not None:
                 raise EngineError(
                     f"the server ended with code {self._process.returncode} before it answered; "

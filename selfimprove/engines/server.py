@@ -13,44 +13,24 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ..config import ServerConfig, TrainConfig
 from ..errors import EngineError
 from ..fsio import folder_digest
 from ..policy import Policy
 from ..training import TrainReport
-from ..types import BASE, Example, Finish, Generation, Sampling, Unit
-from .client import PASSING, Client, Malformed, Refused, parse_object
+from ..types import BASE, Example, Generation, Unit
+from .client import KEY_VARIABLE, PASSING, Client, Refused, parse_object
+from .completions import Call, Completion, group, read_completions, read_models, request_body
 from .engine import OnTokens
 from .local import LocalEngine
 from .process import ServerProcess
 
 log = logging.getLogger(__name__)
 
-KEY_VARIABLE = "SELFIMPROVE_SERVER_KEY"
 AHEAD = 1
 """Units that are asked for while an earlier one is not finished: the server does not wait for the driver."""
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """One request to the server: the unit's requests `slots`, which share the prompt `ids`."""
-
-    slots: tuple[int, ...]
-    ids: tuple[int, ...]
-    seed: int
-
-
-@dataclass(frozen=True, slots=True)
-class Completion:
-    """One sample: its new tokens without the one that ended it, or its text where the server gives no tokens."""
-
-    ids: tuple[int, ...] | None
-    text: str
-    finish: Finish
 
 
 class ServerEngine:
@@ -203,7 +183,7 @@ class ServerEngine:
         """
         with self._naming:
             if policy not in self._names:
-                there = self._client.ask("GET", "/v1/models", read=_model_names)
+                there = self._client.ask("GET", "/v1/models", read=read_models)
                 self._names = {policy: self._base(there) if policy == BASE else self._adapter(policy, there)}
             return self._names[policy]
 
@@ -247,61 +227,3 @@ class ServerEngine:
     def _revive(self) -> None:
         if self._process is not None:
             self._process.revive()
-
-
-def group(prompts: Sequence[Sequence[int]], seeds: Sequence[int]) -> list[Call]:
-    """Return one call for each different prompt, in order of first appearance; its seed is that of its first row."""
-    slots: dict[tuple[int, ...], list[int]] = {}
-    for slot, ids in enumerate(prompts):
-        slots.setdefault(tuple(ids), []).append(slot)
-    return [Call(tuple(rows), ids, seeds[rows[0]]) for ids, rows in slots.items()]
-
-
-def request_body(call: Call, sampling: Sampling, eos_ids: Sequence[int]) -> dict[str, Any]:
-    """Return the body of a completion request; all that shapes the draw is said, so no server default applies."""
-    return {
-        "prompt": list(call.ids),
-        "n": len(call.slots),
-        "seed": call.seed,
-        "temperature": sampling.temperature,
-        "top_k": sampling.top_k,
-        "top_p": sampling.top_p,
-        "min_p": 0.0,
-        "repetition_penalty": 1.0,
-        "max_tokens": sampling.max_new_tokens,
-        "stop_token_ids": list(eos_ids),
-        "return_token_ids": True,
-    }
-
-
-def read_completions(answer: dict[str, Any], count: int, eos_ids: Sequence[int]) -> list[Completion]:
-    """Return the `count` samples of an answer in the order of their index.
-
-    Raises:
-        Malformed: samples are missing, doubled or ended by anything but a stop or the length.
-    """
-    try:
-        choices = {choice["index"]: choice for choice in answer["choices"]}
-        if len(answer["choices"]) != count or sorted(choices) != list(range(count)):
-            raise Malformed(f"asked for {count} samples, got those numbered {[c['index'] for c in answer['choices']]}")
-        return [_completion(choices[i], eos_ids) for i in range(count)]
-    except (KeyError, TypeError, ValueError) as error:
-        raise Malformed(f"an answer of another form: {type(error).__name__} {error}") from None
-
-
-def _completion(choice: dict[str, Any], eos_ids: Sequence[int]) -> Completion:
-    ids = choice.get("token_ids")
-    if ids is not None:
-        end = next((i for i, token in enumerate(ids) if token in eos_ids), len(ids))
-        ids = tuple(int(token) for token in ids[:end])
-    return Completion(ids, str(choice["text"]), Finish(choice["finish_reason"]))
-
-
-def _model_names(raw: bytes) -> list[str]:
-    try:
-        names = [str(model["id"]) for model in parse_object(raw)["data"]]
-    except (KeyError, TypeError) as error:
-        raise Malformed(f"a model list of another form: {type(error).__name__} {error}") from None
-    if not names:
-        raise Malformed("it lists no model")
-    return names

@@ -2,6 +2,7 @@
 
 import pytest
 from click.testing import CliRunner
+from engines.fake_server import FakeServer, serving
 
 from selfimprove.cli import main
 from selfimprove.config import ModelConfig
@@ -35,3 +36,14 @@ def test_a_server_that_is_not_there_is_noticed_before_anything_is_spent(model_fo
     done = CliRunner().invoke(main, ["check", "configs/one_gpu.yaml", *changes])
     assert done.exit_code == 2
     assert "no server answers at server.url http://127.0.0.1:9" in done.output
+
+
+def test_a_server_that_wants_a_key_gets_it_before_anything_is_spent(model_folder, monkeypatch):
+    fake = FakeServer(Policy.load(ModelConfig(path=str(model_folder), device="cpu")), key="canary")
+    with serving(fake) as url:
+        changes = [f"model.path={model_folder}", "server.command=null", f"server.url={url}", "sample.max_new_tokens=16"]
+        without = CliRunner().invoke(main, ["check", "configs/one_gpu.yaml", *changes])
+        monkeypatch.setenv("SELFIMPROVE_SERVER_KEY", "canary")
+        done = CliRunner().invoke(main, ["check", "configs/one_gpu.yaml", *changes])
+    assert "a key is read from SELFIMPROVE_SERVER_KEY" in without.output
+    assert done.exit_code == 0, done.output

@@ -5,11 +5,12 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
-from engines.test_engine_server import a_unit, engine_at
+from engines.test_engine_server import a_unit, engine_at, outcome
 
 from selfimprove.config import ModelConfig
 from selfimprove.engines import client, process
@@ -70,6 +71,57 @@ def test_one_that_is_killed_is_started_again_and_its_requests_asked_again(policy
         os.kill(first, signal.SIGKILL)
         assert answering(engine) != first
     assert "the server ended with code 137; starting it again" in caplog.text
+
+
+ONCE = f"""
+import runpy, sys
+from pathlib import Path
+starts, then = Path(sys.argv.pop(1)), sys.argv.pop(1)
+with open(starts, "a") as file:
+    file.write("x")
+if starts.stat().st_size > 1:
+    exec(then)
+runpy.run_path({str(STUB)!r}, run_name="__main__")
+"""
+
+
+def only_once(folder, then):
+    """A command that serves when started first, and the count of its starts; later it does `then`."""
+    (folder / "once.py").write_text(ONCE)
+    return COMMAND.replace(str(STUB), f"{folder}/once.py {folder}/starts '{then}'"), folder / "starts"
+
+
+def test_one_that_does_not_come_up_again_is_tried_once_for_all_requests(policy, port, tmp_path):
+    command, starts = only_once(tmp_path, 'sys.exit("the device is lost")')
+    with engine_at(f"http://127.0.0.1:{port}", policy, tmp_path, command=command) as engine:
+        os.kill(answering(engine), signal.SIGKILL)
+        with pytest.raises(EngineError, match=r"ends: .*the device is lost"):
+            list(engine.generate([a_unit(prompts=12)]))
+    assert starts.read_text() == "xx"
+
+
+def test_a_run_that_ends_does_not_wait_for_a_server_to_come_up(policy, port, tmp_path):
+    command, starts = only_once(tmp_path, "import time; time.sleep(60)")
+    with engine_at(f"http://127.0.0.1:{port}", policy, tmp_path, command=command) as engine:
+        os.kill(answering(engine), signal.SIGKILL)
+        ends = []
+        waiting = threading.Thread(target=lambda: ends.append(outcome(engine)))
+        waiting.start()
+        while starts.read_text() == "x":
+            time.sleep(0.02)
+        began = time.monotonic()
+        engine.close()
+        waiting.join(10)
+    assert ends[0] in {"EngineError", "CancelledError"}
+    assert time.monotonic() - began < 10
+
+
+def test_a_keeper_that_is_told_to_end_ends_at_once():
+    keeper = subprocess.Popen([sys.executable, process.__file__.replace("process", "keeper"), "sleep", "60"], stdin=-1)
+    time.sleep(0.3)
+    keeper.terminate()
+    assert keeper.wait(10) == 128 + signal.SIGTERM
+    keeper.stdin.close()
 
 
 def test_one_that_cannot_start_says_why(policy, port, tmp_path):
