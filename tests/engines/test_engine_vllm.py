@@ -17,7 +17,7 @@ from selfimprove.types import BASE, Example, Finish, Message, Origin, Request, S
 PYTHON = os.environ.get("SELFIMPROVE_VLLM")
 COMMAND = (
     f"{PYTHON} -m vllm.entrypoints.openai.api_server --model {{model}} --dtype float32 --host {{host}} --port {{port}} "
-    "--enable-lora --max-lora-rank {rank} --generation-config vllm --max-model-len 512"
+    "--enable-lora --max-lora-rank {rank} --generation-config vllm --max-model-len 512 --no-enable-chunked-prefill"
 )
 QUESTIONS = ("What is the capital of France?", "What is 7 times 8?", "What is the opposite of hot?", "Name a fruit.")
 
