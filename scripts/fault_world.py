@@ -50,9 +50,10 @@ class Ending:
 
 @dataclass(frozen=True)
 class World:
-    """A configuration, and what a run of it ends with when nothing disturbs it."""
+    """A configuration, and what a run of it, in `folder`/undisturbed, ends with when nothing disturbs it."""
 
     config: RunConfig
+    folder: Path
     ending: Ending
 
 
@@ -73,9 +74,9 @@ def write_few(folder: Path) -> Path:
 
 
 def world_of(config: RunConfig, folder: Path) -> World:
-    """Return the world of a configuration; its undisturbed run is written to `folder`/undisturbed."""
+    """Run a configuration undisturbed and return its world."""
     run(config, folder / "undisturbed")
-    return World(config, ending(folder / "undisturbed"))
+    return World(config, folder, ending(folder / "undisturbed"))
 
 
 def run(config: RunConfig, folder: Path, progress: Progress | None = None) -> None:

@@ -2,26 +2,14 @@
 
 import os
 import shutil
-import sys
 from itertools import count
-from pathlib import Path
 
 import pytest
-
-sys.path.append(str(Path(__file__).parents[2] / "scripts"))
 from crash_sweep import sweep
-from fault_world import SMALL, forked, report, world_of, write_few
+from fault_world import forked, report
 from operations import DIED, DIED_UNSYNCED, Countdown
-from tiny_runs import tiny_config
 
 from selfimprove.fsio import make_folder, write_text
-
-
-@pytest.fixture(scope="module")
-def world(taught_folder, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("world")
-    config = tiny_config(taught_folder, write_few(folder), rounds=1, **SMALL)
-    return world_of(config, folder)
 
 
 def test_a_run_survives_death_at_any_operation_and_a_power_cut_there(world, tmp_path):
