@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from tiny import byte_tokenizer, tiny_llama
+from tiny_runs import run_it, tiny_config
 
 from selfimprove.audit import load_audit
 from selfimprove.cli import main
@@ -337,10 +338,9 @@ def test_what_a_model_wrote_is_shown_and_not_obeyed(shown, text):
     page, said = shown
     visible = printable(text)
     assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", visible)
-    outside = page.replace(json.dumps(text)[1:-1], "")
-    for start in ("<script>", "<img", "<svg", "</script><script>"):
-        if start in text:
-            assert text not in outside, "markup of a model's is nowhere as it is"
+    if "<" in text:
+        assert json.dumps(text)[1:-1] not in page, "markup of a model's is nowhere as it is"
+        assert text not in page
     assert visible.splitlines()[0][:20] in said
 
 
@@ -349,9 +349,7 @@ def test_nothing_that_a_terminal_obeys_is_ever_printed(shown):
     assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", said)
 
 
-def test_no_secret_of_the_environment_is_written_anywhere(undisturbed, taught_folder, prompts, tmp_path, monkeypatch):
-    from tiny_runs import run_it, tiny_config
-
+def test_no_secret_of_the_environment_is_written_anywhere(taught_folder, prompts, tmp_path, monkeypatch):
     canaries = {
         "HF_TOKEN": "hf_canaryCANARYcanaryCANARY1234",
         "OPENAI_API_KEY": "sk-canaryCANARYcanaryCANARY1234",

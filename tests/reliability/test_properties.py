@@ -164,7 +164,7 @@ class MemoryAgainstDictionary(RuleBasedStateMachine):
             assert np.allclose([exact[ids.index(i)] for i in found[row] if i != -1], exact[best])
 
 
-MemoryAgainstDictionary.TestCase.settings = settings(max_examples=25, stateful_step_count=12, deadline=None)
+MemoryAgainstDictionary.TestCase.settings = settings(max_examples=15, stateful_step_count=12, deadline=None)
 TestMemoryAgainstDictionary = MemoryAgainstDictionary.TestCase
 
 BALLOTS = st.lists(
@@ -191,7 +191,7 @@ FRAGMENTS = st.sampled_from(
 MADE_UP = st.one_of(ANY_TEXT, st.lists(st.one_of(FRAGMENTS, ANY_TEXT), max_size=40).map("".join))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(MADE_UP, MADE_UP)
 def test_an_answer_is_read_out_of_anything_soon_and_always_in_the_same_way(text, prompt):
     begun = time.process_time()
