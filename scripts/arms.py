@@ -52,7 +52,7 @@ def audited(vote: Vote, responses: Mapping[int, Response], keys: Mapping[str, Ke
     """The right answer wins every prompt: what training on a reward for being right would give."""
     tallies, judgements = vote
     won = [replace(t, answer=t.prompt_id, agreement=1.0, margin=1.0, abstained=0) for t in tallies]
-    right = {j.response_id for j in judgements if is_right(*_text_and_key(responses[j.response_id], keys))}
+    right = {id_ for id_, response in responses.items() if is_right(response.text, keys[response.prompt_id])}
     return won, [
         replace(j, answer=responses[j.response_id].prompt_id, share=1.0) if j.response_id in right else j
         for j in judgements
@@ -221,7 +221,3 @@ def _key(model: str, unit: Unit, request: Request) -> str:
     return blake2b(
         repr((model, unit.sampling, turns, request.prefix, request.seed)).encode(), digest_size=12
     ).hexdigest()
-
-
-def _text_and_key(response: Response, keys: Mapping[str, Key]) -> tuple[str, Key]:
-    return response.text, keys[response.prompt_id]

@@ -22,6 +22,7 @@ from typing import Any
 from unittest.mock import patch
 
 import numpy as np
+from results import insert
 from tiny_world import teach_numbers, write_questions
 
 from selfimprove.config import GuardConfig
@@ -262,13 +263,6 @@ def signs() -> str:
     """Return what is watched as Markdown."""
     head = "| sign | what it is | healthy | red flag | limit |\n|---|---|---|---|---|\n"
     return head + "\n".join(f"| {s.name} | {s.meaning} | {s.healthy} | {s.red_flag} | {s.rule} |" for s in SIGNS)
-
-
-def insert(page: str, name: str, text: str) -> str:
-    """Return the page with what stands between the markers of `name` replaced."""
-    head, _, rest = page.partition(f"<!-- {name} -->")
-    _, _, tail = rest.partition(f"<!-- end of {name} -->")
-    return f"{head}<!-- {name} -->\n{text}\n<!-- end of {name} -->{tail}"
 
 
 def main() -> None:

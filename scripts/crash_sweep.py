@@ -6,8 +6,8 @@ A two-round run on a tiny model dies at its 1st, 2nd, 3rd ... operation (SQLite'
 its end. Each time the memory is verified, the run dies once more while it is resumed, is resumed again, and must end
 with the bytes of an undisturbed run. Parts:
 
-    operations   killed at each operation on files and each SQL statement that writes
-    power        the same as a power cut, wherever something was not synced: contents or names or both are gone
+    operations   killed at each operation on files and each SQL statement that writes; wherever something was not
+                 synced, the same as a power cut (counted as `power`): contents, or contents and names, are gone
     torn         every commit's write-ahead log cut at and within each frame, or garbled, or its checkpoint torn:
                  the memory must say what it said before that commit, or after it
     kills        SIGKILL at random times
@@ -40,7 +40,7 @@ from selfimprove.errors import UserError
 from selfimprove.memory import ResponseMemory
 from selfimprove.progress import Bar, Progress
 
-PARTS = ("operations", "power", "torn", "kills", "boundaries")
+PARTS = ("operations", "torn", "kills", "boundaries")
 
 
 @dataclass

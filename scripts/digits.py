@@ -28,6 +28,7 @@ from typing import Any
 
 import torch
 from arms import ARMS, Arm, Replaced, Vote, configure, merged
+from results import insert
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast, SmolLM3Config, SmolLM3ForCausalLM
 
@@ -313,13 +314,6 @@ def table(cells: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def insert(page: str, text: str) -> str:
-    """Return the page with what stands between the markers replaced."""
-    head, _, rest = page.partition("<!-- digits -->")
-    _, _, tail = rest.partition("<!-- end of digits -->")
-    return f"{head}<!-- digits -->\n{text}\n<!-- end of digits -->{tail}"
-
-
 def main() -> None:
     """Teach the base, run the arms, and show what they reached."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -342,7 +336,7 @@ def main() -> None:
             write_json(done, play(WAYS[name], model, options.work, options.seed, options.changes))
         cells.append(_read(done))
     if options.write:
-        write_text(PAGE, insert(PAGE.read_text(encoding="utf-8"), table(cells)))
+        write_text(PAGE, insert(PAGE.read_text(encoding="utf-8"), "digits", table(cells)))
     print(json.dumps(cells) if options.json else table(cells))
 
 
