@@ -115,10 +115,11 @@ def health(run: Run, round_: int, policy: str) -> Health:
     lengths = [r.new_tokens for group in probes.values() for r in group]
     cut = [r.finish == "length" for group in probes.values() for r in group]
     model = run.engine.model_here()
+    first = _answers(run, 0, Stage.GREEDY)
     completions = [
         (model.encode(p.messages), model.encode_completion(r.text))
         for p in heldout(run)[:KL_COMPLETIONS]
-        for r in _answers(run, 0, Stage.GREEDY)[p.id]
+        for r in first[p.id]
     ]
     adapter = adapter_folder(run.folder, policy)
     kl = None if adapter is None else kl_to_base(model, adapter, completions)

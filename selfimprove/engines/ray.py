@@ -124,8 +124,7 @@ class RayEngine:
         if self._crew is None:
             import ray
 
-            if self._config.gpus:
-                self._local.policy.release()
+            self._make_room()
             actor = ray.remote(
                 num_cpus=self._config.cpus,
                 num_gpus=self._config.gpus,
@@ -171,6 +170,7 @@ class RayEngine:
         from ray.train.v2.api.exceptions import TrainingFailedError
 
         self._dismiss()
+        self._make_room()
         folder = self._local.adapter_of(start) if start else None
         job = TrainingJob(
             model=self._model,
@@ -218,6 +218,11 @@ class RayEngine:
         self._dismiss()
         if self._joined:
             ray.shutdown()
+
+    def _make_room(self) -> None:
+        """Give this process's weights back where they may be on a GPU that the cluster is about to use."""
+        if self._config.gpus:
+            self._local.policy.release()
 
     def _dismiss(self) -> None:
         """End the actors: their CPUs and GPUs are free then."""

@@ -6,11 +6,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import torch
+
 from ..config import ModelConfig, TrainConfig
 from ..errors import ModelError
-from ..policy import Policy
+from ..policy import Policy, pick_dtype
 from ..training import TrainReport, train_adapter
-from ..training.peers import Peers, shard
+from ..training.peers import Peers, device, shard
 from ..types import Example, Generation, Unit
 from .local import LocalEngine, encode_examples
 
@@ -62,7 +64,7 @@ def train_with_peers(config: dict[str, Any]) -> tuple[Files, TrainReport]:
     job: TrainingJob = config["job"]
     context = get_context()
     peers = Peers(context.get_world_rank(), context.get_world_size(), lockstep=job.shard)
-    policy = Policy.load(job.model.model_copy(update={"device": "cpu"}) if job.shard else job.model)
+    policy = Policy.load(to_share_out(job.model, device()) if job.shard else job.model)
     if job.shard:
         shard(policy.model)
     with TemporaryDirectory(prefix="selfimprove-") as folder:
@@ -79,6 +81,12 @@ def train_with_peers(config: dict[str, Any]) -> tuple[Files, TrainReport]:
             peers=peers,
         )
         return {name: (out / name).read_bytes() for name in ADAPTER_FILES if peers.rank == 0}, report
+
+
+def to_share_out(model: ModelConfig, kind: str) -> ModelConfig:
+    """Return how to load a model whose layers will go to devices of this kind: into main memory, in their dtype."""
+    dtype = str(pick_dtype(model.dtype, torch.device(kind))).removeprefix("torch.")
+    return model.model_copy(update={"device": "cpu", "dtype": dtype})
 
 
 def _write(files: Files, folder: Path) -> Path:

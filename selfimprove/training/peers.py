@@ -37,7 +37,7 @@ class Peers:
 
     def most(self, count: int) -> int:
         """Return the largest `count` of all processes."""
-        counts = torch.tensor(count, device=_device())
+        counts = torch.tensor(count, device=device())
         dist.all_reduce(counts, op=dist.ReduceOp.MAX)
         return int(counts)
 
@@ -66,12 +66,12 @@ def shard(model: Any) -> None:
 
     Zhao et al. 2023. Only the layer that computes is whole, for as long as it does.
     """
-    mesh = init_device_mesh(_device(), (dist.get_world_size(),))
+    mesh = init_device_mesh(device(), (dist.get_world_size(),))
     for layer in model.get_decoder().layers:
         fully_shard(layer, mesh=mesh)
-    model.to(_device())
+    model.to(device())
 
 
-def _device() -> str:
-    """Kind of device that the process group talks from."""
+def device() -> str:
+    """Return the kind of device that the process group talks from."""
     return "cuda" if dist.get_backend() == "nccl" else "cpu"

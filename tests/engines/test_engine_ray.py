@@ -13,6 +13,7 @@ from tiny_runs import run_it, tiny_config
 from selfimprove.config import ModelConfig, RayConfig, TrainConfig
 from selfimprove.engines.local import LocalEngine
 from selfimprove.engines.ray import RayEngine
+from selfimprove.engines.work import to_share_out
 from selfimprove.errors import EngineError
 from selfimprove.policy import Policy
 from selfimprove.types import BASE, Example, Message, Origin, Request, Sampling, Stage, Unit
@@ -120,3 +121,13 @@ def test_a_whole_run_ends_like_a_local_one(undisturbed, engine, taught_folder, p
     _, summary = undisturbed
     config = tiny_config(taught_folder, prompts, engine="ray", ray={"actors": 2})
     assert run_it(config, tmp_path / "run").figures["digest"] == summary.figures["digest"]
+
+
+def test_weights_that_gpus_will_share_are_loaded_here_in_the_dtype_for_them(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **kwargs: True)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    assert [(m.device, m.dtype) for m in (to_share_out(ModelConfig(), kind) for kind in ("cuda", "cpu"))] == [
+        ("cpu", "bfloat16"),
+        ("cpu", "float32"),
+    ]
