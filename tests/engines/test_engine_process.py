@@ -117,11 +117,12 @@ def test_a_run_that_ends_does_not_wait_for_a_server_to_come_up(policy, port, tmp
 
 
 def test_a_keeper_that_is_told_to_end_ends_at_once():
-    keeper = subprocess.Popen([sys.executable, process.__file__.replace("process", "keeper"), "sleep", "60"], stdin=-1)
-    time.sleep(0.3)
-    keeper.terminate()
-    assert keeper.wait(10) == 128 + signal.SIGTERM
-    keeper.stdin.close()
+    script = Path(process.__file__).with_name("keeper.py")
+    command = [sys.executable, script, "sh", "-c", "sleep 0.2; echo up; sleep 60"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as keeper:
+        assert keeper.stdout.readline() == "up\n"
+        keeper.terminate()
+        assert keeper.wait(10) == 128 + signal.SIGTERM
 
 
 def test_one_that_cannot_start_says_why(policy, port, tmp_path):
