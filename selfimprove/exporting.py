@@ -19,7 +19,7 @@ from .config import ModelConfig
 from .errors import ModelError, UserError, first_line
 from .fsio import MANIFEST, new_folder
 from .gguf_file import WEIGHTS, as_stored, template_in, write_gguf
-from .model_source import WANTED
+from .model_source import WANTED, load_gguf
 from .ollama import modelfile, take_apart
 from .policy import PLAIN_TEMPLATE, Policy
 from .reloading import Probe, check_tokens, check_weights, gap, limit, load_tokenizer, probe, same_text
@@ -170,7 +170,7 @@ def _write_gguf(source: _Source, folder: Path, weights: str) -> tuple[Any, Any, 
     file = folder / f"model-{weights}.gguf"
     merged = source.merge()
     write_gguf(merged, source.policy, file, weights)
-    written, tokenizer = _load_gguf(file)
+    written, tokenizer = load_gguf(file)
     written.generation_config = merged.generation_config  # a GGUF names one end of turn only
     check_weights(
         written.state_dict(), merged.state_dict(), lambda tensor: torch.from_numpy(as_stored(tensor.numpy(), weights))
@@ -199,23 +199,6 @@ def _write_ollama(source: _Source, folder: Path, weights: str) -> tuple[Any, Any
     stops = [tokenizer.convert_ids_to_tokens(id_) for id_ in source.policy.eos_ids]
     (folder / "Modelfile").write_text(modelfile(f"model-{weights}.gguf", turns, stops), encoding="utf-8")
     return _write_gguf(source, folder, weights)
-
-
-def _load_gguf(file: Path) -> tuple[Any, Any]:
-    import torch
-    from transformers import AutoModelForCausalLM, GgufConfig
-
-    try:
-        model = AutoModelForCausalLM.from_pretrained(
-            file.parent,
-            gguf_file=file.name,
-            dtype=torch.float32,
-            quantization_config=GgufConfig(dequantize=True),
-            local_files_only=True,
-        )
-        return model.eval(), load_tokenizer(file.parent, gguf_file=file.name)
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
-        raise ModelError(f"the GGUF file cannot be read back: {error}") from None
 
 
 def stored_dtype(folder: Path) -> str:

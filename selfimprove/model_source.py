@@ -98,11 +98,12 @@ def _from_hub(name: str, revision: str | None) -> Path:
         ) from None
 
 
-def _from_gguf(file: Path) -> Path:
-    """Dequantize a GGUF file into a cached safetensors folder, once."""
-    folder = cache_folder() / f"{file.stem}-{sha256(file)[:12]}"
-    if folder.is_dir():
-        return folder
+def load_gguf(file: Path) -> tuple[Any, Any]:
+    """Return the model, in float32, and the tokenizer of a GGUF file.
+
+    Raises:
+        ModelError: it cannot be read.
+    """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
@@ -118,6 +119,15 @@ def _from_gguf(file: Path) -> Path:
         tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name, local_files_only=True)
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise ModelError(f"cannot read the GGUF file {file.name}: {first_line(error)}") from None
+    return model.eval(), tokenizer
+
+
+def _from_gguf(file: Path) -> Path:
+    """Dequantize a GGUF file into a cached safetensors folder, once."""
+    folder = cache_folder() / f"{file.stem}-{sha256(file)[:12]}"
+    if folder.is_dir():
+        return folder
+    model, tokenizer = load_gguf(file)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with new_folder(folder) as temporary:
         model.save_pretrained(temporary)

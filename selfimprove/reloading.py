@@ -110,11 +110,11 @@ def check_tokens(policy: Policy, tokenizer: Any, conversations: Sequence[tuple[M
                 )
 
 
-def load_tokenizer(folder: Path, **options: str) -> Any:
+def load_tokenizer(folder: Path) -> Any:
     """Load a tokenizer from files alone."""
     from transformers import AutoTokenizer
 
-    return AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True, **options)
+    return AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
 
 
 def _continue(model: Any, prompt: torch.Tensor, pad_id: int) -> torch.Tensor:
