@@ -130,12 +130,13 @@ def _load(model: ModelConfig) -> Policy:
 def _attach(model: Any, adapter: Path) -> Any:
     """Return the model with the adapter beside its weights, not merged: what the merge must equal."""
     from peft import PeftModel
+    from safetensors import SafetensorError
 
     if not (adapter / "adapter_model.safetensors").is_file():
         raise ModelError(f"{adapter} holds no adapter_model.safetensors; pass a PEFT adapter folder")
     try:
         return PeftModel.from_pretrained(model, str(adapter)).eval()
-    except (RuntimeError, ValueError, KeyError) as error:
+    except (RuntimeError, ValueError, KeyError, SafetensorError) as error:
         raise ModelError(f"the adapter {adapter} does not fit this base model: {first_line(error)}") from None
 
 

@@ -123,11 +123,14 @@ def nothing_left(folder):
     return sorted(p.name for p in folder.iterdir() if "out" in p.name) == []
 
 
-def test_an_adapter_for_another_base_is_refused(model_folder, adapter, tmp_path):
+def test_an_adapter_for_another_base_or_a_torn_one_is_refused(model_folder, adapter, tmp_path):
     other = tmp_path / "other"
     shutil.copytree(adapter, other)
     settings = json.loads((other / "adapter_config.json").read_text())
     (other / "adapter_config.json").write_text(json.dumps(settings | {"r": 8}))
+    with pytest.raises(ModelError, match="does not fit"):
+        write(model_folder, other, tmp_path / "out")
+    (other / "adapter_model.safetensors").write_bytes(b"torn")
     with pytest.raises(ModelError, match="does not fit"):
         write(model_folder, other, tmp_path / "out")
     with pytest.raises(ModelError, match="holds no adapter_model"):
