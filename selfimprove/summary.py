@@ -70,7 +70,8 @@ def reporting(run: Run) -> Iterator[Callable[[int], None]]:
     if run.memory.result(0, Stage.HEALTH) is not None:
         known.add(0)
     settings = run.config
-    with tracker(settings.report_to, settings.name, run.folder, settings.model_dump(mode="json")) as log:
+    told = settings.model_dump(mode="json", exclude={"server", "ray"})  # addresses and commands stay here
+    with tracker(settings.report_to, settings.name, run.folder, told) as log:
 
         def report(round_: int) -> None:
             if round_ not in known:

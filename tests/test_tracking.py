@@ -42,6 +42,7 @@ def test_a_run_and_its_resumption_send_each_round_once(kind, taught_folder, prom
     assert [step for step, _ in package.rows] == [0, 1]
     assert package.started[0]["name"] == "tracked"
     assert package.started[0]["config"]["train"]["rank"] == 4
+    assert "server" not in package.started[0]["config"], "its address may hold a password"
     written = [json.loads(line) for line in (tmp_path / "tracked/metrics.jsonl").read_text().splitlines()]
     assert [numbers(row) for row in written] == [figures for _, figures in package.rows]
     assert {"health/agreement", "train/examples"} <= package.rows[1][1].keys()
