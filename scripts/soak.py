@@ -93,8 +93,8 @@ def soak(world: World, folder: Path, minutes: float, seed: int) -> dict[str, int
         assert ending(target) == world.ending, "a run that was killed and resumed ended with other bytes"
         done["runs"] += 1
         before = []
-        gone = target.rename(folder / "done")  # at once: the reader must not see half of a deletion
-        shutil.rmtree(gone)
+        shutil.rmtree(folder / "done", ignore_errors=True)  # not this one yet: the next would be given its inode
+        target.rename(folder / "done")  # at once: the reader must not see half of a deletion
     return done
 
 
