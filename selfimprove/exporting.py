@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .card import model_card
+from .card import KNOWN_BASES, model_card
 from .config import ModelConfig
 from .errors import ModelError, UserError, first_line
-from .fsio import MANIFEST, new_folder
+from .fsio import MANIFEST, new_folder, write_json
 from .gguf_file import WEIGHTS, as_stored, template_in, write_gguf
 from .model_source import WANTED, load_gguf
 from .ollama import modelfile, take_apart
@@ -158,6 +158,10 @@ def _write_merged(source: _Source, folder: Path) -> tuple[Any, Any, str]:
 def _write_adapter(source: _Source, folder: Path) -> tuple[Any, Any, str]:
     for name in ADAPTER_FILES:
         shutil.copyfile(source.adapter / name, folder / name)
+    if source.config.path in KNOWN_BASES:  # a name of ours, which PEFT could not find
+        settings = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+        hub_id, _ = KNOWN_BASES[source.config.path]
+        write_json(folder / "adapter_config.json", settings | {"base_model_name_or_path": hub_id})
     _copy_side_files(source.policy, folder, but={"config.json", "generation_config.json"})  # the base has them
     written = _load(source.config)
     written.use(folder)

@@ -11,7 +11,7 @@ import yaml
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from selfimprove.card import model_card
+from selfimprove.card import KNOWN_BASES, model_card
 from selfimprove.config import ModelConfig
 from selfimprove.config_file import parse_config, to_yaml
 from selfimprove.errors import ModelError, UserError
@@ -94,6 +94,13 @@ def test_the_base_keeps_its_dtype_and_rounding_comes_after_merging(model_folder,
     assert done.gap > 1e-3  # rounding is told, not hidden
     for name, tensor in merged.items():
         assert torch.equal(stored[name], tensor.to(torch.bfloat16)), name
+
+
+def test_an_adapter_of_a_bundled_base_names_it_as_the_hub_does(model_folder, adapter, tmp_path, monkeypatch):
+    monkeypatch.setitem(KNOWN_BASES, str(model_folder), ("owner/base", "apache-2.0"))
+    write(model_folder, adapter, tmp_path / "out", form="adapter")
+    settings = json.loads((tmp_path / "out" / "adapter_config.json").read_text())
+    assert settings["base_model_name_or_path"] == "owner/base"
 
 
 def test_an_adapter_folder_loads_in_peft(model_folder, adapter, tmp_path):
