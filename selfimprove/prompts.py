@@ -7,7 +7,8 @@ so no later stage can learn from them, not even by mistake.
 import hashlib
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -58,21 +59,22 @@ def load_prompts(config: PromptsConfig) -> PromptSet:
     prompts: dict[str, Prompt] = {}
     skipped: list[Skipped] = []
     duplicates = 0
-    for number, line in enumerate(_lines(config), start=1):
-        if config.limit and len(prompts) == config.limit:
-            break
-        if not line.strip():
-            continue
-        try:
-            messages = _parse(line, config)
-        except Unusable as fault:
-            if config.strict:
-                raise PromptError(f"{config.path}, line {number}: {fault}") from None
-            skipped.append(Skipped(number, str(fault)))
-            continue
-        prompt = make_prompt(messages, config.heldout)
-        duplicates += prompt.id in prompts
-        prompts.setdefault(prompt.id, prompt)
+    with closing(_lines(config)) as lines:
+        for number, line in enumerate(lines, start=1):
+            if config.limit and len(prompts) == config.limit:
+                break
+            if not line.strip():
+                continue
+            try:
+                messages = _parse(line, config)
+            except Unusable as fault:
+                if config.strict:
+                    raise PromptError(f"{config.path}, line {number}: {fault}") from None
+                skipped.append(Skipped(number, str(fault)))
+                continue
+            prompt = make_prompt(messages, config.heldout)
+            duplicates += prompt.id in prompts
+            prompts.setdefault(prompt.id, prompt)
     if not prompts:
         why = f"all {len(skipped)} lines are unusable; line {skipped[0].line}: {skipped[0].why}" if skipped else "empty"
         raise PromptError(f"no prompts in {config.path}: {why}")
@@ -184,7 +186,7 @@ def _decode(line: bytes) -> str:
         raise Unusable(f"not UTF-8 (byte {error.start})") from None
 
 
-def _lines(config: PromptsConfig) -> Iterator[bytes]:
+def _lines(config: PromptsConfig) -> Generator[bytes]:
     if config.path.startswith("hf:"):
         yield from _dataset_lines(config)
     elif config.path == "-":

@@ -4,7 +4,6 @@ The unit that they come with says in its payload which file they are from, and o
 """
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,21 +56,23 @@ def import_file(memory: ResponseMemory, path: Path) -> Imported:
     return Imported(unit_id, len(fitting), len(rows) - len(fitting))
 
 
-def _jsonl(path: Path) -> Iterator[Any]:
+def _jsonl(path: Path) -> list[Any]:
+    rows = []
     with open(path, "rb") as file:
         for number, line in enumerate(file, start=1):
             try:
-                yield json.loads(line)
+                rows.append(json.loads(line))
             except (ValueError, RecursionError):
                 raise UserError(f"{path} line {number} is no JSON; export writes one object a line") from None
+    return rows
 
 
-def _parquet(path: Path) -> Iterator[Any]:
+def _parquet(path: Path) -> list[Any]:
     import pyarrow  # type: ignore[import-untyped]
     from pyarrow import parquet
 
     try:
-        yield from parquet.read_table(path).to_pylist()
+        return list(parquet.read_table(path).to_pylist())
     except pyarrow.ArrowException as error:
         raise UserError(f"{path} is no Parquet file: {first_line(error)}") from None
 
