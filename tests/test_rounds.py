@@ -231,6 +231,9 @@ def test_frozen_labels_come_from_the_base_alone_however_old(taught_folder, promp
         judged = memory.judgements(2, 2).values()
         assert {policies[j.response_id] for j in judged} == {"base", "r0001"}
         assert {policies[j.response_id] for j in judged if j.weight > 0} == {"base"}
+        silent = [j for j in judged if j.answer is None and policies[j.response_id] == "base"]
+        assert silent, "the base could be read every time: say something else here"
+        assert sum(t.abstained for t in memory.tallies(2, 2).values()) == len(silent), "as many as in round 1"
 
 
 SIGNALLED = """

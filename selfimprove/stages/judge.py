@@ -49,7 +49,7 @@ def _count(run: Run, round_: int, groups: Mapping[str, Sequence[Response]]) -> t
             ballots[prompt.id] = [
                 Ballot(r.id, answer, r.origin.derived, _weight(run, round_, r))
                 for r, answer in zip(group, answers, strict=True)
-                if answer is not None or r.round == round_  # an abstention of an earlier round says nothing now
+                if answer is not None or r.round == round_ or config.labels == "base"  # who has learnt to answer since
             ]
     priors = cross_prompt_prior(ballots, strength=config.prior) if config.prior else {}
     votes = [
