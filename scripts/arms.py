@@ -23,7 +23,8 @@ from selfimprove.fsio import write_json
 from selfimprove.memory import ResponseMemory
 from selfimprove.run import Run
 from selfimprove.seeds import seed_for
-from selfimprove.types import BASE, Example, Finish, Generation, Judgement, Request, Response, Tally, Unit
+from selfimprove.types import BASE, Example, Finish, Generation, Request, Response, Unit
+from selfimprove.verdicts import Judgement, Tally
 
 FOLDER = Path(__file__).resolve().parent.parent / "configs" / "arms"
 

@@ -34,7 +34,8 @@ from selfimprove.health import SIGNS, Health
 from selfimprove.progress import Progress
 from selfimprove.rounds import improve
 from selfimprove.run import Run, open_run
-from selfimprove.types import BASE, Decision, Example, Generation, GuardVerdict, Stage, Unit
+from selfimprove.types import BASE, Example, Generation, Stage, Unit
+from selfimprove.verdicts import Decision, GuardVerdict
 
 ROUNDS = 4
 FALL = 0.05

@@ -32,7 +32,8 @@ from selfimprove.guard import judge
 from selfimprove.progress import Progress
 from selfimprove.rounds import improve
 from selfimprove.run import Run, open_run
-from selfimprove.types import BASE, VOTERS, Decision, Stage
+from selfimprove.types import BASE, VOTERS, Stage
+from selfimprove.verdicts import Decision
 
 OURS = "ours"
 WIDE_OPEN = {

@@ -228,7 +228,8 @@ def opened_memory(run_name: str, *, write: bool = False) -> Iterator[ResponseMem
 def found_entries(opened: ResponseMemory, wanted: dict[str, Any], limit: int) -> Iterator[Entry]:
     """Yield the entries that the options of `filters` ask for."""
     from .memory.entries import find
-    from .types import Origin, Reason
+    from .types import Origin
+    from .verdicts import Reason
 
     origin, reasons, prompt_id = wanted["origin"], wanted["reason"], wanted["prompt_id"]
     return find(

@@ -10,7 +10,8 @@ import yaml
 from .memory import ResponseMemory
 from .memory.overview import overview
 from .report import saved_summary
-from .types import Decision, Stage
+from .types import Stage
+from .verdicts import Decision
 
 Pair = tuple[Any, Any]
 """A value of the one run and of the other; None where a run has none."""

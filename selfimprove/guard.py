@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from .config import GuardConfig, RunConfig
 from .health import SIGNS, Health
-from .types import Decision, GuardVerdict
+from .verdicts import Decision, GuardVerdict
 
 
 def judge(kept: Sequence[Health], now: Health, limits: GuardConfig, earlier_rejections: int) -> GuardVerdict:

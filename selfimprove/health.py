@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from .config import GuardConfig
-from .types import Check
+from .verdicts import Check
 
 
 @dataclass(frozen=True, slots=True)

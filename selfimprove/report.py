@@ -20,7 +20,8 @@ from .health import SIGNS, Health
 from .memory import ResponseMemory
 from .memory.overview import overview
 from .propose.ledger import ledger
-from .types import BASE, VOTERS, Judgement, Prompt, Response, Stage, Verdict
+from .types import BASE, VOTERS, Prompt, Response, Stage
+from .verdicts import Judgement, Verdict
 
 RESPONSES = 10_000
 """Responses in the browser of samples, about: what keeps the file small enough to send."""

@@ -10,7 +10,8 @@ from .guard import best, careful, judge, rejection
 from .run import Run
 from .stages import exemplar, revise, sample, select, stitch, train, vote
 from .summary import Summary, reporting, summarise
-from .types import BASE, Decision, GuardVerdict, Selection
+from .types import BASE
+from .verdicts import Decision, GuardVerdict, Selection
 
 
 def improve(run: Run) -> Summary:

@@ -13,7 +13,8 @@ from .fsio import write_json, write_text
 from .run import Run
 from .stages.judge import operators
 from .tracking import numbers, tracker
-from .types import BASE, Decision, Stage
+from .types import BASE, Stage
+from .verdicts import Decision
 
 STARTED = time.monotonic()
 

@@ -13,7 +13,8 @@ from tiny_runs import tiny_config
 from selfimprove.audit import Key, load_audit
 from selfimprove.memory import ResponseMemory
 from selfimprove.progress import Progress
-from selfimprove.types import Example, Finish, Judgement, Message, Origin, Response, Tally
+from selfimprove.types import Example, Finish, Message, Origin, Response
+from selfimprove.verdicts import Judgement, Tally
 
 SCRIPTS = str(Path(__file__).parent.parent / "scripts")
 

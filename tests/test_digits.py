@@ -14,7 +14,8 @@ from selfimprove.consistency.answers import Kind, extract
 from selfimprove.engines.local import LocalEngine
 from selfimprove.errors import PromptError
 from selfimprove.policy import Policy
-from selfimprove.types import Finish, Judgement, Message, Origin, Request, Response, Sampling, Stage, Tally, Unit
+from selfimprove.types import Finish, Message, Origin, Request, Response, Sampling, Stage, Unit
+from selfimprove.verdicts import Judgement, Tally
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
 import chain

@@ -20,7 +20,8 @@ from selfimprove.fsio import MANIFEST, manifest
 from selfimprove.memory import ResponseMemory
 from selfimprove.policy import PLAIN_TEMPLATE
 from selfimprove.prompts import make_prompt
-from selfimprove.types import Decision, GuardVerdict, Message
+from selfimprove.types import Message
+from selfimprove.verdicts import Decision, GuardVerdict
 
 exports = importlib.import_module("selfimprove.exporting")
 

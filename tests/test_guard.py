@@ -8,7 +8,7 @@ from selfimprove.config import GuardConfig
 from selfimprove.config_file import parse_config
 from selfimprove.guard import best, careful, judge, score
 from selfimprove.health import SIGNS, Health
-from selfimprove.types import Decision
+from selfimprove.verdicts import Decision
 
 BASE = Health(
     agreement=0.5,

@@ -21,7 +21,8 @@ from selfimprove.memory import ResponseMemory
 from selfimprove.progress import Progress
 from selfimprove.rounds import guard
 from selfimprove.run import open_run
-from selfimprove.types import Decision, Origin, Reason, Selection, Split, Stage, Verdict
+from selfimprove.types import Origin, Split, Stage
+from selfimprove.verdicts import Decision, Reason, Selection, Verdict
 
 EVERY_STAGE = set(Stage) - {Stage.IMPORT}
 

@@ -17,7 +17,8 @@ from statistics import median
 import numpy as np
 
 from ..config import SelectConfig
-from ..types import Finish, Judgement, Reason, Response, Selection, Tally, Verdict
+from ..types import Finish, Response
+from ..verdicts import Judgement, Reason, Selection, Tally, Verdict
 from .answers import Kind
 
 _QUORUM = 2

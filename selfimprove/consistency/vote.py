@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ..types import Judgement, Tally
+from ..verdicts import Judgement, Tally
 
 
 @dataclass(frozen=True, slots=True)

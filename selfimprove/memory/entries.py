@@ -6,7 +6,8 @@ from dataclasses import asdict, dataclass, fields
 from itertools import islice
 from pathlib import Path
 
-from ..types import Origin, Reason
+from ..types import Origin
+from ..verdicts import Reason
 from .database import publish
 from .reads import MemoryReader, where
 

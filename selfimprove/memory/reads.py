@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from ..types import BASE, Decision, Judgement, Origin, Prompt, Reason, Response, Split, Stage, Tally, Verdict
+from ..types import BASE, Origin, Prompt, Response, Split, Stage
 from ..types import unit_id as name_of
+from ..verdicts import Decision, Judgement, Reason, Tally, Verdict
 from . import texts
 from .database import Database
 from .rows import RESPONSES, RoundRecord, UnitRecord, prompt_of, response_of, stack, unit_of

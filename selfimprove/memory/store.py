@@ -13,22 +13,9 @@ from typing import Any, Self
 import numpy as np
 
 from ..errors import MemoryError_
-from ..types import (
-    BASE,
-    Decision,
-    Generation,
-    GuardVerdict,
-    Judgement,
-    Origin,
-    Prompt,
-    Response,
-    Sampling,
-    Selection,
-    Stage,
-    Tally,
-    Unit,
-)
+from ..types import BASE, Generation, Origin, Prompt, Response, Sampling, Stage, Unit
 from ..types import unit_id as name_of
+from ..verdicts import Decision, GuardVerdict, Judgement, Selection, Tally
 from . import checks, texts
 from .database import Database, utc_now
 from .reads import MemoryReader

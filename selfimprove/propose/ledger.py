@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from ..types import Judgement, Origin, Response, Tally, Verdict
+from ..types import Origin, Response
+from ..verdicts import Judgement, Tally, Verdict
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from ..seeds import seed_for
-from ..types import Origin, Prompt, Request, Response, Stage, Tally
+from ..types import Origin, Prompt, Request, Response, Stage
+from ..verdicts import Tally
 from .steps import best_prefix, build_graph, split_steps
 
 

@@ -11,19 +11,8 @@ from ..propose import revise as revisions
 from ..propose import stitch as stitches
 from ..run import Run
 from ..seeds import seed_for
-from ..types import (
-    Generation,
-    Origin,
-    Prompt,
-    Request,
-    Response,
-    Sampling,
-    Split,
-    Stage,
-    Tally,
-    Unit,
-    unit_id,
-)
+from ..types import Generation, Origin, Prompt, Request, Response, Sampling, Split, Stage, Unit, unit_id
+from ..verdicts import Tally
 from .groups import by_prompt
 
 RECALLED = {Stage.SAMPLE, Stage.EXEMPLAR, Stage.REVISE, Stage.STITCH}

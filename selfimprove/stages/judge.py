@@ -13,7 +13,8 @@ from ..consistency.vote import Ballot, cross_prompt_prior
 from ..consistency.vote import vote as count_votes
 from ..propose.ledger import OperatorLedger, ledger
 from ..run import Run
-from ..types import BASE, VOTERS, Judgement, Origin, Prompt, Response, Selection, Split, Stage, Tally, unit_id
+from ..types import BASE, VOTERS, Origin, Prompt, Response, Split, Stage, unit_id
+from ..verdicts import Judgement, Selection, Tally
 from .groups import by_prompt
 
 VOTING = ({Stage.SAMPLE}, {Stage.SAMPLE, Stage.EXEMPLAR}, {Stage.SAMPLE, Stage.EXEMPLAR, Stage.REVISE, Stage.STITCH})

@@ -7,7 +7,8 @@ from ..errors import MemoryError_
 from ..fsio import folder_digest
 from ..run import Run, adapter_folder
 from ..seeds import seed_for
-from ..types import Example, Selection, Split, Stage
+from ..types import Example, Split, Stage
+from ..verdicts import Selection
 
 
 def train(run: Run, round_: int, selection: Selection) -> str:

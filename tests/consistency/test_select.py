@@ -9,7 +9,8 @@ from selfimprove.config import SelectConfig
 from selfimprove.consistency.answers import Kind
 from selfimprove.consistency.select import Candidate, select
 from selfimprove.consistency.vote import Ballot, vote
-from selfimprove.types import Finish, Origin, Reason, Response
+from selfimprove.types import Finish, Origin, Response
+from selfimprove.verdicts import Reason
 
 
 def response(id_, prompt_id, text, finish=Finish.STOP):

@@ -18,7 +18,7 @@ from selfimprove.errors import UserError
 from selfimprove.memory import browse
 from selfimprove.memory.browse import QUERIES, metadata
 from selfimprove.memory.dictionary import relations
-from selfimprove.types import Reason, Selection, Verdict
+from selfimprove.verdicts import Reason, Selection, Verdict
 
 EVIL = "<script>document.title = 'owned'</script>"
 

@@ -10,7 +10,8 @@ from memory_story import EMBEDDER, PROMPTS, commit, commit_vote, make_unit
 from selfimprove.errors import MemoryError_
 from selfimprove.memory import Embedder, ResponseMemory, VectorIndex, database, schema
 from selfimprove.memory.reembed import reembed
-from selfimprove.types import Reason, Selection, Stage, Verdict
+from selfimprove.types import Stage
+from selfimprove.verdicts import Reason, Selection, Verdict
 
 
 @pytest.fixture

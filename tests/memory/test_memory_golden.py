@@ -16,7 +16,7 @@ from selfimprove.errors import MemoryError_
 from selfimprove.memory import ResponseMemory, VectorIndex, database, schema
 from selfimprove.memory.lineage import lines, trace
 from selfimprove.memory.recall import recall, trust
-from selfimprove.types import Decision, Reason
+from selfimprove.verdicts import Decision, Reason
 
 GOLDEN = Path(__file__).parent / "golden"
 

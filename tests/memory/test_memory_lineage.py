@@ -8,7 +8,8 @@ from memory_story import commit, commit_vote
 from selfimprove.memory.entries import find, in_order, write_jsonl, write_parquet
 from selfimprove.memory.lineage import Change, Echo, Turn, diff, echo, lines, offspring, recalled_for, trace, turns
 from selfimprove.memory.overview import OperatorLine, overview
-from selfimprove.types import Origin, Reason, Selection, Stage, Verdict
+from selfimprove.types import Origin, Stage
+from selfimprove.verdicts import Reason, Selection, Verdict
 
 
 @pytest.fixture

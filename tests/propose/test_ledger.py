@@ -1,7 +1,8 @@
 """The ledger adds up what each operator cost and brought."""
 
 from selfimprove.propose.ledger import OperatorLedger, ledger
-from selfimprove.types import Finish, Judgement, Origin, Reason, Response, Tally, Verdict
+from selfimprove.types import Finish, Origin, Response
+from selfimprove.verdicts import Judgement, Reason, Tally, Verdict
 
 
 def response(id_, prompt_id, origin, new_tokens):

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from selfimprove.propose import stitch
 from selfimprove.propose.steps import MAX_STEPS, best_prefix, build_graph, split_steps
-from selfimprove.types import Finish, Message, Origin, Prompt, Response, Split, Tally
+from selfimprove.types import Finish, Message, Origin, Prompt, Response, Split
+from selfimprove.verdicts import Tally
 
 
 @pytest.mark.parametrize(

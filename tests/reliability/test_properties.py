@@ -15,23 +15,8 @@ from selfimprove.consistency.answers import Kind, classes, extract, kind_of
 from selfimprove.consistency.vote import Ballot, vote
 from selfimprove.memory import Embedder, ResponseMemory, VectorIndex
 from selfimprove.memory.rows import storable
-from selfimprove.types import (
-    BASE,
-    Decision,
-    Finish,
-    Generation,
-    GuardVerdict,
-    Judgement,
-    Message,
-    Origin,
-    Prompt,
-    Request,
-    Sampling,
-    Split,
-    Stage,
-    Tally,
-    Unit,
-)
+from selfimprove.types import BASE, Finish, Generation, Message, Origin, Prompt, Request, Sampling, Split, Stage, Unit
+from selfimprove.verdicts import Decision, GuardVerdict, Judgement, Tally
 
 EMBEDDER = Embedder.load("hash:16")
 SAMPLING = Sampling(0.7, 50, 1.0, 8)

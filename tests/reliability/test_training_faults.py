@@ -13,7 +13,8 @@ from selfimprove.memory import ResponseMemory
 from selfimprove.rollout import entry
 from selfimprove.stages import generate as stages
 from selfimprove.training import trainer
-from selfimprove.types import Decision, Finish, Generation, Origin, Stage
+from selfimprove.types import Finish, Generation, Origin, Stage
+from selfimprove.verdicts import Decision
 
 SMALL = {"rounds": 1, "sample": {"k": 2, "max_new_tokens": 16, "unit_prompts": 30}, "evaluate": {"k": 1}}
 ONE_OPERATOR = {"exemplar": {"k": 0}, "revise": {"k": 0}, "stitch": {"k": 0}}
