@@ -23,7 +23,7 @@ from unittest.mock import patch
 
 import numpy as np
 from results import insert
-from tiny_world import teach_numbers, write_questions
+from tiny_world import teach_numbers, write_numbers
 
 from selfimprove.config import GuardConfig
 from selfimprove.config_file import parse_config
@@ -195,7 +195,7 @@ def measure(way: Way, seed: int, work: Path) -> dict[str, Any]:
     if done.is_file():
         found: dict[str, Any] = json.loads(done.read_text(encoding="utf-8"))
         return found
-    prompts, answers = write_questions(work)
+    prompts, answers = write_numbers(work)
     model = work / f"model-{seed}"
     if not (model / "config.json").is_file():
         teach_numbers(model, seed)

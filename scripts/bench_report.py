@@ -22,7 +22,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tiny_world import teach_numbers, write_questions
+from tiny_world import teach_numbers, write_numbers
 
 from selfimprove.fsio import write_text
 from selfimprove.memory import ResponseMemory
@@ -37,7 +37,7 @@ RESPONSES, WORDS, REPEATS = 5_000, (12, 120), 5
 
 def make_run(folder: Path) -> Path:
     """Run two rounds of a tiny model with somewhat more than `RESPONSES` responses."""
-    prompts, _ = write_questions(folder)
+    prompts, _ = write_numbers(folder)
     sample = {"k": 14, "max_new_tokens": 20, "unit_prompts": 64, "temperature": 0.9}
     run_it(tiny_config(teach_numbers(folder / "model", 0), prompts, sample=sample), folder / "run")
     return folder / "run"

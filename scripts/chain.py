@@ -14,7 +14,7 @@ from itertools import islice
 from pathlib import Path
 from random import Random
 
-from make_everyday import Question
+from quiz import Question
 from warm_start import warm_start
 
 from selfimprove.config import ModelConfig, TrainConfig

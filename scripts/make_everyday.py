@@ -8,12 +8,11 @@ time. `everyday.jsonl` holds the prompts, `everyday.audit.jsonl` the answers, wh
 """
 
 import itertools
-import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
-from selfimprove.fsio import write_text
+from quiz import Question, write_questions
+
 from selfimprove.seeds import seed_for
 
 FOLDER = Path(__file__).resolve().parent.parent / "configs" / "prompts"
@@ -68,15 +67,6 @@ ladder mirror"""
 
 DAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday"
 MONTHS = "January February March April May June July August September October November December"
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """One prompt with the forms of the answer that count as right, and the wrong options that it offers."""
-
-    text: str
-    answers: tuple[str, ...]
-    rivals: tuple[str, ...] = ()
 
 
 def capitals() -> Iterator[Question]:
@@ -152,12 +142,7 @@ def _pairs(name: str, low: int, high: int, count: int) -> list[tuple[int, int]]:
 def main() -> None:
     """Write both files."""
     rows = questions()
-    prompts = [{"prompt": row.text} for row in rows]
-    audit = [
-        {"prompt": row.text, "answers": row.answers} | ({"rivals": row.rivals} if row.rivals else {}) for row in rows
-    ]
-    for name, lines in (("everyday.jsonl", prompts), ("everyday.audit.jsonl", audit)):
-        write_text(FOLDER / name, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+    write_questions(FOLDER, rows, "everyday.jsonl", "everyday.audit.jsonl")
     print(f"{len(rows)} questions in {FOLDER}")
 
 

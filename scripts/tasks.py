@@ -5,7 +5,6 @@ A new task is one more entry in `TASKS`. `python scripts/tasks.py everyday DIR -
 
 import argparse
 import itertools
-import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +12,9 @@ from typing import Any
 
 import chain
 import digits
-from make_everyday import Question, questions
+from make_everyday import questions
+from quiz import Question, write_questions
 
-from selfimprove.fsio import write_text
 from selfimprove.prompts import make_prompt
 from selfimprove.seeds import seed_for
 from selfimprove.types import Message, Split
@@ -36,19 +35,8 @@ class Task:
     name: str
     model: str
     settings: dict[str, Any]
-    write: Callable[[Path, int], None]
+    write: Callable[[Path, int], object]
     trained_tokens: int
-
-
-def write_questions(folder: Path, rows: Iterable[Question]) -> None:
-    """Write the two files."""
-    rows = list(rows)
-    prompts = [{"prompt": row.text} for row in rows]
-    audit = [
-        {"prompt": row.text, "answers": row.answers} | ({"rivals": row.rivals} if row.rivals else {}) for row in rows
-    ]
-    for name, lines in (("prompts.jsonl", prompts), ("audit.jsonl", audit)):
-        write_text(folder / name, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
 
 
 def halves(rows: Iterable[Question], seed: int, train: int, heldout: int) -> Iterator[Question]:
@@ -88,7 +76,7 @@ def puzzles(name: str, **settings: int) -> Callable[[], list[Question]]:
     return rows
 
 
-def drawn(rows: Callable[[], Iterable[Question]], train: int, heldout: int) -> Callable[[Path, int], None]:
+def drawn(rows: Callable[[], Iterable[Question]], train: int, heldout: int) -> Callable[[Path, int], object]:
     """Return a `Task.write` that draws from `rows()`."""
     return lambda folder, seed: write_questions(folder, halves(rows(), seed, train, heldout))
 

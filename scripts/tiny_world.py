@@ -5,12 +5,12 @@ So single answers err, votes are right on most prompts and wrong in the same way
 votes on some numbers holds for others. The model is the tests' (tests/tiny.py).
 """
 
-import json
 import random
 import sys
 from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parent.parent / "tests"))
+from quiz import Question, write_questions
 from tiny import teach
 
 FORMS = ("{m}.", "{m} is next.", "{m} comes next.")
@@ -34,14 +34,10 @@ def answer(n: int, rng: random.Random) -> str:
     return rng.choice(FORMS).format(m=m)
 
 
-def write_questions(folder: Path) -> tuple[Path, Path]:
+def write_numbers(folder: Path) -> tuple[Path, Path]:
     """Write prompts.jsonl and audit.jsonl and return their paths."""
     numbers = random.Random(0).sample(range(100, 999), ASKED)
-    prompts, audit = folder / "prompts.jsonl", folder / "audit.jsonl"
-    prompts.write_text("\n".join(json.dumps({"prompt": question(n)}) for n in numbers), encoding="utf-8")
-    rows = [{"prompt": question(n), "answers": [str(n + 1)]} for n in numbers]
-    audit.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
-    return prompts, audit
+    return write_questions(folder, (Question(question(n), (str(n + 1),)) for n in numbers))
 
 
 def teach_numbers(folder: Path, seed: int) -> Path:

@@ -28,10 +28,9 @@ def scripts():
 
 
 def write_sums(folder, seed):
-    rows = [{"prompt": sum_question(a, b)} for a, b in SUMS]
-    (folder / "prompts.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    audit = [{"prompt": sum_question(a, b), "answers": [str(a + b)]} for a, b in SUMS]
-    (folder / "audit.jsonl").write_text("\n".join(map(json.dumps, audit)))
+    from quiz import Question, write_questions
+
+    write_questions(folder, (Question(sum_question(a, b), (str(a + b),)) for a, b in SUMS))
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,5 @@
 """The everyday questions and the key to them."""
 
-import importlib.util
 import re
 import sys
 from pathlib import Path
@@ -13,17 +12,12 @@ from selfimprove.errors import PromptError
 from selfimprove.prompts import load_prompts
 from selfimprove.types import Split
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
+import make_everyday
+
 ROOT = Path(__file__).parent.parent
 PROMPTS = ROOT / "configs/prompts/everyday.jsonl"
 AUDIT = ROOT / "configs/prompts/everyday.audit.jsonl"
-
-
-@pytest.fixture(scope="module")
-def generator():
-    spec = importlib.util.spec_from_file_location("make_everyday", ROOT / "scripts/make_everyday.py")
-    module = sys.modules["make_everyday"] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="module")
@@ -31,9 +25,9 @@ def found():
     return load_prompts(PromptsConfig(path=str(PROMPTS), heldout=0.4, strict=True))
 
 
-def test_the_script_writes_the_committed_bytes(generator, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(generator, "FOLDER", tmp_path)
-    generator.main()
+def test_the_script_writes_the_committed_bytes(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(make_everyday, "FOLDER", tmp_path)
+    make_everyday.main()
     for file in (PROMPTS, AUDIT):
         assert (tmp_path / file.name).read_bytes() == file.read_bytes()
 
@@ -59,15 +53,15 @@ def test_every_accepted_answer_is_right_and_every_rival_is_not(form):
         assert not any(is_right(form.format(rival), key) for rival in key.rivals), key
 
 
-def test_no_answer_is_right_by_repeating_the_question(generator):
-    for question in generator.questions():
+def test_no_answer_is_right_by_repeating_the_question():
+    for question in make_everyday.questions():
         key = Key(frozenset(question.answers), frozenset(question.rivals))
         if not key.rivals:
             assert not is_right(question.text, key), question
 
 
-def test_the_larger_number_is_first_in_half_of_the_questions(generator):
-    first = [q.text.index(q.answers[0]) < q.text.index(q.rivals[0]) for q in generator.larger()]
+def test_the_larger_number_is_first_in_half_of_the_questions():
+    first = [q.text.index(q.answers[0]) < q.text.index(q.rivals[0]) for q in make_everyday.larger()]
     assert sum(first) * 2 == len(first)
 
 
