@@ -18,7 +18,7 @@ def improve(run: Run) -> Summary:
     """Run the configured rounds and return what they did; a run that is finished or stopped is only summarised."""
     with reporting(run) as report:
         measure(run, 0, BASE)
-        report(0)
+        report()
         for round_ in range(1, run.config.rounds + 1):
             if any(record.decision is Decision.STOP for record in run.memory.rounds()):
                 break
@@ -33,7 +33,7 @@ def improve(run: Run) -> Summary:
             vote(now, round_, 2)
             selection = select(now, round_)
             guard(now, round_, selection, train_and_measure(now, round_, selection))
-            report(round_)
+            report()
         return summarise(run)
 
 

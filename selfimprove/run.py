@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import re
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -42,6 +43,8 @@ class Run:
     policy: Policy
     """For what becomes tokens, and how; its weights are the engine's."""
     progress: Progress
+    begun: float
+    """When this process began to open it, by `time.monotonic`."""
 
     def prompts(self, split: Split) -> list[Prompt]:
         """Return the prompts of one split, in the order of the file."""
@@ -81,6 +84,7 @@ def open_run(
         ConfigError: the run exists and `resume` is off, or its settings differ.
         UserError: another process holds it, or its prompts or models are not those it was started with.
     """
+    begun = time.monotonic()
     folder = folder or RUNS / config.name
     progress = progress or Progress()
     exists = (folder / "memory.db").is_file()
@@ -118,7 +122,7 @@ def open_run(
         with closing(make_engine(config, local, folder)) as engine:
             if engine is not local:
                 progress.say(f"engine    {engine}")
-            yield Run(folder, config, memory, VectorIndex(memory), embedder, engine, policy, progress)
+            yield Run(folder, config, memory, VectorIndex(memory), embedder, engine, policy, progress, begun)
 
 
 def refuse_long(prompts: Sequence[Prompt], policy: Policy, new_tokens: int) -> None:

@@ -16,8 +16,6 @@ from .tracking import numbers, tracker
 from .types import BASE, Stage
 from .verdicts import Decision
 
-STARTED = time.monotonic()
-
 
 @dataclass(frozen=True)
 class Summary:
@@ -47,7 +45,7 @@ def summarise(run: Run) -> Summary:
             }
             for r in records
         ],
-        "wall_s": round(max(time.monotonic() - STARTED, sum(u.wall_s for u in units)), 1),
+        "wall_s": round(max(time.monotonic() - run.begun, sum(u.wall_s for u in units)), 1),
         "peak_gb": round(peak_gb(), 2),
         "seconds_by_stage": _seconds_by_stage(run),
         "digest": run.memory.digest(),
@@ -57,32 +55,36 @@ def summarise(run: Run) -> Summary:
     if audited:
         figures["heldout"] = _heldout(audited[0], audited[final], run.config.seed)
     write_json(run.folder / "summary.json", figures)
-    write_metrics(run, audited)
+    write_metrics(run, metrics(run, audited))
     return Summary(figures, _table(run, figures))
 
 
 @contextmanager
-def reporting(run: Run) -> Iterator[Callable[[int], None]]:
-    """Open the tracker of `report_to`; call what is returned with each round that is decided.
+def reporting(run: Run) -> Iterator[Callable[[], None]]:
+    """Open the tracker of `report_to`; call what is returned whenever a round was decided.
 
-    It writes metrics.jsonl and sends the round's figures, unless they were there when the run was opened.
+    It sends the figures of the rounds that metrics.jsonl lacks, then writes them there: a process that dies in between
+    sends them again when the run is resumed, and none is left out.
     """
-    known = {record.round for record in run.memory.rounds()}
-    if run.memory.result(0, Stage.HEALTH) is not None:
-        known.add(0)
     settings = run.config
     told = settings.model_dump(mode="json", exclude={"server", "ray"})  # addresses and commands stay here
     with tracker(settings.report_to, settings.name, run.folder, told) as log:
 
-        def report(round_: int) -> None:
-            if round_ not in known:
-                log(round_, numbers(write_metrics(run, audit(run))[-1]))
+        def report() -> None:
+            sent = _rounds_on_disk(run)
+            if all(record.round in sent for record in run.memory.rounds()) and 0 in sent:
+                return
+            rows = metrics(run, audit(run))
+            for row in rows:
+                if row["round"] not in sent:
+                    log(row["round"], numbers(row))
+            write_metrics(run, rows)
 
         yield report
 
 
-def write_metrics(run: Run, audited: dict[int, Accuracy]) -> list[dict[str, Any]]:
-    """Write metrics.jsonl: one line a decided round with its health, decision, training figures and accuracy."""
+def metrics(run: Run, audited: dict[int, Accuracy]) -> list[dict[str, Any]]:
+    """Return a row for the base and each decided round: its health, decision, training figures and accuracy."""
     records = {record.round: record for record in run.memory.rounds()}
     rows = []
     for round_ in [0, *records]:
@@ -96,8 +98,21 @@ def write_metrics(run: Run, audited: dict[int, Accuracy]) -> list[dict[str, Any]
         if round_ in audited:
             row |= {f"audit/{name}": value for name, value in _means(audited[round_]).items()}
         rows.append(row)
-    write_text(run.folder / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
     return rows
+
+
+def write_metrics(run: Run, rows: list[dict[str, Any]]) -> None:
+    """Write metrics.jsonl, one line a row."""
+    write_text(run.folder / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+
+
+def _rounds_on_disk(run: Run) -> set[int]:
+    """Return the rounds that metrics.jsonl holds; none when it is missing or damaged."""
+    try:
+        lines = (run.folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+        return {json.loads(line)["round"] for line in lines}
+    except (FileNotFoundError, ValueError):
+        return set()
 
 
 def _means(accuracy: Accuracy) -> dict[str, float]:

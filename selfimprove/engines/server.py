@@ -126,7 +126,10 @@ class ServerEngine:
         policy = self._local.policy
         calls = group([policy.encode(r.messages, r.prefix) for r in unit.requests], [r.seed for r in unit.requests])
         self._served(unit.policy)
-        return [(call, self._pool.submit(self._complete, call, unit)) for call in calls]
+        try:
+            return [(call, self._pool.submit(self._complete, call, unit)) for call in calls]
+        except RuntimeError as error:  # closed meanwhile, or the system gives no more threads
+            raise EngineError(f"cannot ask {self._config.url}: {error}") from None
 
     def _collect(
         self, unit: Unit, calls: Sequence[tuple[Call, Future[list[Completion]]]], on_tokens: OnTokens | None
