@@ -7,11 +7,13 @@ import argparse
 import itertools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import chain
 import digits
+import puzzles
 from make_everyday import questions
 from quiz import Question, write_questions
 
@@ -64,18 +66,6 @@ def arithmetic() -> Iterator[Question]:
                 yield Question(f"What is {a} {symbol} {b}?", (str(symbols[symbol](a, b)),))
 
 
-def puzzles(name: str, **settings: int) -> Callable[[], list[Question]]:
-    """Return a maker of reasoning-gym's questions of one kind (the package is needed only to write them)."""
-
-    def rows() -> list[Question]:
-        from reasoning_gym import create_dataset
-
-        answers = {e["question"].strip(): str(e["answer"]) for e in create_dataset(name, size=2000, seed=0, **settings)}
-        return [Question(text, (answer,)) for text, answer in answers.items()]
-
-    return rows
-
-
 def drawn(rows: Callable[[], Iterable[Question]], train: int, heldout: int) -> Callable[[Path, int], object]:
     """Return a `Task.write` that draws from `rows()`."""
     return lambda folder, seed: write_questions(folder, halves(rows(), seed, train, heldout))
@@ -99,15 +89,6 @@ SHORT = {
 """Answers of a dozen tokens, one round: a cell takes a minute or two on one core."""
 
 SMOL = "bundled:smollm2-135m"
-PUZZLES = {
-    "rg-sum": puzzles("chain_sum", min_terms=2, max_terms=2, min_digits=1, max_digits=2),
-    "rg-gcd": puzzles("gcd", max_value=30),
-    "rg-lcm": puzzles("lcm", max_value=20),
-    "rg-equation": puzzles("simple_equations", min_terms=2, max_terms=2, max_value=20),
-    "rg-family": puzzles("family_relationships", max_family_size=5),
-}
-"""Kinds of reasoning-gym's questions, easy enough for 135M parameters to be right at times."""
-
 WORKED = SHORT | {"sample": {"max_new_tokens": 48}}
 """The same with worked steps, for the base that `scripts/chain.py` warms up."""
 
@@ -116,7 +97,10 @@ TASKS = {
     for task in (
         Task("everyday", SMOL, SHORT, drawn(questions, 120, 80), trained_tokens=1600),
         Task("arith", SMOL, SHORT, drawn(arithmetic, 120, 80), trained_tokens=1600),
-        *(Task(name, SMOL, SHORT, drawn(rows, 120, 80), trained_tokens=1600) for name, rows in PUZZLES.items()),
+        *(
+            Task(f"rg-{kind}", str(puzzles.BASE), SHORT, drawn(partial(puzzles.questions, kind), 120, 80), 800)
+            for kind in puzzles.KINDS
+        ),
         Task(
             "chain", str(chain.BASE), WORKED, drawn(lambda: chain.chain_questions(2, 3), 120, 80), trained_tokens=6000
         ),

@@ -1,0 +1,72 @@
+#!/usr/bin/env python3
+"""Five kinds of reasoning-gym's questions: demonstrations to warm a model up with, questions to improve it on.
+
+    pip install reasoning-gym==0.1.25
+    python scripts/puzzles.py                       warm the bundled model up: the base of the `rg-` tasks
+    python scripts/puzzles.py --model X --out DIR   another one
+
+A demonstration is a question and its bare answer, and occurs in no task. Out of the box a model of this size answers in
+sentences, of which a dozen tokens hold no answer; 300 demonstrations teach it the form, and some of the matter.
+"""
+
+import argparse
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+
+from quiz import Question
+from warm_start import warm_start
+
+from selfimprove.config import ModelConfig, TrainConfig
+from selfimprove.seeds import seed_for
+from selfimprove.types import Example, Message
+
+BASE = Path("runs") / "bases" / "puzzles"
+"""Where the warmed-up model is kept."""
+KINDS = {
+    "sum": ("chain_sum", {"min_terms": 2, "max_terms": 2, "min_digits": 1, "max_digits": 2}),
+    "gcd": ("gcd", {"max_value": 30}),
+    "lcm": ("lcm", {"max_value": 20}),
+    "equation": ("simple_equations", {"min_terms": 2, "max_terms": 2, "max_value": 20}),
+    "family": ("family_relationships", {"max_family_size": 5}),
+}
+"""Data set and settings of each kind, easy enough for 135M parameters to be right at times."""
+POOL = 2000
+"""Questions of each kind, before doubles are removed."""
+DEMONSTRATIONS = 300
+SPEC = TrainConfig(rank=32, alpha=64, lr=3e-4, epochs=3, batch_tokens=1024, beta=0.0)
+
+
+def questions(kind: str, *, demonstrated: bool = False) -> Iterator[Question]:
+    """Yield the questions of a kind: those that are kept for demonstrations, a quarter, or the others."""
+    from reasoning_gym import create_dataset
+
+    name, settings = KINDS[kind]
+    answers = {e["question"].strip(): str(e["answer"]) for e in create_dataset(name, size=POOL, seed=0, **settings)}
+    for text, answer in answers.items():
+        if (seed_for("puzzle", text) % 4 == 0) == demonstrated:
+            yield Question(text, (answer,))
+
+
+def demonstrations() -> list[Example]:
+    """Return as many of each kind."""
+    share = DEMONSTRATIONS // len(KINDS)
+    rows = chain.from_iterable(list(questions(kind, demonstrated=True))[:share] for kind in KINDS)
+    return [
+        Example(f"demonstration-{i}", (Message("user", row.text),), row.answers[0], 1.0, i)
+        for i, row in enumerate(rows)
+    ]
+
+
+def main() -> None:
+    """Warm the model up."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="bundled:smollm2-135m")
+    parser.add_argument("--out", type=Path, default=BASE)
+    options = parser.parse_args()
+    report = warm_start(ModelConfig(path=options.model), demonstrations(), options.out, SPEC, seed=0)
+    print(f"{options.out}: loss {report.loss_first:.2f} -> {report.loss_last:.2f} in {report.wall_s:.0f} s")
+
+
+if __name__ == "__main__":
+    main()
