@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import asdict, replace
 
 import pytest
@@ -133,7 +134,9 @@ def test_a_run_that_dies_again_and_again_ends_with_the_same_bytes(
 
 
 def test_a_finished_run_is_only_summarised_and_can_be_extended(taught_folder, prompts, tmp_path, undisturbed):
+    begun = time.monotonic()
     one = run_it(tiny_config(taught_folder, prompts, rounds=1), tmp_path / "run")
+    assert one.figures["wall_s"] <= time.monotonic() - begun + 0.05, "what the process did before is not the run's"
     again = run_it(tiny_config(taught_folder, prompts, rounds=1), tmp_path / "run", resume=True)
     assert again.figures["digest"] == one.figures["digest"]
     two = run_it(tiny_config(taught_folder, prompts, rounds=2), tmp_path / "run", resume=True)

@@ -8,6 +8,8 @@ import pytest
 from tiny_runs import run_it, tiny_config
 
 from selfimprove.errors import UserError
+from selfimprove.rounds import guard
+from selfimprove.summary import write_metrics
 from selfimprove.tracking import numbers, tracker
 
 
@@ -49,6 +51,41 @@ def test_a_run_and_its_resumption_send_each_round_once(kind, taught_folder, prom
     run_it(config.model_copy(update={"rounds": 2}), tmp_path / "tracked", resume=True)
     assert [step for step, _ in package.rows] == [0, 1, 2]
     assert package.finished == 2
+
+
+class Crash(BaseException):
+    """Stands for the process dying: nothing may catch it."""
+
+
+def decide_and_die(*given):
+    guard(*given)
+    raise Crash
+
+
+def die_once_round_1_is_sent(run, rows):
+    if len(rows) > 1:
+        raise Crash
+    write_metrics(run, rows)
+
+
+@pytest.mark.parametrize(
+    ("where", "dying", "steps"),
+    [("rounds.guard", decide_and_die, [0, 1]), ("summary.write_metrics", die_once_round_1_is_sent, [0, 1, 1])],
+)
+def test_a_round_is_sent_though_the_process_died_over_it(
+    where, dying, steps, taught_folder, prompts, tmp_path, monkeypatch
+):
+    """It stopped the run, so no later round brings its figures along."""
+    package = FakePackage()
+    monkeypatch.setitem(sys.modules, "trackio", package)
+    config = tiny_config(taught_folder, prompts, report_to="trackio", guard={"kl": 1e-9, "trips": 1})
+    with monkeypatch.context() as patched, pytest.raises(Crash):
+        patched.setattr(f"selfimprove.{where}", dying)
+        run_it(config, tmp_path / "r")
+    for _ in range(2):
+        run_it(config, tmp_path / "r", resume=True)
+        assert [step for step, _ in package.rows] == steps
+    assert package.rows[1] == package.rows[-1], "sent again, it says the same"
 
 
 def test_metrics_are_on_disk_before_the_run_ends(taught_folder, prompts, tmp_path, monkeypatch):
