@@ -155,7 +155,10 @@ def status(run_name: str | None, as_json: bool) -> None:
 @click.argument("run_name", metavar="RUN")
 @click.argument("round_", metavar="ROUND", type=click.IntRange(min=0))
 def rollback(run_name: str, round_: int) -> None:
-    """Make the policy of a kept ROUND current again (0: the base)."""
+    """Make the policy of a kept ROUND current again (0: the base).
+
+    A run that goes on, goes on from there: the guard no longer measures new rounds against those that came after.
+    """
     from .memory import ResponseMemory
     from .run import run_folder
 

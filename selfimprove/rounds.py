@@ -59,10 +59,9 @@ def guard(run: Run, round_: int, selection: Selection, policy: str) -> None:
     """Decide on the round and move `current`, in one transaction: on when it is kept, to the best at the end."""
     records = {record.round: record for record in run.memory.rounds()}
     if round_ not in records:
-        kept = [0, *(r for r, record in records.items() if record.decision is Decision.KEEP)]
-        earlier = len(records) + 1 - len(kept)
+        earlier = sum(record.decision is not Decision.KEEP for record in records.values())
         limits = run.config.guard
-        health = {r: stored_health(run, r) for r in kept}
+        health = {r: stored_health(run, r) for r in run.memory.standing}
         if selection.kept:
             verdict = judge([*health.values()], stored_health(run, round_), limits, earlier)
             because = verdict.because

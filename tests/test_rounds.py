@@ -199,10 +199,10 @@ def test_after_a_rejected_round_the_next_is_more_careful_and_then_it_ends(
     assert (second.lr, second.epochs) == (pytest.approx(config.train.lr / 3), 1)
 
 
-def decide(run, shares):
+def decide(run, shares, first=0):
     """Have the guard decide on rounds that differ in how often samples agree with the base majority."""
     policies = []
-    for round_, share in enumerate(shares):
+    for round_, share in enumerate(shares, first):
         run.memory.commit_result(round_, Stage.HEALTH, asdict(replace(BASE, kl=0.1, base_majority_share=share)))
         if round_:
             guard(run, round_, Selection((Verdict(1, Reason.KEPT),), ()), f"r{round_:04d}")
@@ -226,6 +226,19 @@ def test_a_run_ends_with_its_best_kept_round(taught_folder, prompts, tmp_path, r
         assert policies == [f"r{round_:04d}" for round_ in went]
         assert (last.decision, last.because) == (decision, f"{because}the run ends with the best kept round, 1")
         assert run.memory.rollback(2) == "r0002", "by hand, any kept round"
+
+
+def test_a_round_that_was_gone_back_behind_is_no_measure_for_later_ones(taught_folder, prompts, tmp_path):
+    config = tiny_config(taught_folder, prompts, rounds=4, guard={"base_share_drop": 0.1})
+    with open_run(config, folder=tmp_path / "run", progress=Progress(quiet=True)) as run:
+        decide(run, (0.5, 0.6, 0.9))
+        run.memory.rollback(1)
+        policies, last = decide(run, (0.61, 0.55), first=3)
+        assert policies == ["r0003", "r0003"], "0.3 below round 2, and the run does not end with round 2"
+        assert (last.decision, last.because) == (
+            Decision.KEEP,
+            "all checks passed; the run ends with the best kept round, 3",
+        )
 
 
 def test_frozen_labels_come_from_the_base_alone_however_old(taught_folder, prompts, tmp_path):

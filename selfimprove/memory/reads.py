@@ -135,6 +135,18 @@ class MemoryReader:
         row = self.db.one("SELECT policy FROM moves ORDER BY seq DESC LIMIT 1")
         return BASE if row is None else row[0]
 
+    @property
+    def standing(self) -> tuple[int, ...]:
+        """The rounds that `current` stands on: the base (0) and the kept rounds that led to it, in order.
+
+        A round that `current` went back behind is not among them, whatever was decided on it.
+        """
+        led_to, at = {0: (0,)}, 0
+        for (round_,) in self.db.rows("SELECT round FROM moves ORDER BY seq"):
+            led_to.setdefault(round_, (*led_to[at], round_))  # the first move to a round is that of keeping it
+            at = round_
+        return led_to[at]
+
     # --- votes and verdicts ------------------------------------------------------------------------------------
 
     def tallies(self, round: int, index: int = 0, stage: Stage = Stage.VOTE) -> dict[str, Tally]:

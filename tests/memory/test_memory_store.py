@@ -131,6 +131,24 @@ def test_current_moves_only_when_a_round_is_kept_and_can_go_back(memory):
     assert [r.decision for r in memory.rounds()] == [Decision.KEEP, Decision.REJECT, Decision.KEEP]
 
 
+def test_current_stands_on_the_rounds_that_led_to_it(memory):
+    def keep(round_):
+        memory.commit_round(round_, KEEP, "fine", f"r{round_:04d}")
+        return memory.standing
+
+    def back(round_):
+        memory.rollback(round_)
+        return memory.standing
+
+    assert memory.standing == (0,)
+    assert [keep(1), keep(2)] == [(0, 1), (0, 1, 2)]
+    memory.commit_round(3, REJECT, "agreement 0.3", "r0003")
+    assert memory.standing == (0, 1, 2)
+    assert [back(1), keep(4), back(2), back(4), back(0)] == [(0, 1), (0, 1, 4), (0, 1, 2), (0, 1, 4), (0,)]
+    memory.commit_round(5, KEEP, "fine", "r0005", back_to=1)
+    assert memory.standing == (0, 1)
+
+
 def test_the_round_that_stops_a_run_moves_current_back_in_the_same_commit(memory):
     memory.commit_round(1, KEEP, "fine", "r0001")
     memory.commit_round(2, KEEP, "fine", "r0002")
