@@ -141,7 +141,8 @@ class MemoryReader:
 
         A round that `current` went back behind is not among them, whatever was decided on it.
         """
-        led_to, at = {0: (0,)}, 0
+        led_to: dict[int, tuple[int, ...]] = {0: (0,)}
+        at = 0
         for (round_,) in self.db.rows("SELECT round FROM moves ORDER BY seq"):
             led_to.setdefault(round_, (*led_to[at], round_))  # the first move to a round is that of keeping it
             at = round_
