@@ -201,6 +201,8 @@ def export(
     from .hub import Upload
     from .run import run_folder
 
+    if public and push is None:
+        raise UserError("--public says who may see what --push uploads; add --push OWNER/NAME, or leave it out")
     folder = run_folder(run_name)
     upload = Upload.prepare(push, public) if push else None
     click.echo(export_run(folder, out, round_=round_, form=form, weights=weights))

@@ -100,6 +100,18 @@ def test_no_repository_is_made_for_a_run_that_is_not_there(hub, tmp_path, monkey
     assert fake.private == {}
 
 
+def test_public_without_push_is_told_before_anything_is_written(tmp_path, monkeypatch):
+    from click.testing import CliRunner
+
+    from selfimprove.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(main, ["export", "tiny", "out", "--public"])
+    assert result.exit_code == 2
+    assert "add --push OWNER/NAME" in result.stderr
+    assert not any(tmp_path.iterdir())
+
+
 def test_a_push_that_cannot_be_is_known_before_the_export(hub, tmp_path, monkeypatch):
     from click.testing import CliRunner
 
