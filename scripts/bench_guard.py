@@ -144,7 +144,7 @@ def configure(way: Way, model: Path, prompts: Path, answers: Path, seed: int) ->
         "embedder": "hash:32",
         "sample": {"k": 4, "max_new_tokens": 32, "temperature": 1.0},
         "vote": {"kind": "number"},
-        "propose": {"exemplar": {"k": 0}, "revise": {"critique_tokens": 8}},
+        "propose": {"exemplar": {"k": 0}, "revise": {"k": 1, "critique_tokens": 8}, "stitch": {"k": 1}},
         "select": {"near_duplicate": 1.0},
         "train": {"rank": 8, "lr": 2e-3, "epochs": 2},
         "evaluate": {"k": 8},

@@ -73,7 +73,7 @@ SETTINGS: dict[str, Any] = {
     "embedder": "hash:64",  # sums have no meaning to embed
     "prompts": {"heldout": 0.35},
     "sample": {"k": 6, "temperature": 1.0, "top_k": 0, "max_new_tokens": 2 * REACH + 4, "unit_prompts": 512},
-    "propose": {"exemplar": {"k": 0}, "revise": {"k": 0}},  # the model knows one sum at a time, and no language
+    "propose": {"exemplar": {"k": 0}, "stitch": {"k": 1}},  # the model knows one sum at a time, and no language
     "vote": {"kind": "short"},
     "select": {"threshold": 0.6, "per_prompt": 1, "near_duplicate": 1.0},
     "train": {"rank": 32, "alpha": 64, "lr": 1e-3, "epochs": 4, "batch_tokens": 512, "start": "current"},

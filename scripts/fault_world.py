@@ -33,7 +33,11 @@ from selfimprove.run import open_run
 
 SMALL = {
     "sample": {"k": 2, "max_new_tokens": 16, "unit_prompts": 8},
-    "propose": {"exemplar": {"k": 1, "below": 2.0}, "revise": {"below": 1.0, "critique_tokens": 4}},
+    "propose": {
+        "exemplar": {"k": 1, "below": 2.0},
+        "revise": {"k": 1, "below": 1.0, "critique_tokens": 4},
+        "stitch": {"k": 1},
+    },
     "evaluate": {"k": 1, "limit": 3},
     "select": {"threshold": 0.0},
 }

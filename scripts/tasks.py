@@ -80,7 +80,6 @@ SHORT = {
     "model": {"threads": 1},
     "prompts": {"heldout": HELDOUT},
     "sample": {"max_new_tokens": 12},
-    "propose": {"revise": {"critique_tokens": 24}},
     "select": {"per_prompt": 2},
     "train": {"batch_tokens": 1024},
     "evaluate": {"k": 4},

@@ -54,7 +54,7 @@ class SampleConfig(Section):
 class ExemplarConfig(Section):
     """Answer again with recalled, trusted answers to other prompts as demonstrations."""
 
-    k: Count = Field(4, description="responses a prompt; 0 switches the operator off")
+    k: Count = Field(8, description="responses a prompt; 0 switches the operator off")
     shots: Positive = Field(3, description="demonstrations shown to each sample")
     trust: Share = Field(
         0.6, description="least support (agreement, abstentions counted against it) of a recalled answer's prompt"
@@ -65,9 +65,9 @@ class ExemplarConfig(Section):
 
 
 class ReviseConfig(Section):
-    """Critique rival answers, then write a corrected one."""
+    """Critique rival answers, then write a corrected one; off, because with small models it did not pay."""
 
-    k: Count = Field(1, description="revisions a disputed prompt; 0 switches the operator off")
+    k: Count = Field(0, description="revisions a disputed prompt; 0 switches the operator off")
     rivals: Positive = Field(3, description="differing own answers in view")
     above: Share = Field(0.2, description="only prompts whose support is at least this: below it, rivals are noise")
     below: Share = Field(0.7, description="only prompts whose support is below this")
@@ -75,9 +75,9 @@ class ReviseConfig(Section):
 
 
 class StitchConfig(Section):
-    """Join steps of past responses along the best-voted path and continue from there."""
+    """Join steps of past responses along the best-voted path and continue from there; off, as is `revise`."""
 
-    k: Count = Field(1, description="continuations a prompt; 0 switches the operator off")
+    k: Count = Field(0, description="continuations a prompt; 0 switches the operator off")
     above: Share = Field(0.2, description="only prompts whose support is at least this: below it, no path is better")
     below: Share = Field(0.9, description="only prompts whose support is below this")
     same: Share = Field(0.95, description="cosine above which two steps are the same state")

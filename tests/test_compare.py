@@ -84,12 +84,12 @@ def test_an_arm_that_uses_an_operator_more_often_samples_less():
     from compare import matched_k
 
     prompts = {"prompts": {"path": "p.jsonl"}}
-    ours = configure(ARMS["ours"], prompts, ("sample.k=8", "propose.exemplar.k=4"))
-    spent = {"sample": 800, "exemplar": 300, "critique": 60, "revise": 40, "stitch": 100}
+    ours = configure(ARMS["ours"], prompts, ("sample.k=8", "propose.exemplar.k=8"))
+    spent = {"sample": 800, "exemplar": 300, "critique": 0, "revise": 0, "stitch": 0}
     lmsi = configure(ARMS["lmsi"], prompts, ())
-    assert matched_k(lmsi, ours, spent) == 8 + 5
-    assert matched_k(configure(ARMS["ours-no-revise"], prompts, ()), ours, spent) == 8 + 1
-    assert matched_k(configure(ARMS["ours"], prompts, ("propose.exemplar.k=8",)), ours, spent) == 8 - 3
+    assert matched_k(lmsi, ours, spent) == 8 + 3
+    assert matched_k(configure(ARMS["ours-revise"], prompts, ()), ours, spent) == 8, "revision comes on top"
+    assert matched_k(configure(ARMS["ours"], prompts, ("propose.exemplar.k=16",)), ours, spent) == 8 - 3
 
 
 def test_the_oracle_trains_on_right_answers_alone_and_the_vote_does_not(finished):
