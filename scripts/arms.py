@@ -42,11 +42,20 @@ class Arm:
     examples: Callable[[list[Example]], list[Example]] = lambda examples: examples
 
 
-def unfiltered(vote: Vote, responses: Mapping[int, Response], keys: Mapping[str, Key], rng: Random) -> Vote:
-    """Every finished answer counts as agreed: training on raw samples (SSD)."""
+def first(vote: Vote, responses: Mapping[int, Response], keys: Mapping[str, Key], rng: Random) -> Vote:
+    """The first answer to each prompt wins, whatever the others say: training on raw samples (SSD)."""
     tallies, judgements = vote
-    agreed = [replace(t, answer=t.prompt_id, agreement=1.0, margin=1.0, abstained=0) for t in tallies]
-    return agreed, [replace(j, answer=responses[j.response_id].prompt_id, share=1.0) for j in judgements]
+    winner: dict[str, int] = {}
+    for id_, response in sorted(responses.items()):
+        winner.setdefault(response.prompt_id, id_)
+    won = [  # two voters: select asks for as many
+        replace(t, answer=t.prompt_id, agreement=1.0, margin=1.0, voters=2, abstained=0) for t in tallies
+    ]
+    return won, [
+        replace(j, answer=prompt_id if winner[prompt_id] == j.response_id else "another", share=1.0)
+        for j in judgements
+        for prompt_id in (responses[j.response_id].prompt_id,)
+    ]
 
 
 def audited(vote: Vote, responses: Mapping[int, Response], keys: Mapping[str, Key], rng: Random) -> Vote:
@@ -91,7 +100,7 @@ ARMS = {
         Arm("scpo", "scpo"),
         *(Arm(name, name) for name in ("ours-no-exemplar", "ours-no-pooling", "ours-no-kl")),
         *(Arm(name, name) for name in ("ours-revise", "ours-stitch")),
-        Arm("ssd", "lmsi", vote=unfiltered),
+        Arm("ssd", "lmsi", vote=first),
         Arm("random-vote", "lmsi", vote=dealt),
         Arm("oracle", "lmsi", vote=audited),
         Arm("flipped-pairs", "scpo", examples=flipped),
@@ -125,6 +134,10 @@ def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]
         for key, value in above.items()
     }
     return {**below, **both}
+
+
+class NothingLeft(Exception):
+    """An arm has nothing to train on: its policy stays as it was."""
 
 
 class Replaced:
@@ -179,8 +192,14 @@ class Shared(LocalEngine):
         return [self.known[key] for key in keys]
 
     def train(self, examples: Sequence[Example], spec: TrainConfig, *, seed: int, **rest: Any) -> Any:
-        """Train on what the arm makes of the examples, for as many tokens as every arm."""
+        """Train on what the arm makes of the examples, for as many tokens as every arm.
+
+        Raises:
+            NothingLeft: it leaves none.
+        """
         chosen = self.arm.examples(list(examples))
+        if not chosen:
+            raise NothingLeft(f"{self.arm.name} leaves none of the {len(examples)} examples")
         sizes = [self._size(example) for example in chosen]
         order, epochs = fit(sizes, self.trained_tokens, Random(seed))
         spec = spec.model_copy(update={"epochs": epochs})

@@ -20,7 +20,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from arms import ARMS, Arm, configure, equip, merged
+from arms import ARMS, Arm, NothingLeft, configure, equip, merged
 from results import table, write_results
 from tasks import TASKS, Task
 
@@ -110,9 +110,12 @@ class Bench:
             if arm == BASE:
                 measure(run, 0, BASE)
             else:
-                improve(run)
+                try:
+                    improve(run)
+                except NothingLeft as empty:
+                    self.progress.say(f"{empty}: its figures are those of the policy before")
             measured = audit(run)
-            # A round that nothing survived left the policy, and so its accuracy, as it was.
+            # A round without anything to train on left the policy, and so its accuracy, as it was.
             last = [max(m for m in measured if m <= r) for r in range(1 + (config.rounds if arm != BASE else 0))]
             return {
                 "k": config.sample.k,

@@ -197,20 +197,6 @@ def teach(folder: Path, seed: int, taught: int = TAUGHT, steps: int = STEPS) -> 
 # -- the arms
 
 
-def first(vote: Vote, responses: Mapping[int, Response], keys: Mapping[str, Key], rng: Random) -> Vote:
-    """The first answer to each prompt wins, whatever the others say: training on raw samples (SSD)."""
-    tallies, judgements = vote
-    winner: dict[str, int] = {}
-    for id_, response in sorted(responses.items()):
-        winner.setdefault(response.prompt_id, id_)
-    won = [replace(t, answer=t.prompt_id, agreement=1.0, margin=1.0, voters=2, abstained=0) for t in tallies]
-    return won, [
-        replace(j, answer=prompt_id if winner[prompt_id] == j.response_id else "another", share=1.0)
-        for j in judgements
-        for prompt_id in (responses[j.response_id].prompt_id,)
-    ]
-
-
 def whole(vote: Vote, responses: Mapping[int, Response], keys: Mapping[str, Key], rng: Random) -> Vote:
     """Majority vote among whole answers: shorter ones than others to questions of that length abstain (Lee et al.).
 
@@ -230,13 +216,13 @@ def whole(vote: Vote, responses: Mapping[int, Response], keys: Mapping[str, Key]
 
 
 WAYS = {
-    "ssd": Arm("ssd", "lmsi", vote=first),
+    "ssd": ARMS["ssd"],
     "lmsi": ARMS["lmsi"],
     "length": Arm("length", "lmsi", vote=whole),
     "ours": ARMS["ours"],
     "oracle": ARMS["oracle"],
 }
-"""The length filter, and the raw sample, are the bench's; the loop has neither."""
+"""The length filter is the bench's; the loop has none."""
 
 
 def play(arm: Arm, model: Path, work: Path, seed: int, changes: Sequence[str] = ()) -> dict[str, Any]:

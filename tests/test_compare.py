@@ -198,15 +198,29 @@ def test_the_dealt_vote_is_drawn_and_keeps_what_the_votes_were():
     assert dealt(vote, responses, keys, Random(2)) != (tallies, judgements)
 
 
-def test_unfiltered_agrees_with_everything_and_audited_with_what_is_right():
-    from arms import audited, unfiltered
+def test_raw_samples_are_the_first_of_each_prompt_and_audited_ones_those_that_are_right():
+    from arms import audited, first
 
     vote, responses, keys = a_vote(3)
-    for arm, winners in ((unfiltered, 30), (audited, 9)):
+    for arm, winners in ((first, [0, 10, 20]), (audited, [6, 7, 8, 16, 17, 18, 26, 27, 28])):
         tallies, judgements = arm(vote, responses, keys, Random(0))
         winner = {t.prompt_id: t.answer for t in tallies}
-        assert sum(j.answer == winner[responses[j.response_id].prompt_id] for j in judgements) == winners
+        won = [j.response_id for j in judgements if j.answer == winner[responses[j.response_id].prompt_id]]
+        assert won == winners
         assert all(t.support == 1.0 for t in tallies)
+
+
+def test_an_arm_that_leaves_nothing_to_train_on_stays_the_base(finished, task, monkeypatch):
+    import compare
+    from arms import Arm
+
+    bench, cells = finished
+    arm = Arm("nothing", "lmsi", examples=lambda examples: [])
+    monkeypatch.setattr(compare, "ARMS", compare.ARMS | {"nothing": arm})
+    before, after = bench.cell(task, "nothing", 0)["rounds"]
+    assert before["mean_at_k"] == after["mean_at_k"] == cells["base"]["rounds"][0]["mean_at_k"]
+    assert (after["examples"], after["trained_tokens"]) == (0, 0)
+    assert after["generated_tokens"] > 0
 
 
 def test_flipped_prefers_the_rival():
