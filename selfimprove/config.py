@@ -146,7 +146,7 @@ class GuardConfig(Section):
     """Label-free limits; a tripped one rejects the round, the next are more careful, a second one stops the run."""
 
     agreement_drop: Share = Field(0.1, description="most that held-out agreement may fall below the last kept round")
-    base_majority_drop: Share = Field(0.1, description="most that greedy's agreement with the base majority may fall")
+    base_majority_drop: Share = Field(0.3, description="most that greedy's agreement with the base majority may fall")
     base_share_drop: Share = Field(0.05, description="most that samples with the base majority may fall; 1: no guide")
     concentration_rise: Share = Field(0.15, description="most that the top answer's share over prompts may rise")
     parse_drop: Share = Field(0.1, description="most that the parse rate may fall below base")

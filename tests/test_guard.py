@@ -58,7 +58,7 @@ def test_a_healthy_round_is_kept_with_every_check_on_record():
     ("change", "check"),
     [
         ({"agreement": 0.39}, "agreement"),
-        ({"base_majority_agreement": 0.45}, "agreement with base majority"),
+        ({"base_majority_agreement": 0.25}, "agreement with base majority"),
         ({"base_majority_share": 0.44}, "samples in base majority"),
         ({"concentration": 0.26}, "top answer share"),
         ({"parse_rate": 0.79}, "parse rate"),
@@ -95,8 +95,8 @@ def test_slipping_away_by_small_steps_is_seen():
     assert judge(kept, replace(HEALTHY, base_majority_share=0.66), LIMITS, 0).decision is Decision.KEEP
     verdict = judge(kept, replace(HEALTHY, base_majority_share=0.64), LIMITS, 0)
     assert verdict.because == "samples in base majority 0.64 (limit 0.65)"
-    worse = replace(HEALTHY, base_majority_agreement=0.52)
-    assert failed(replace(HEALTHY, base_majority_agreement=0.45), worse)[1] == ["agreement with base majority"]
+    worse = replace(HEALTHY, base_majority_agreement=0.45)
+    assert failed(replace(HEALTHY, base_majority_agreement=0.25), worse)[1] == ["agreement with base majority"]
 
 
 def test_the_second_rejection_stops_the_run():
