@@ -7,7 +7,7 @@ from ..errors import MemoryError_
 from ..fsio import folder_digest
 from ..run import Run, adapter_folder
 from ..seeds import seed_for
-from ..types import Example, Split, Stage
+from ..types import Example, Split, Stage, unit_id
 from ..verdicts import Selection
 
 
@@ -18,10 +18,14 @@ def train(run: Run, round_: int, selection: Selection) -> str:
     assert out is not None
     recorded = run.memory.result(round_, Stage.TRAIN)
     if recorded is not None:
+        decided = run.memory.has_unit(unit_id(round_, Stage.GUARD))
+        if decided and round_ not in run.memory.standing:
+            return policy  # rejected, or gone back behind: nothing will ask for it
         if not out.is_dir() or folder_digest(out) != recorded["adapter_sha256"]:
+            before = max(r for r in run.memory.standing if r < round_)
             raise MemoryError_(
-                f"the adapter {out} is missing or was changed since it was trained; restore it, "
-                f"or go back: selfimprove rollback {run.folder} {round_ - 1}"
+                f"the adapter {out} is missing or was changed since it was trained; restore it, or "
+                + (f"go back: selfimprove rollback {run.folder} {before}" if decided else "start another run: name=NEW")
             )
         return policy
     begun = time.monotonic()

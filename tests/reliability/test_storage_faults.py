@@ -18,6 +18,7 @@ from selfimprove.config_file import to_yaml
 from selfimprove.errors import MemoryError_, UserError
 from selfimprove.memory import ResponseMemory
 from selfimprove.progress import Progress
+from selfimprove.types import Stage
 
 
 @pytest.fixture
@@ -171,6 +172,21 @@ def test_a_missing_adapter_is_told_with_the_way_back(world, finished):
     assert "missing or was changed" in told(lambda: run(two_rounds(world), finished))
     result = CliRunner().invoke(main, ["rollback", str(finished), "0"])
     assert result.output == "current policy: base\n"
+    run(two_rounds(world), finished)
+    with ResponseMemory.open(finished / "memory.db") as memory:
+        assert {r.policy for r in memory.responses(rounds=[2], stages=[Stage.SAMPLE])} == {"base"}
+        assert 1 not in memory.standing
+
+
+def test_an_adapter_that_is_lost_before_its_round_is_decided_is_told_too(world, tmp_path, monkeypatch):
+    def dies(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr("selfimprove.rounds.guard", dies)
+        run(world.config, tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "adapters" / "r0001")
+    assert "start another run" in told(lambda: run(world.config, tmp_path / "run")), "there is no way back"
 
 
 def test_a_torn_configuration_is_told_and_a_missing_one_too(world, finished):
