@@ -40,8 +40,8 @@ def model_card(config: RunConfig, summary: dict[str, Any], policy: str, form: st
         [
             f"---\n{yaml.safe_dump(front, sort_keys=False)}---\n",
             f"# {config.name}: {base}, improved from its own answers\n",
-            "Made by `selfimprove`: the model sampled answers, recalled, criticized and stitched them, voted, and "
-            "learned from the answers that its votes agreed on. No labels, no reward model, no judge, no teacher.\n",
+            f"Made by `selfimprove`: the model {_did(config)}, voted, and learned from the answers that its votes "
+            "agreed on. No labels, no reward model, no judge, no teacher.\n",
             f"{kept} round(s) kept, {rejected} rejected; this is policy `{policy}`.\n",
             "## Measured\n",
             _measured(config, summary, policy),
@@ -49,6 +49,16 @@ def model_card(config: RunConfig, summary: dict[str, Any], policy: str, form: st
             f"## Configuration\n\n```yaml\n{_shareable(config)}```\n",
         ]
     )
+
+
+def _did(config: RunConfig) -> str:
+    """Return what the model did before it voted: the operators that were on."""
+    operators = {
+        "answered again with recalled answers in view": config.propose.exemplar.k,
+        "criticized and revised": config.propose.revise.k,
+        "stitched steps of past answers": config.propose.stitch.k,
+    }
+    return ", ".join(["sampled answers", *(name for name, k in operators.items() if k)])
 
 
 def _measured(config: RunConfig, summary: dict[str, Any], policy: str) -> str:

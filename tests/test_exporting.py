@@ -259,3 +259,18 @@ def test_the_card_claims_nothing_that_was_not_measured(tmp_path):
     assert "0.500" not in model_card(config, SUMMARY, "r0001", "merged")
     assert "license: apache-2.0" in model_card(config, SUMMARY, "r0002", "adapter")
     assert "library_name: gguf" in model_card(config, SUMMARY, "r0002", "ollama")
+
+
+@pytest.mark.parametrize(
+    ("propose", "did"),
+    [
+        ({"exemplar": {"k": 0}, "revise": {"k": 0}, "stitch": {"k": 0}}, "sampled answers, voted"),
+        (
+            {"exemplar": {"k": 2}, "revise": {"k": 1}, "stitch": {"k": 0}},
+            "sampled answers, answered again with recalled answers in view, criticized and revised, voted",
+        ),
+    ],
+)
+def test_the_card_names_the_operators_that_were_on(propose, did):
+    config = parse_config({"prompts": {"path": "p.jsonl"}, "propose": propose})
+    assert f"the model {did}, and learned" in model_card(config, SUMMARY, "r0002", "merged")
