@@ -1,4 +1,4 @@
-"""Look before spending: prompts, model, chat template, disk, and one real answer."""
+"""Look before spending: prompts, model, chat template, disk, one real answer, and a probe when asked."""
 
 import os
 import shutil
@@ -10,28 +10,22 @@ from .config import RunConfig, ServerConfig
 from .errors import UserError
 from .policy import Policy
 from .prompts import load_prompts
-from .run import RUNS, refuse_long
+from .run import RUNS, refuse_long, refuse_unusable
 from .types import Sampling, Split
 
 
-def check(config: RunConfig) -> str:
-    """Return a report of what a run with this configuration would meet.
+def check(config: RunConfig, *, probe: bool = False) -> str:
+    """Return a report of what a run with this configuration would meet; `probe` samples a little for it.
 
     Raises:
         UserError: the run could not work.
     """
+    from . import probe as probing
     from .rollout import generate
 
     prompts = load_prompts(config.prompts)
     split = {s: [p for p in prompts.prompts if p.split is s] for s in Split}
-    for name, found in split.items():
-        if not found:
-            raise UserError(
-                f"no {name} prompts: {len(prompts.prompts)} prompts with prompts.heldout {config.prompts.heldout}; "
-                "add prompts or change the share"
-            )
-    if config.prompts.audit and not Path(config.prompts.audit).is_file():
-        raise UserError(f"no audit file {config.prompts.audit}; leave prompts.audit unset to run without one")
+    refuse_unusable(config.prompts, prompts.prompts)
     policy = Policy.load(config.model)
     refuse_long(prompts.prompts, policy, config.sample.max_new_tokens)
     adapter_bytes = 16 * 1024 * sum(p.shape[0] for p in policy.model.parameters() if p.dim() == 2)
@@ -59,6 +53,9 @@ def check(config: RunConfig) -> str:
         f"round     {config.sample.k} samples + {config.propose.exemplar.k} exemplar answers for each of "
         f"{len(split[Split.TRAIN])} prompts, {config.rounds} rounds",
     ]
+    if probe:
+        sizes = [len(split[s]) for s in (Split.TRAIN, Split.HELDOUT)]
+        lines += probing.report(config, probing.take(config, policy, split[Split.TRAIN]), *sizes)
     return "\n".join(lines)
 
 

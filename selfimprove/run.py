@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from .config import RunConfig
+from .config import PromptsConfig, RunConfig
 from .config_file import load_config, to_yaml
 from .engines.engine import Engine
 from .engines.local import LocalEngine
@@ -97,6 +97,7 @@ def open_run(
     if exists and recorded:
         _refuse_changes(saved_config(folder), config)
     prompt_set = load_prompts(config.prompts)
+    refuse_unusable(config.prompts, prompt_set.prompts)
     policy = Policy.load(config.model)
     refuse_long(prompt_set.prompts, policy, config.sample.max_new_tokens)
     embedder = Embedder.load(config.embedder)
@@ -123,6 +124,18 @@ def open_run(
             if engine is not local:
                 progress.say(f"engine    {engine}")
             yield Run(folder, config, memory, VectorIndex(memory), embedder, engine, policy, progress, begun)
+
+
+def refuse_unusable(config: PromptsConfig, prompts: Sequence[Prompt]) -> None:
+    """Raise a PromptError where no prompt is left to learn from or to measure on, or the audit file is missing."""
+    for split in Split:
+        if not any(prompt.split is split for prompt in prompts):
+            raise PromptError(
+                f"no {split} prompts: {len(prompts)} prompts with prompts.heldout {config.heldout:g}; "
+                "add prompts or change the share"
+            )
+    if config.audit is not None and not Path(config.audit).is_file():
+        raise PromptError(f"no audit file {config.audit}; leave prompts.audit unset to run without one")
 
 
 def refuse_long(prompts: Sequence[Prompt], policy: Policy, new_tokens: int) -> None:

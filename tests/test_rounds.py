@@ -151,6 +151,19 @@ def test_an_existing_run_is_neither_overwritten_nor_resumed_unasked(undisturbed,
         run_it(tiny_config(taught_folder, prompts, train={"rank": 8}), folder, resume=True)
 
 
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"heldout": 0.0}, "no heldout prompts: 30 prompts with prompts.heldout 0; add prompts or change the share"),
+        ({"audit": "moved.jsonl"}, "no audit file moved.jsonl; leave prompts.audit unset"),
+    ],
+)
+def test_what_cannot_be_measured_is_told_before_anything_is_spent(taught_folder, prompts, tmp_path, changes, why):
+    with pytest.raises(UserError, match=why):
+        run_it(tiny_config(taught_folder, prompts, prompts=changes), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_second_process_is_refused(undisturbed, taught_folder, prompts):
     folder, _ = undisturbed
     config = tiny_config(taught_folder, prompts)
