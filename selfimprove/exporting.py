@@ -228,7 +228,7 @@ def export_run(folder: Path, out: Path, *, round_: int | None = None, form: str,
     """Export a run's current policy, or that of a round, and return what to tell the user.
 
     Raises:
-        UserError: there is nothing to export: no round was kept, or that round trained none.
+        UserError: there is nothing to export: the policy is the base, its adapter is not there, or no summary is.
         ModelError: see `export`.
     """
     from .memory import ResponseMemory
@@ -241,10 +241,11 @@ def export_run(folder: Path, out: Path, *, round_: int | None = None, form: str,
     adapter = adapter_folder(folder, policy)
     if adapter is None:
         raise UserError(
-            f"no round of {folder} was kept, so the best policy is the base model itself; nothing to export"
+            f"the current policy of {folder} is the base model itself, nothing to export; selfimprove status {folder} "
+            "lists the rounds, --round exports one"
         )
     if not adapter.is_dir():
-        raise UserError(f"round {round_} of {folder} trained no adapter; selfimprove status {folder} lists the rounds")
+        raise UserError(f"there is no adapter {adapter}; selfimprove status {folder} lists the rounds")
     if not (folder / "summary.json").is_file():
         raise UserError(f"the run {folder} is not finished; go on with it: add --resume to the command that started it")
     _refuse_unknown(form, weights)

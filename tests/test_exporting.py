@@ -221,8 +221,8 @@ def test_the_policy_that_a_run_kept_is_exported(run, model_folder, adapter, tmp_
 
 def test_a_run_with_nothing_to_export_says_why(run, tmp_path):
     for settings, why in (
-        ({}, "no round of .* was kept"),
-        ({"round_": 2}, "round 2 of .* trained no adapter"),
+        ({}, "current policy of .* is the base model itself, nothing to export"),
+        ({"round_": 2}, "there is no adapter .*r0002; selfimprove status"),
         ({"round_": 1, "form": "onnx"}, "no export as 'onnx'"),
         ({"round_": 1, "form": "gguf", "weights": "q2"}, "no GGUF weights 'q2'"),
     ):
