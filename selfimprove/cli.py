@@ -108,12 +108,13 @@ def run(config: Path, overrides: tuple[str, ...], rounds: int | None, resume: bo
 @main.command()
 @click.argument("config", type=click.Path(path_type=Path))
 @click.argument("overrides", nargs=-1)
-def check(config: Path, overrides: tuple[str, ...]) -> None:
+@click.option("--probe", is_flag=True, help="Sample a little as well, and say what rounds can be expected to do.")
+def check(config: Path, overrides: tuple[str, ...], probe: bool) -> None:
     """Check CONFIG, prompts, model, chat template and disk, and generate one answer; nothing is kept."""
     from .check import check
     from .config_file import load_config
 
-    click.echo(check(load_config(config, overrides)))
+    click.echo(check(load_config(config, overrides), probe=probe))
 
 
 @main.command()

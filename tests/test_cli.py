@@ -132,6 +132,8 @@ def test_dry_run_and_check_spend_nothing(cli, taught_folder, prompts, tmp_path):
     assert "held out" in shown
     assert not (tmp_path / "runs" / "fresh").exists()
     assert "end of turn '<|end|>'" in cli("check", config)
+    assert "tokens/s\nexpect" in cli("check", config, "--probe")
+    assert not (tmp_path / "runs" / "fresh").exists()
 
 
 def test_explain_knows_every_key(cli):
