@@ -81,14 +81,12 @@ def _explain(fault: Any) -> str:
 
 def _anchor_paths(raw: dict[str, Any], folder: Path) -> None:
     """Make relative file names in the YAML relative to the YAML's own folder."""
-    for section, keys in {"prompts": ("path", "audit"), "model": ("path",)}.items():
-        values = raw.get(section)
-        if not isinstance(values, dict):
-            continue
-        for key in keys:
-            value = values.get(key)
+    prompts, model = raw.get("prompts"), raw.get("model")
+    for section, key in ((prompts, "path"), (prompts, "audit"), (model, "path"), (raw, "embedder")):
+        if isinstance(section, dict):
+            value = section.get(key)
             if isinstance(value, str) and (folder / value).exists() and not Path(value).is_absolute():
-                values[key] = str(folder / value)
+                section[key] = str(folder / value)
 
 
 def _apply_override(raw: dict[str, Any], override: str) -> None:

@@ -27,10 +27,15 @@ def test_overrides_win_over_the_file_and_values_are_yaml(tmp_path):
 
 
 def test_files_named_in_the_yaml_are_found_beside_it(tmp_path):
-    (tmp_path / "p.txt").write_text("hello\n")
+    for name in ("p.txt", "a.jsonl", "model", "embedder"):
+        (tmp_path / name).touch()
     file = tmp_path / "c.yaml"
-    file.write_text("prompts: {path: p.txt}\n")
-    assert load_config(file).prompts.path == str(tmp_path / "p.txt")
+    file.write_text("prompts: {path: p.txt, audit: a.jsonl}\nmodel: {path: model}\nembedder: embedder\n")
+    config = load_config(file)
+    found = (config.prompts.path, config.prompts.audit, config.model.path, config.embedder)
+    assert found == tuple(str(tmp_path / name) for name in ("p.txt", "a.jsonl", "model", "embedder"))
+    file.write_text("prompts: {path: elsewhere.txt}\nembedder: all-MiniLM\n")
+    assert (load_config(file).prompts.path, load_config(file).embedder) == ("elsewhere.txt", "all-MiniLM")
 
 
 def test_the_resolved_configuration_reads_back_equal(tmp_path):
