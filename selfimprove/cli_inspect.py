@@ -14,6 +14,8 @@ from .errors import UserError
 from .terminal import printable
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from .memory import ResponseMemory
     from .memory.entries import Entry
     from .memory.lineage import Echo
@@ -40,37 +42,37 @@ def filters(command: Command) -> Command:
     return command
 
 
-_json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 _id_argument = click.argument("response_id", metavar="ID", type=int)
 
 
 @inspection.command("list")
 @filters
 @click.option("-n", "limit", type=int, default=20, show_default=True, help="At most this many; 0: all.")
-@_json_option
+@json_option
 @click.pass_obj
 def list_(run_name: str, limit: int, as_json: bool, **wanted: Any) -> None:
     """List responses, the first ones first."""
     with opened_memory(run_name) as opened:
-        _show(found_entries(opened, wanted, limit or -1), as_json)
+        show_entries(found_entries(opened, wanted, limit or -1), as_json)
 
 
 @inspection.command()
 @click.argument("words", nargs=-1, required=True)
 @click.option("-n", "limit", type=int, default=20, show_default=True)
-@_json_option
+@json_option
 @click.pass_obj
 def search(run_name: str, words: tuple[str, ...], limit: int, as_json: bool) -> None:
     """Find responses in which, prompt included, all WORDS occur; the best match first."""
     from .memory.entries import in_order
 
     with opened_memory(run_name) as opened:
-        _show(in_order(opened, opened.search_text(" ".join(words), limit)), as_json)
+        show_entries(in_order(opened, opened.search_text(" ".join(words), limit)), as_json)
 
 
 @inspection.command()
 @_id_argument
-@_json_option
+@json_option
 @click.pass_obj
 def show(run_name: str, response_id: int, as_json: bool) -> None:
     """Show one response whole: prompt, vote, verdict, parents, what was made from it, survivors it was recalled for."""
@@ -96,7 +98,7 @@ def show(run_name: str, response_id: int, as_json: bool) -> None:
 @inspection.command()
 @_id_argument
 @click.option("--children", is_flag=True, help="Draw what was made from it instead of what it was made from.")
-@_json_option
+@json_option
 @click.pass_obj
 def trace(run_name: str, response_id: int, children: bool, as_json: bool) -> None:
     """Draw the tree of past responses that a response was made from, with votes and verdicts."""
@@ -117,7 +119,7 @@ def trace(run_name: str, response_id: int, children: bool, as_json: bool) -> Non
 @inspection.command()
 @_id_argument
 @click.option("-n", "limit", type=int, default=10, show_default=True)
-@_json_option
+@json_option
 @click.pass_obj
 def similar(run_name: str, response_id: int, limit: int, as_json: bool) -> None:
     """List the responses nearest in meaning to a response, with their cosine."""
@@ -125,22 +127,17 @@ def similar(run_name: str, response_id: int, limit: int, as_json: bool) -> None:
     from .memory.entries import in_order
 
     with opened_memory(run_name) as opened:
-        entry = _entry(opened, response_id)
-        try:
-            query = opened.vectors([response_id])
-        except KeyError:
-            raise UserError(f"response {response_id} ({entry.origin}) has no embedding: it is never recalled") from None
-        ids, scores = VectorIndex(opened).search(query, limit + 1)
+        ids, scores = VectorIndex(opened).search(vector_of(opened, response_id), limit + 1)
         near = [(int(i), float(s)) for i, s in zip(ids[0], scores[0], strict=True) if i not in (-1, response_id)]
         entries = in_order(opened, [id_ for id_, _ in near[:limit]])
-        _show(entries, as_json, [score for _, score in near[:limit]])
+        show_entries(entries, as_json, [score for _, score in near[:limit]])
 
 
 @inspection.command()
 @click.argument("prompt_id", metavar="PROMPT")
 @click.argument("before", metavar="ROUND")
 @click.argument("after", metavar="ROUND")
-@_json_option
+@json_option
 @click.pass_obj
 def diff(run_name: str, prompt_id: str, before: str, after: str, as_json: bool) -> None:
     """Show how the answers to PROMPT (its id) changed between two ROUNDs, e.g. `diff 83ab r1 r2`."""
@@ -163,7 +160,7 @@ def diff(run_name: str, prompt_id: str, before: str, after: str, as_json: bool) 
 
 
 @inspection.command()
-@_json_option
+@json_option
 @click.pass_obj
 def stats(run_name: str, as_json: bool) -> None:
     """Count responses, survivors and tokens by operator, verdicts by reason, and the most flipped prompts."""
@@ -196,7 +193,7 @@ def stats(run_name: str, as_json: bool) -> None:
 @inspection.command("echo")
 @click.option("--round", "round_", type=int, help="Survivors of this round; the last one if not given.")
 @click.option("-n", "limit", type=int, default=20, show_default=True)
-@_json_option
+@json_option
 @click.pass_obj
 def echo_(run_name: str, round_: int | None, limit: int, as_json: bool) -> None:
     """List the responses that most survivors of a round descend from: few of them reaching far is an echo."""
@@ -225,6 +222,15 @@ def opened_memory(run_name: str, *, write: bool = False) -> Iterator[ResponseMem
         yield opened
 
 
+def vector_of(opened: ResponseMemory, response_id: int) -> np.ndarray:
+    """Return the vector of a response, (1, d); UserError when there is none."""
+    entry = _entry(opened, response_id)
+    try:
+        return opened.vectors([response_id])
+    except KeyError:
+        raise UserError(f"response {response_id} ({entry.origin}) has no embedding: it is never recalled") from None
+
+
 def found_entries(opened: ResponseMemory, wanted: dict[str, Any], limit: int) -> Iterator[Entry]:
     """Yield the entries that the options of `filters` ask for."""
     from .memory.entries import find
@@ -235,15 +241,16 @@ def found_entries(opened: ResponseMemory, wanted: dict[str, Any], limit: int) ->
     return find(
         opened,
         round=wanted["round_"],
-        origin=None if origin is None else _member(Origin, origin),
+        origin=None if origin is None else member(Origin, origin),
         prompt_id=None if prompt_id is None else _prompt(opened, prompt_id),
         kept=wanted["kept"],
-        reasons=[_member(Reason, reason) for reason in reasons] or None,
+        reasons=[member(Reason, reason) for reason in reasons] or None,
         limit=limit,
     )
 
 
-def _member(kind: Any, name: str) -> Any:
+def member(kind: Any, name: str) -> Any:
+    """Return the member of an enum with this name; UserError lists those there are."""
     try:
         return kind(name)
     except ValueError:
@@ -279,7 +286,8 @@ def _show_echo(found: Sequence[Echo], entries: Sequence[Entry]) -> None:
         click.echo(f"{line.survivors:5} ({line.share:.0%})  #{entry.id} r{entry.round} {entry.origin}  {text}")
 
 
-def _show(entries: Iterable[Entry], as_json: bool, scores: list[float] | None = None) -> None:
+def show_entries(entries: Iterable[Entry], as_json: bool, scores: list[float] | None = None) -> None:
+    """Print a list of responses."""
     if as_json:
         for position, entry in enumerate(entries):
             extra = {} if scores is None else {"score": scores[position]}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
-from .cli_inspect import filters, found_entries, inspection, opened_memory
+from .cli_inspect import filters, found_entries, inspection, json_option, member, opened_memory, show_entries, vector_of
 from .errors import UserError
 
 
@@ -27,20 +28,72 @@ def memory(ctx: click.Context, run_name: str) -> None:
 
 @memory.command()
 @click.argument("out", type=click.Path(path_type=Path))
+@click.option(
+    "--to", "form", type=click.Choice(["jsonl", "parquet", "lance"]), help="Said by OUT's suffix if not given."
+)
 @filters
 @click.pass_obj
-def export(run_name: str, out: Path, **wanted: Any) -> None:
-    """Write responses to OUT, a .jsonl or .parquet file."""
-    from .memory.entries import write_jsonl, write_parquet
+def export(run_name: str, out: Path, form: str | None, **wanted: Any) -> None:
+    """Write responses to OUT: a .jsonl or .parquet file, or a .lance data set, which holds their vectors, too.
 
-    writers = {".jsonl": write_jsonl, ".parquet": write_parquet}
-    if out.suffix not in writers:
-        raise UserError(f"cannot tell the format of {out}; name it .jsonl or .parquet")
+    Lance needs `selfimprove[lance]`; `nearest` searches such a data set.
+    """
+    from .memory.entries import write_jsonl, write_parquet
+    from .memory.lance_export import write_lance
+
+    form = form or out.suffix.removeprefix(".")
+    if form not in ("jsonl", "parquet", "lance"):
+        raise UserError(f"cannot tell the format of {out}; name it .jsonl, .parquet or .lance")
     if out.exists():
         raise UserError(f"{out} exists; choose another name or remove it")
     with opened_memory(run_name) as opened:
-        writers[out.suffix](found_entries(opened, wanted, -1), out)
+        writers = {"jsonl": write_jsonl, "parquet": write_parquet, "lance": partial(write_lance, opened)}
+        writers[form](found_entries(opened, wanted, -1), out)
     click.echo(f"wrote {out}")
+
+
+@memory.command()
+@click.argument("response_id", metavar="ID", type=int)
+@click.argument("data", metavar="DATA", type=click.Path(path_type=Path))
+@click.option("-n", "limit", type=click.IntRange(1), default=10, show_default=True)
+@click.option("--round", "round_", type=int, help="Only responses written in this round.")
+@click.option("--prompt", "prompt_id", help="Only responses to this prompt (its whole id).")
+@click.option("--reason", multiple=True, help="Only those last judged so; may be repeated.")
+@click.option("--ray", "on_ray", is_flag=True, help="On the cluster at the run's ray.address, or one started here.")
+@json_option
+@click.pass_obj
+def nearest(
+    run_name: str,
+    response_id: int,
+    data: Path,
+    limit: int,
+    round_: int | None,
+    prompt_id: str | None,
+    reason: tuple[str, ...],
+    on_ray: bool,
+    as_json: bool,
+) -> None:
+    """List the responses in DATA, a Lance data set, nearest in meaning to response ID of RUN, with their cosine.
+
+    DATA is what `export` wrote of this run, or of another with the same embedder.
+    """
+    from .memory import lance_search as lance
+    from .run import run_folder, saved_config
+    from .verdicts import Reason
+
+    if on_ray:
+        from .engines.ray import connect
+
+        connect(saved_config(run_folder(run_name)).ray)
+    with opened_memory(run_name) as opened:
+        lance.check_embedder(data, opened.meta("embedder"))
+        query = vector_of(opened, response_id)
+    where = lance.condition(
+        round=round_, prompt_id=prompt_id, reasons=[member(Reason, name) for name in reason] or None
+    )
+    found = (lance.search_on_ray if on_ray else lance.search)(data, query, limit, where)
+    near = [(int(id_), float(score)) for id_, score in zip(found[0][0], found[1][0], strict=True) if id_ != -1]
+    show_entries(lance.entries_of(data, [id_ for id_, _ in near]), as_json, [score for _, score in near])
 
 
 @memory.command()

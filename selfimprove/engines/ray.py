@@ -61,7 +61,7 @@ class RayEngine:
         self._model = model.model_copy(update={"threads": config.cpus})
         self._crew: _Crew | None = None
         self._adapters: dict[str, Any] = {}
-        self._joined = _connect(config)
+        self._joined = connect(config)
 
     def __str__(self) -> str:
         where = f"the cluster at {self._config.address}" if self._config.address else "a cluster of its own"
@@ -238,8 +238,13 @@ def read_adapter(folder: Path) -> Files:
     return {name: (folder / name).read_bytes() for name in ADAPTER_FILES}
 
 
-def _connect(config: RayConfig) -> bool:
-    """Connect this process to a cluster; return whether it was not connected already."""
+def connect(config: RayConfig) -> bool:
+    """Connect this process to a cluster; return whether it was not connected already.
+
+    Raises:
+        ConfigError: Ray is not installed.
+        EngineError: there is no cluster at the address.
+    """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
         import ray

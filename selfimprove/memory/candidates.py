@@ -43,3 +43,10 @@ def rank(queries: np.ndarray, parts: Sequence[Candidates], k: int) -> tuple[np.n
     found_ids[who[order], place] = ids[order]
     found_scores[who[order], place] = scores[order]
     return found_ids, found_scores
+
+
+def best_of(found: Sequence[tuple[np.ndarray, np.ndarray]], k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the k best of what searches of different rows found: ids (q, j) and cosines (q, j), as `rank` has them."""
+    ids, scores = (np.concatenate(part, axis=1) for part in zip(*found, strict=True))
+    order = np.lexsort((ids, -scores))[:, :k]
+    return np.take_along_axis(ids, order, 1), np.take_along_axis(scores, order, 1)

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from ..types import Origin
 from ..verdicts import Reason
@@ -85,16 +86,22 @@ def write_parquet(entries: Iterable[Entry], path: Path) -> None:
     import pyarrow  # type: ignore[import-untyped]
     from pyarrow import parquet
 
-    kinds = dict.fromkeys(("id", "round", "prompt_tokens", "new_tokens"), pyarrow.int64()) | {
-        "share": pyarrow.float64()
-    }
-    schema = pyarrow.schema([(field.name, kinds.get(field.name, pyarrow.string())) for field in fields(Entry)])
+    schema = arrow_schema()
     temporary = path.with_name(f".tmp-{path.name}")
     rest = iter(entries)
     with parquet.ParquetWriter(temporary, schema) as writer:
         while rows := [asdict(entry) for entry in islice(rest, ROW_GROUP)]:
             writer.write_table(pyarrow.Table.from_pylist(rows, schema))
     publish(temporary, path)
+
+
+def arrow_schema() -> Any:
+    """Return the Arrow schema of an `Entry`."""
+    import pyarrow
+
+    kinds = dict.fromkeys(("id", "round", "prompt_tokens", "new_tokens"), pyarrow.int64())
+    kinds |= {"share": pyarrow.float64()}
+    return pyarrow.schema([(field.name, kinds.get(field.name, pyarrow.string())) for field in fields(Entry)])
 
 
 def _reasons(kept: bool | None, reasons: Sequence[Reason] | None) -> Iterator[list[str]]:

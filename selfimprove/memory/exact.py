@@ -5,7 +5,7 @@ handed on, to be scored again one by one in float64: which ones win then depends
 FAISS's IndexFlatIP finds the same neighbours; at 100,000 rows and batches of 64 it took 4 to 8 times as long.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -20,6 +20,9 @@ SLACK = 1e-5
 
 SPARSE = 0.25
 """Below this share of allowed rows a block's allowed rows are gathered rather than the others masked."""
+
+Block = tuple[np.ndarray, np.ndarray, np.ndarray | None]
+"""Rows: ids (b,), vectors (b, d), and a bias (b,) that is -inf for rows that are not allowed, None when all are."""
 
 
 class ExactRows:
@@ -57,35 +60,9 @@ class ExactRows:
 
     def candidates(self, queries: np.ndarray, k: int, allowed: np.ndarray | None) -> Candidates:
         """Return every row that may be among the k best of a query (q, d); `allowed` is sorted, None for all."""
-        import torch
+        return nearest(queries, k, self._allowed_blocks(allowed))
 
-        if k == 0:
-            return Candidates.none(queries.shape[1])
-        query_rows = torch.from_numpy(queries)
-        best = torch.full((len(queries), k), -torch.inf)  # the k best scores so far, descending
-        found: list[tuple[np.ndarray, ...]] = []
-        for ids, block, bias in self._allowed_blocks(allowed):
-            scores = query_rows @ torch.from_numpy(block).T  # (q, b)
-            if bias is not None:
-                scores += torch.from_numpy(bias)
-            hit = (scores.amax(1) >= best[:, -1] - SLACK).nonzero()[:, 0]
-            if len(hit) == 0:
-                continue
-            scores = scores[hit]
-            top = scores.topk(min(k, scores.shape[1])).values
-            best[hit] = torch.cat([best[hit], top], 1).topk(k).values
-            threshold = (best[hit, -1:] - SLACK).clamp(min=torch.finfo(torch.float32).min)
-            row, column = (scores >= threshold).nonzero(as_tuple=True)
-            at = column.numpy()
-            found.append((hit[row].numpy(), ids[at], block[at], scores[row, column].numpy()))
-        if not found:
-            return Candidates.none(queries.shape[1])
-        who, ids, vectors, approximate = (np.concatenate(part) for part in zip(*found, strict=True))
-        near = approximate >= best[:, -1].numpy()[who] - SLACK
-        return Candidates(who[near], ids[near], vectors[near])
-
-    def _allowed_blocks(self, allowed: np.ndarray | None) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray | None]]:
-        """Yield (ids, vectors, bias): the bias is -inf for rows that are not allowed, None when all are."""
+    def _allowed_blocks(self, allowed: np.ndarray | None) -> Iterator[Block]:
         for number, (ids, block) in enumerate(zip(self._ids, self._blocks, strict=True)):
             rows = min(BLOCK, self._size - number * BLOCK)
             ids, block = ids[:rows], block[:rows]
@@ -101,3 +78,33 @@ class ExactRows:
                 yield ids, block, np.where(chosen, np.float32(0), np.float32(-np.inf))
             elif count:
                 yield ids[chosen], block[chosen], None
+
+
+def nearest(queries: np.ndarray, k: int, blocks: Iterable[Block]) -> Candidates:
+    """Return every row of `blocks` that may be among the k best of a query (q, d); one block in RAM at a time."""
+    import torch
+
+    if k == 0:
+        return Candidates.none(queries.shape[1])
+    query_rows = torch.from_numpy(queries)
+    best = torch.full((len(queries), k), -torch.inf)  # the k best scores so far, descending
+    found: list[tuple[np.ndarray, ...]] = []
+    for ids, block, bias in blocks:
+        scores = query_rows @ torch.from_numpy(block).T  # (q, b)
+        if bias is not None:
+            scores += torch.from_numpy(bias)
+        hit = (scores.amax(1) >= best[:, -1] - SLACK).nonzero()[:, 0]
+        if len(hit) == 0:
+            continue
+        scores = scores[hit]
+        top = scores.topk(min(k, scores.shape[1])).values
+        best[hit] = torch.cat([best[hit], top], 1).topk(k).values
+        threshold = (best[hit, -1:] - SLACK).clamp(min=torch.finfo(torch.float32).min)
+        row, column = (scores >= threshold).nonzero(as_tuple=True)
+        at = column.numpy()
+        found.append((hit[row].numpy(), ids[at], block[at], scores[row, column].numpy()))
+    if not found:
+        return Candidates.none(queries.shape[1])
+    who, ids, vectors, approximate = (np.concatenate(part) for part in zip(*found, strict=True))
+    near = approximate >= best[:, -1].numpy()[who] - SLACK
+    return Candidates(who[near], ids[near], vectors[near])

@@ -1,0 +1,128 @@
+#!/usr/bin/env python3
+"""Export the response memory to Lance and search it there: exactly, on Ray, and through Lance's own index.
+
+    pip install 'selfimprove[lance,ray]' lance-ray   in an environment for this, such as .venv-lance
+    python scripts/bench_lance.py                    100,000 and 1,000,000 responses; about 8 GB of disk
+    python scripts/bench_lance.py --sizes 100000
+
+Data, filter and queries are those of bench_memory.py: the 8 nearest that were kept and are not held out, in batches of
+64. Every exact search is checked against a float64 scan of the vectors as they were made, and against VectorIndex.
+"""
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from bench_memory import Data, K, exact, fill, median_ms, overlap
+
+CELL_ROWS = 2048
+"""Rows a cell of the index: fewer make it slower to train."""
+
+CELLS = (8, 32)
+"""Cells looked into."""
+
+IN_PYTHON = 100_000
+"""lance-ray's own scan, which makes Python lists of the vectors, is tried up to so many responses."""
+
+
+def export(source: Path, out: Path) -> None:
+    """Export, and print seconds and peak RAM in MB; a process of its own, so that the peak is its own."""
+    from selfimprove.memory import ResponseMemory
+    from selfimprove.memory.entries import find
+    from selfimprove.memory.lance_export import write_lance
+
+    begun = time.perf_counter()
+    with ResponseMemory.open(source) as memory:
+        write_lance(memory, find(memory), out)
+    seconds = time.perf_counter() - begun
+    print(json.dumps([seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3]))
+
+
+def bench(responses: int, folder: Path) -> dict[str, Any]:
+    """Return the figures of one size."""
+    from selfimprove.config import RayConfig
+    from selfimprove.engines.ray import connect
+    from selfimprove.memory import ResponseMemory, VectorIndex
+    from selfimprove.memory.lance_search import condition, open_set, search, search_index, search_on_ray
+    from selfimprove.verdicts import Reason
+
+    data, queries = Data(responses), Data(responses).queries(4)
+    source, out = folder / "memory.db", folder / "all.lance"
+    with ResponseMemory.create(source) as memory:
+        fill(memory, data)
+    command = [sys.executable, __file__, "--export", str(source), str(out)]
+    export_s, peak_mb = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    figures: dict[str, Any] = {"responses": responses, "export_s": export_s, "export_peak_mb": peak_mb}
+    figures["bytes_a_response"] = sum(file.stat().st_size for file in out.rglob("*") if file.is_file()) / responses
+    figures["bytes_in_sqlite"] = source.stat().st_size / responses
+
+    where = condition(reasons=[Reason.KEPT]) + " AND split = 'train'"
+    truth = exact(data, queries[0])
+    found = search(out, queries[0], K, where)
+    with ResponseMemory.open(source) as memory:
+        ours = VectorIndex(memory, segment_rows=2**40).search(queries[0], K, data.allowed() + 1)
+    figures["scan_recall"] = overlap(found[0] - 1, truth)
+    figures["scan_is_ours"] = all(np.array_equal(*pair) for pair in zip(found, ours, strict=True))
+    figures["scan_ms"] = median_ms(lambda batch: search(out, batch, K, where), queries)
+    figures["scan_one_ms"] = median_ms(lambda batch: search(out, batch, K, where), queries[:, :1])
+    figures["lance_flat_ms"] = median_ms(lambda batch: flat(out, batch, where), queries[:2])
+
+    connect(RayConfig())
+    figures["ray_is_ours"] = all(
+        np.array_equal(*pair) for pair in zip(search_on_ray(out, queries[0], K, where), ours, strict=True)
+    )
+    figures["ray_ms"] = median_ms(lambda batch: search_on_ray(out, batch, K, where), queries)
+    if responses <= IN_PYTHON:
+        figures["lance_ray_one_ms"] = median_ms(lambda batch: lance_ray(out, batch[0], where), queries[:2, :1])
+    import ray
+
+    ray.shutdown()
+
+    begun = time.perf_counter()
+    open_set(out).create_index("vector", "IVF_SQ", metric="dot", num_partitions=max(1, responses // CELL_ROWS))
+    figures["index_s"] = time.perf_counter() - begun
+    for cells in CELLS:
+        figures[f"index_ms_{cells}"] = median_ms(lambda batch, n=cells: search_index(out, batch, K, where, n), queries)
+        figures[f"index_recall_{cells}"] = overlap(search_index(out, queries[0], K, where, cells)[0] - 1, truth)
+    return figures
+
+
+def flat(out: Path, batch: np.ndarray, where: str) -> None:
+    """Search a batch with Lance's own exact search."""
+    from selfimprove.memory.lance_search import open_set
+
+    question = {"column": "vector", "q": batch, "k": K, "metric": "dot", "use_index": False}
+    open_set(out).to_table(["id", "_distance"], where, nearest=question, prefilter=True)
+
+
+def lance_ray(out: Path, query: np.ndarray, where: str) -> None:
+    """Search for one query with lance-ray."""
+    from lance_ray import vector_search
+
+    question = {"column": "vector", "q": query, "k": K, "metric": "dot"}
+    vector_search(str(out), nearest=question, columns=["id"], filter=where, num_workers=1)
+
+
+def main() -> None:
+    """Parse the command line and run."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[100_000, 1_000_000], help="responses of each run")
+    parser.add_argument("--export", type=Path, nargs=2, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.export:
+        export(*args.export)
+        return
+    for responses in args.sizes:
+        with tempfile.TemporaryDirectory() as folder:
+            print(json.dumps(bench(responses, Path(folder)), indent=2), flush=True)
+
+
+if __name__ == "__main__":
+    main()
