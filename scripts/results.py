@@ -19,7 +19,7 @@ from selfimprove.fsio import write_text
 from selfimprove.stats import Interval
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
-BASE, RIVAL = "base", "lmsi"
+BASE, RIVAL, ORACLE = "base", "lmsi", "oracle"
 ROW = (
     *("task", "arm", "seed", "round", "greedy", "mean_at_k", "maj_at_k", "pass_at_k"),
     *("generated_tokens", "trained_tokens", "examples", "label_accuracy", "agreement", "guard"),
@@ -75,6 +75,16 @@ def against(cells: Sequence[Cell], rivals: Sequence[Cell]) -> Interval | None:
     return over_seeds([np.subtract(a["heldout"]["mean"][-1], b["heldout"]["mean"][-1]) for a, b in pairs])
 
 
+def share_of_gain(cells: Sequence[Cell], oracles: Sequence[Cell]) -> float | None:
+    """Return the gain of mean@k over the base as a share of the oracle's, summed over the seeds that both have."""
+    gains = [
+        {c["seed"]: np.mean(c["heldout"]["mean"][-1]) - np.mean(c["heldout"]["mean"][0]) for c in group}
+        for group in (cells, oracles)
+    ]
+    both = gains[0].keys() & gains[1].keys()
+    return float(sum(gains[0][s] for s in both) / sum(gains[1][s] for s in both)) if both else None
+
+
 def table(cells: Sequence[Cell]) -> str:
     """Return Markdown: one row an arm and task, means over seeds, changes with their 95 % intervals."""
     lines = []
@@ -83,9 +93,9 @@ def table(cells: Sequence[Cell]) -> str:
         lines += [
             f"**{task}**, {len(own[0]['heldout']['ids'])} held-out prompts a seed",
             "",
-            "| arm | seeds | mean@k | gain over base | over lmsi | greedy | maj@k | pass@k | labels right | examples "
-            "| generated | trained | guard would keep |",
-            "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
+            "| arm | seeds | mean@k | gain over base | of the oracle's | over lmsi | greedy | maj@k | pass@k "
+            "| labels right | examples | generated | trained | guard would keep |",
+            "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|",
         ]
         groups = {arm: [cell for cell in own if cell["arm"] == arm] for arm in _unique(own, "arm")}
         lines += [_line(arm, group, groups) for arm, group in groups.items()]
@@ -97,12 +107,14 @@ def _line(arm: str, group: Sequence[Cell], groups: dict[str, list[Cell]]) -> str
     last = [cell["rounds"][-1] for cell in group]
     labels = [share for share in map(label_accuracy, last) if share is not None]
     gain = over_seeds([np.subtract(c["heldout"]["mean"][-1], c["heldout"]["mean"][0]) for c in group])
+    share = share_of_gain(group, groups.get(ORACLE, []))
     kept = sum(figures["guard"] == "keep" for figures in last)
     fields = [
         arm,
         str(len(group)),
         _mean(last, "mean_at_k"),
         "" if arm == BASE else _signed(gain),
+        "" if arm in (BASE, ORACLE) or share is None else f"{share:.0%}",
         "" if arm in (BASE, RIVAL) else _signed(against(group, groups.get(RIVAL, []))),
         *(_mean(last, name) for name in ("greedy", "maj_at_k", "pass_at_k")),
         f"{np.mean(labels):.2f}" if labels else "",

@@ -264,6 +264,18 @@ def test_the_interval_over_seeds_knows_that_seeds_differ():
     assert apart.high - apart.low > 2 * (same.high - same.low)
 
 
+def test_a_gain_is_set_beside_the_oracles_on_the_seeds_that_both_have():
+    from results import share_of_gain
+
+    def cell(seed, before, after):
+        return {"seed": seed, "heldout": {"mean": [before, after]}}
+
+    ours = [cell(0, [0.1, 0.3], [0.3, 0.5]), cell(1, [0.2, 0.2], [0.3, 0.3]), cell(2, [0.0, 0.0], [1.0, 1.0])]
+    oracle = [cell(1, [0.2, 0.2], [0.5, 0.5]), cell(0, [0.1, 0.3], [0.5, 0.7])]
+    assert share_of_gain(ours, oracle) == pytest.approx((0.2 + 0.1) / (0.4 + 0.3))
+    assert share_of_gain(ours, []) is None
+
+
 def test_the_page_is_written_between_its_markers(finished, tmp_path, monkeypatch):
     import results
 
