@@ -22,6 +22,7 @@ import re
 import string
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from hashlib import blake2b
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -225,13 +226,19 @@ WAYS = {
 """The length filter is the bench's; the loop has none."""
 
 
+def cell_name(arm: str, seed: int, changes: Sequence[str] = ()) -> str:
+    """Return what a cell's files are called; settings changed by hand make it another cell."""
+    mark = blake2b(json.dumps(changes).encode(), digest_size=4).hexdigest()
+    return f"{arm}-{seed}-{mark}" if changes else f"{arm}-{seed}"
+
+
 def play(arm: Arm, model: Path, work: Path, seed: int, changes: Sequence[str] = ()) -> dict[str, Any]:
     """Improve the model in this way and return its accuracy by length, after every round and at the end."""
     file = work / f"prompts-{seed}.jsonl"
     write_text(file, "".join(json.dumps({"prompt": text}) + "\n" for text in prompts(seed)))
     given = {"seed": seed, "prompts": {"path": str(file)}, "model": {"path": str(model)}}
     config = configure(arm, merged(SETTINGS, given), changes)
-    folder = work / f"{arm.name}-{seed}"
+    folder = work / cell_name(arm.name, seed, changes)
     resume = (folder / "memory.db").is_file()
     with open_run(config, folder=folder, resume=resume, progress=Progress()) as run:
         if arm.vote is not None:
@@ -317,7 +324,7 @@ def main() -> None:
         teach(model, options.seed)
     cells = []
     for name in options.arms:
-        done = options.work / f"{name}-{options.seed}.json"
+        done = options.work / f"{cell_name(name, options.seed, options.changes)}.json"
         if not done.is_file():
             write_json(done, play(WAYS[name], model, options.work, options.seed, options.changes))
         cells.append(_read(done))

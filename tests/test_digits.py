@@ -77,6 +77,12 @@ def test_reach_ends_at_the_first_length_that_is_not_good():
     assert digits.reach({1: 0.5}) == 0
 
 
+def test_a_cell_of_other_settings_is_another_cell():
+    assert digits.cell_name("ours", 0) == "ours-0"
+    assert len({digits.cell_name("ours", 0, changes) for changes in ((), ("rounds=1",), ("rounds=2",))}) == 3
+    assert digits.cell_name("ours", 0, ("a=1", "a=2")) != digits.cell_name("ours", 0, ("a=2", "a=1"))
+
+
 @pytest.mark.parametrize("arm", ["length", "ssd"])
 def test_an_arm_is_played_and_goes_on_where_it_was(base, tmp_path, monkeypatch, arm):
     monkeypatch.setattr(digits, "REACH", 2)
@@ -99,8 +105,9 @@ def test_raw_samples_are_trained_on_whatever_the_vote_says(base, tmp_path, monke
     monkeypatch.setattr(digits, "FRESH", 2)
     kept = {}
     for arm in ("lmsi", "ssd"):
-        digits.play(digits.WAYS[arm], base, tmp_path, 0, ("rounds=1", "sample.max_new_tokens=10"))
-        with ResponseMemory.open(tmp_path / f"{arm}-0" / "memory.db") as memory:
+        changes = ("rounds=1", "sample.max_new_tokens=10")
+        digits.play(digits.WAYS[arm], base, tmp_path, 0, changes)
+        with ResponseMemory.open(tmp_path / digits.cell_name(arm, 0, changes) / "memory.db") as memory:
             ids = [id_ for id_, verdict in memory.verdicts(1).items() if verdict.kept]
             texts = {p.id: p.text for p in memory.prompts()}
             kept[arm] = [r.text == digits.solve(texts[r.prompt_id]) for r in memory.responses(ids=ids)]
