@@ -13,6 +13,8 @@ from click.testing import CliRunner
 from memory_story import commit, commit_vote, make_unit, unit_rows
 
 from selfimprove.cli import main
+from selfimprove.config import RayConfig
+from selfimprove.engines.ray import connect
 from selfimprove.errors import UserError
 from selfimprove.memory import VectorIndex, lance_export
 from selfimprove.memory.entries import find
@@ -131,27 +133,27 @@ def test_an_index_that_lance_made_is_used_and_its_scores_are_exact(full, data):
     assert (np.sort(exact_ids) != np.sort(ids)).mean() < 0.3  # equal texts: any of them may be among the 8
 
 
+@pytest.fixture(scope="module")
+def cluster():
+    import ray
+
+    assert connect(RayConfig())
+    yield
+    ray.shutdown()
+
+
 @needs_lance
 @needs_ray
 @pytest.mark.filterwarnings("ignore")  # Ray's own
-def test_a_cluster_finds_the_same(full, data):
-    import ray
-
-    from selfimprove.config import RayConfig
-    from selfimprove.engines.ray import connect
-
-    assert connect(RayConfig())
-    try:
-        for k, where in ((K, condition()), (100, condition(round=2))):
-            queries = queries_near(full, np.random.default_rng(k))
-            same(search_on_ray(data, queries, k, where), search(data, queries, k, where))
-        write_lance(full, find(full, ids=[]), data.with_name("none.lance"))
-        assert (search_on_ray(data.with_name("none.lance"), queries, 2)[0] == -1).all()
-        next((data / "data").iterdir()).unlink()
-        with pytest.raises(UserError, match=f"a worker says: cannot read {data}"):
-            search_on_ray(data, queries, K)
-    finally:
-        ray.shutdown()
+def test_a_cluster_finds_the_same(full, data, cluster):
+    for k, where in ((K, condition()), (100, condition(round=2))):
+        queries = queries_near(full, np.random.default_rng(k))
+        same(search_on_ray(data, queries, k, where), search(data, queries, k, where))
+    write_lance(full, find(full, ids=[]), data.with_name("none.lance"))
+    assert (search_on_ray(data.with_name("none.lance"), queries, 2)[0] == -1).all()
+    next((data / "data").iterdir()).unlink()
+    with pytest.raises(UserError, match=f"a worker says: cannot read {data}"):
+        search_on_ray(data, queries, K)
 
 
 @needs_lance
@@ -200,6 +202,15 @@ def test_the_commands(cli):
     assert {tuple(row[name] for name in told) for row in found} == {tuple(other[name] for name in told)}
     assert "there is kept" in cli("nearest", first["id"], "all", "--reason", "good", code=2)
     assert "is no Lance data set" in cli("nearest", first["id"], "runs", code=2)
+
+
+@needs_lance
+@needs_ray
+@pytest.mark.filterwarnings("ignore")  # Ray's own
+def test_the_command_asks_the_cluster(cli, cluster):
+    cli("export", "all.lance", "--kept")
+    some = json.loads(cli("list", "--kept", "-n", 1, "--json"))["id"]
+    assert cli("nearest", some, "all.lance", "--ray", "--json") == cli("nearest", some, "all.lance", "--json") != ""
 
 
 def test_without_lance_one_line_says_how_to_get_it(cli, monkeypatch):
