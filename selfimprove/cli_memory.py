@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,7 @@ def export(run_name: str, out: Path, form: str | None, **wanted: Any) -> None:
     if out.exists():
         raise UserError(f"{out} exists; choose another name or remove it")
     with opened_memory(run_name) as opened:
+        writers: dict[str, Callable[..., None]]
         writers = {"jsonl": write_jsonl, "parquet": write_parquet, "lance": partial(write_lance, opened)}
         writers[form](found_entries(opened, wanted, -1), out)
     click.echo(f"wrote {out}")
