@@ -144,13 +144,17 @@ def operators_table(cells: Sequence[Cell]) -> str:
 
 
 def plot(cells: Sequence[Cell], path: Path) -> None:
-    """Draw, for each task: accuracy by round, gain for generated tokens, and agreement against label accuracy."""
+    """Draw, for each task: accuracy by round, gain for generated tokens, and agreement against label accuracy.
+
+    A task that only the base was measured on is left out.
+    """
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    tasks, arms = _unique(cells, "task"), [arm for arm in _unique(cells, "arm") if arm != BASE]
+    cells = [cell for cell in cells if cell["arm"] != BASE]
+    tasks, arms = _unique(cells, "task"), _unique(cells, "arm")
     colours = dict(zip(arms, pyplot.get_cmap("tab20")(np.arange(len(arms))), strict=True))
     figure, axes = pyplot.subplots(len(tasks), 3, figsize=(13, 3.6 * len(tasks)), squeeze=False, layout="constrained")
     for task, (by_round, by_cost, calibration) in zip(tasks, axes, strict=True):
