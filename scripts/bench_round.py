@@ -4,8 +4,8 @@
     python scripts/bench_training.py --setup     make .venv-bench, which holds the peer
     python scripts/bench_round.py --json         median of 3, the two in turn
 
-Ours is round 1 of the quickstart on fewer prompts: sample, recall, propose, vote, select, train, evaluate, guard, all
-of it written to the memory. The pipeline draws as many samples as ours writes responses, with the same settings, votes
+Ours is round 1 of the quickstart on fewer prompts and with the default operators (the quickstart has all three on, to
+be looked at): sample, recall, propose, vote, select, train, evaluate, guard, all of it written to the memory. The pipeline draws as many samples as ours writes responses, with the same settings, votes
 on equal texts, trains the same rank and epochs on as many of the winners a prompt, and measures nothing. Both start
 when the model is loaded and the base is known.
 """
@@ -25,7 +25,7 @@ from typing import Any
 
 from bench_training import VENV, train_trl
 
-from selfimprove.config import ModelConfig, RunConfig
+from selfimprove.config import ModelConfig, ProposeConfig, RunConfig
 from selfimprove.config_file import load_config
 from selfimprove.errors import UserError
 from selfimprove.memory import ResponseMemory
@@ -35,6 +35,7 @@ from selfimprove.types import Split
 ROOT = Path(__file__).resolve().parent.parent
 HELDOUT_TOO = 2.35
 """Prompts of the file for each one trained on, by the quickstart's split."""
+OPERATORS = [f"propose.{name}.{key}={value}" for name, section in ProposeConfig() for key, value in section]
 BATCH = 64
 """Sequences in a batch of `generate`."""
 
@@ -154,7 +155,7 @@ def main() -> None:
         print(json.dumps(pipeline(args.pipeline)))
         return
     overrides = ["rounds=1", "name=bench", f"prompts.limit={round(args.prompts * HELDOUT_TOO)}",
-                 f"evaluate.limit={args.prompts // 2}"]  # fmt: skip
+                 f"evaluate.limit={args.prompts // 2}", *OPERATORS]  # fmt: skip
     config = load_config(ROOT / "configs" / "quickstart.yaml", tuple(overrides))
     policy = Policy.load(config.model)
     seconds: list[tuple[float, float]] = []
