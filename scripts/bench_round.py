@@ -5,9 +5,10 @@
     python scripts/bench_round.py --json         median of 3, the two in turn
 
 Ours is round 1 of the quickstart on fewer prompts and with the default operators (the quickstart has all three on, to
-be looked at): sample, recall, propose, vote, select, train, evaluate, guard, all of it written to the memory. The pipeline draws as many samples as ours writes responses, with the same settings, votes
-on equal texts, trains the same rank and epochs on as many of the winners a prompt, and measures nothing. Both start
-when the model is loaded and the base is known.
+be looked at): sample, recall, propose, vote, select, train, evaluate, guard, all of it written to the memory. The
+pipeline draws as many samples as ours writes responses, with the same settings, votes on equal texts, trains the same
+rank and epochs on as many of the winners a prompt, and measures nothing. Both start when the model is loaded and the
+base is known.
 """
 
 import argparse
