@@ -140,7 +140,7 @@ def configure(way: Way, model: Path, prompts: Path, answers: Path, seed: int) ->
         "seed": seed,
         "rounds": ROUNDS,
         "prompts": {"path": str(prompts), "audit": str(answers), "heldout": 0.5},
-        "model": {"path": str(model), "device": "cpu", "threads": 1},
+        "model": {"path": str(model), "device": "cpu", "dtype": "float32", "threads": 1},
         "embedder": "hash:32",
         "sample": {"k": 4, "max_new_tokens": 32, "temperature": 1.0},
         "vote": {"kind": "number"},

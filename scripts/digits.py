@@ -70,7 +70,7 @@ TEMPLATE = (
 
 SETTINGS: dict[str, Any] = {
     "rounds": 8,
-    "model": {"device": "cpu", "threads": 1},
+    "model": {"device": "cpu", "dtype": "float32", "threads": 1},
     "embedder": "hash:64",  # sums have no meaning to embed
     "prompts": {"heldout": 0.35},
     "sample": {"k": 6, "temperature": 1.0, "top_k": 0, "max_new_tokens": 2 * REACH + 4, "unit_prompts": 512},

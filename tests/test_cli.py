@@ -150,7 +150,7 @@ def test_explain_knows_every_key(cli):
         (("memory", "tiny", "list", "--origin", "oracle"), "no origin 'oracle'"),
         (("memory", "tiny", "list", "--reason", "ugly"), "no reason 'ugly'"),
         (("memory", "tiny", "diff", "zz", "r0", "r1"), "0 prompts have an id"),
-        (("memory", "tiny", "export", "m.csv"), "name it .jsonl or .parquet"),
+        (("memory", "tiny", "export", "m.csv"), "name it .jsonl, .parquet or .lance"),
         (("export", "tiny", "runs"), "exists"),
         (("explain", "train.lora"), "no configuration key 'train.lora'"),
         (("chat", "tiny", "--against", "7"), "no policy '7'"),

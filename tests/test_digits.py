@@ -7,9 +7,10 @@ from pathlib import Path
 from random import Random
 
 import pytest
+from tiny import exactly
 
 from selfimprove.audit import Key, is_right
-from selfimprove.config import ModelConfig, TrainConfig
+from selfimprove.config import TrainConfig
 from selfimprove.consistency.answers import Kind, extract
 from selfimprove.engines.local import LocalEngine
 from selfimprove.errors import PromptError
@@ -25,7 +26,7 @@ import warm_start
 
 def greedy(folder, questions):
     requests = tuple(Request(q, Origin.GREEDY, (Message("user", q),), seed=0) for q in questions)
-    engine = LocalEngine(Policy.load(ModelConfig(path=str(folder), device="cpu", threads=1)), lambda name: None)
+    engine = LocalEngine(Policy.load(exactly(folder)), lambda name: None)
     unit = Unit(0, Stage.GREEDY, 0, requests, Sampling(0.0, 0, 1.0, 40), "base")
     return [generation.text for _, made in engine.generate([unit]) for generation in made]
 
@@ -148,7 +149,7 @@ def test_a_warm_start_teaches_the_demonstrations(model_folder, tmp_path):
     file = tmp_path / "demonstrations.jsonl"
     rows = [{"prompt": f"say {word}", "response": "yes indeed"} for word in ("one", "two", "three", "four")]
     file.write_text("\n".join(map(json.dumps, rows)))
-    model = ModelConfig(path=str(model_folder), device="cpu", threads=1)
+    model = exactly(model_folder)
     spec = TrainConfig(rank=8, lr=2e-2, epochs=30, batch_tokens=256, beta=0.0)
     report = warm_start.warm_start(model, warm_start.read_demonstrations(file), tmp_path / "warm", spec, seed=0)
     assert report.loss_last < report.loss_first

@@ -9,10 +9,10 @@ import pytest
 import torch
 import yaml
 from peft import LoraConfig, PeftModel, get_peft_model
+from tiny import exactly
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from selfimprove.card import KNOWN_BASES, model_card
-from selfimprove.config import ModelConfig
 from selfimprove.config_file import parse_config, to_yaml
 from selfimprove.errors import ModelError, UserError
 from selfimprove.exporting import export
@@ -48,7 +48,7 @@ def adapter(model_folder, tmp_path_factory):
 
 
 def write(model_folder, adapter, out, form="merged"):
-    model = ModelConfig(path=str(model_folder))
+    model = exactly(model_folder)
     return export(model, adapter, out, form=form, card="# a card\n", conversations=CONVERSATIONS)
 
 

@@ -8,12 +8,11 @@ import numpy as np
 import pytest
 import torch
 from test_exporting import CONVERSATIONS, adapted_logits, logits, make_adapter, nothing_left
-from tiny import CHAT_TEMPLATE, byte_tokenizer, tiny_llama
+from tiny import CHAT_TEMPLATE, byte_tokenizer, exactly, tiny_llama
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, PreTrainedTokenizerFast
 
 from selfimprove import gguf_file
-from selfimprove.config import ModelConfig
 from selfimprove.errors import ModelError
 from selfimprove.exporting import export
 from selfimprove.gguf_file import as_stored, template_in
@@ -61,7 +60,7 @@ def adapter(base, tmp_path_factory):
 
 
 def write(base, adapter, out, form="gguf", weights="f16"):
-    model = ModelConfig(path=str(base))
+    model = exactly(base)
     return export(model, adapter, out, form=form, card="# a card\n", conversations=CONVERSATIONS, weights=weights)
 
 

@@ -3,6 +3,7 @@ import shutil
 
 import pytest
 import torch
+from tiny import exactly
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from selfimprove.config import ModelConfig
@@ -13,7 +14,7 @@ from selfimprove.types import Message
 
 
 def load(folder) -> Policy:
-    return Policy.load(ModelConfig(path=str(folder), device="cpu"))
+    return Policy.load(exactly(folder))
 
 
 @pytest.fixture(scope="module")

@@ -1,14 +1,14 @@
 import pytest
 import torch
+from tiny import exactly
 
-from selfimprove.config import ModelConfig
 from selfimprove.policy import Policy
 from selfimprove.scoring import human_text, kl_to_base, nll
 
 
 @pytest.fixture(scope="module")
 def policy(taught_folder):
-    return Policy.load(ModelConfig(path=str(taught_folder), device="cpu"))
+    return Policy.load(exactly(taught_folder))
 
 
 def test_kl_equals_brute_force_and_is_zero_for_the_base(policy, undisturbed):

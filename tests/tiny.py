@@ -7,6 +7,8 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from selfimprove.config import ModelConfig
+
 CHAT_TEMPLATE = (
     "{% for m in messages %}<|start|>{{ m['role'] }}\n{{ m['content'] }}<|end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|start|>assistant\n{% endif %}"
@@ -94,6 +96,11 @@ def teach(
         optimizer.step()
         optimizer.zero_grad()
     return save(folder, model, tokenizer)
+
+
+def exactly(folder: Path | str) -> ModelConfig:
+    """Settings of a tiny model that are the same on every machine: `auto` would round to bfloat16 on some."""
+    return ModelConfig(path=str(folder), device="cpu", dtype="float32", threads=1)
 
 
 SUMS = [(a, b) for a in range(6) for b in range(5)]

@@ -2,7 +2,7 @@
 
 import json
 
-from tiny import SUMS, sum_question
+from tiny import SUMS, exactly, sum_question
 
 from selfimprove.config_file import parse_config
 from selfimprove.progress import Progress
@@ -14,7 +14,7 @@ def tiny_config(model, file, **changes):
     """Two rounds through every stage, with the guard's limits wide open."""
     raw = {
         "prompts": {"path": str(file), "heldout": 0.3},
-        "model": {"path": str(model), "device": "cpu", "threads": 1},
+        "model": exactly(model).model_dump(),
         "embedder": "hash:32",
         "sample": {"k": 4, "max_new_tokens": 20, "unit_prompts": 8, "temperature": 0.9},
         "propose": {

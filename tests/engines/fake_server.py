@@ -7,15 +7,20 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+from tiny import exactly
+
+from selfimprove.policy import Policy
 from selfimprove.rollout import generate
 from selfimprove.types import Sampling
 
 
 def spelled(policy):
     """Answers that need no model: sample i says its number and the seed, so that each can be recognised."""
+    own, lock = Policy.load(exactly(policy.folder)), threading.Lock()  # a tokenizer is not for several threads
 
     def answer(body):
-        return [policy.plain(f"{i} of {body['seed']}") for i in range(body["n"])]
+        with lock:
+            return [own.plain(f"{i} of {body['seed']}") for i in range(body["n"])]
 
     return answer
 
@@ -40,22 +45,25 @@ class FakeServer:
     """What it was asked (`bodies`, `paths`), what it holds (`adapters`), and how it is to fail next (`faults`)."""
 
     def __init__(self, policy, answer=None, *, lora=True, tokens=True, key=None):
-        self.policy, self.lora, self.tokens, self.key = policy, lora, tokens, key
+        self.lora, self.tokens, self.key = lora, tokens, key
+        self.policy = Policy.load(exactly(policy.folder))  # its tokenizer is not the driver's, which runs meanwhile
         self.answer = answer or spelled(policy)
         self.adapters = {}
         self.bodies, self.paths, self.faults = [], Counter(), []
         self.lock = threading.Lock()
 
     def completion(self, body):
-        choices = [
-            {
-                "index": i,
-                "text": "" if self.tokens else self.policy.decode(ids),
-                "finish_reason": "stop",
-                **({"token_ids": [*ids, self.policy.end_of_turn]} if self.tokens else {}),
-            }
-            for i, ids in enumerate(self.answer(body))
-        ]
+        answers = self.answer(body)
+        with self.lock:
+            choices = [
+                {
+                    "index": i,
+                    "text": "" if self.tokens else self.policy.decode(ids),
+                    "finish_reason": "stop",
+                    **({"token_ids": [*ids, self.policy.end_of_turn]} if self.tokens else {}),
+                }
+                for i, ids in enumerate(answers)
+            ]
         return {"choices": list(reversed(choices))}  # the index counts, not the place
 
 

@@ -3,9 +3,9 @@
 import pytest
 from click.testing import CliRunner
 from engines.fake_server import FakeServer, serving
+from tiny import exactly
 
 from selfimprove.cli import main
-from selfimprove.config import ModelConfig
 from selfimprove.config_file import load_config
 from selfimprove.engines.local import LocalEngine
 from selfimprove.engines.opening import make_engine
@@ -24,7 +24,7 @@ def test_a_configuration_passes_its_dry_run(name, model_folder):
 
 def test_the_servers_command_can_be_filled_in_and_starts_nothing_yet(model_folder, tmp_path):
     config = load_config("configs/one_gpu.yaml")
-    local = LocalEngine(Policy.load(ModelConfig(path=str(model_folder), device="cpu")), lambda name: None)
+    local = LocalEngine(Policy.load(exactly(model_folder)), lambda name: None)
     engine = make_engine(config, local, tmp_path)
     assert str(engine) == "server at http://127.0.0.1:8000, started here"
     engine.close()
@@ -39,7 +39,7 @@ def test_a_server_that_is_not_there_is_noticed_before_anything_is_spent(model_fo
 
 
 def test_a_server_that_wants_a_key_gets_it_before_anything_is_spent(model_folder, monkeypatch):
-    fake = FakeServer(Policy.load(ModelConfig(path=str(model_folder), device="cpu")), key="canary")
+    fake = FakeServer(Policy.load(exactly(model_folder)), key="canary")
     with serving(fake) as url:
         changes = [f"model.path={model_folder}", "server.command=null", f"server.url={url}", "sample.max_new_tokens=16"]
         without = CliRunner().invoke(main, ["check", "configs/one_gpu.yaml", *changes])

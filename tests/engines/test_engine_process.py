@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 from engines.test_engine_server import a_unit, engine_at, outcome
+from tiny import exactly
 
-from selfimprove.config import ModelConfig
 from selfimprove.engines import client, process
 from selfimprove.errors import ConfigError, EngineError
 from selfimprove.policy import Policy
@@ -23,7 +23,7 @@ COMMAND = f"{sys.executable} {STUB} {{port}} {{rank}} {{model}}"
 
 @pytest.fixture(scope="module")
 def policy(model_folder):
-    return Policy.load(ModelConfig(path=str(model_folder), device="cpu"))
+    return Policy.load(exactly(model_folder))
 
 
 @pytest.fixture(autouse=True)

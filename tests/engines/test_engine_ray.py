@@ -8,6 +8,7 @@ from importlib.util import find_spec
 import pytest
 import torch
 from safetensors.torch import load_file
+from tiny import exactly
 from tiny_runs import run_it, tiny_config
 
 from selfimprove.config import ModelConfig, RayConfig, TrainConfig
@@ -26,7 +27,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def model(taught_folder):
-    return ModelConfig(path=str(taught_folder), device="cpu", threads=1)
+    return exactly(taught_folder)
 
 
 @pytest.fixture(scope="module")

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 from engines.fake_server import FakeServer, real, serving, spelled, start
+from tiny import exactly
 from tiny_runs import run_it, tiny_config
 
-from selfimprove.config import ModelConfig, ServerConfig, TrainConfig
+from selfimprove.config import ServerConfig, TrainConfig
 from selfimprove.engines import client
 from selfimprove.engines.local import LocalEngine
 from selfimprove.engines.server import ServerEngine
@@ -23,7 +24,7 @@ FAULTS = [408, 429, 500, 502, 503, "truncated", "cut off", "hang up", "too few",
 
 @pytest.fixture(scope="module")
 def policy(model_folder):
-    return Policy.load(ModelConfig(path=str(model_folder), device="cpu"))
+    return Policy.load(exactly(model_folder))
 
 
 @pytest.fixture(autouse=True)
@@ -280,7 +281,7 @@ def test_an_address_that_cannot_be_used_is_refused(policy, url):
 
 
 def test_a_whole_run_against_a_server_that_keeps_failing(taught_folder, prompts, tmp_path):
-    served = Policy.load(ModelConfig(path=str(taught_folder), device="cpu"))
+    served = Policy.load(exactly(taught_folder))
     fake = FakeServer(served)
     fake.answer = real(served, fake.adapters)
     fake.faults = FAULTS * 3

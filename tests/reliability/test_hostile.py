@@ -10,12 +10,12 @@ import hostile
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from tiny import byte_tokenizer, tiny_llama
+from tiny import byte_tokenizer, exactly, tiny_llama
 from tiny_runs import run_it, tiny_config
 
 from selfimprove.audit import load_audit
 from selfimprove.cli import main
-from selfimprove.config import ModelConfig, PromptsConfig
+from selfimprove.config import PromptsConfig
 from selfimprove.config_file import load_config
 from selfimprove.consistency.answers import Kind, classes, extract, kind_of
 from selfimprove.consistency.vote import Ballot, vote
@@ -66,7 +66,7 @@ def response(id_, text, prompt_id="p", origin=Origin.SAMPLE):
 
 @pytest.fixture(scope="module")
 def policy(model_folder):
-    return Policy.load(ModelConfig(path=str(model_folder), device="cpu"))
+    return Policy.load(exactly(model_folder))
 
 
 def test_the_tables_only_grow():
@@ -241,7 +241,7 @@ def test_a_hostile_or_broken_model_folder_is_refused(model_folder, tmp_path, spo
     folder = shutil.copytree(model_folder, tmp_path / "m")
     spoil(folder)
     with pytest.raises(ModelError) as refusal:
-        Policy.load(ModelConfig(path=str(folder), device="cpu"))
+        Policy.load(exactly(folder))
     assert says in one_line(refusal.value)
 
 

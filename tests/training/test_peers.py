@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from tiny import exactly
 
-from selfimprove.config import ModelConfig, TrainConfig
+from selfimprove.config import TrainConfig
 from selfimprove.policy import Policy
 from selfimprove.training import Encoded, train_adapter
 from selfimprove.training.peers import Peers, shard
@@ -41,7 +42,7 @@ def train(model, out, peers):
     """Train with each method; the histories as JSON."""
     found = {}
     for method, spec in SPECS.items():
-        policy = Policy.load(ModelConfig(path=str(model), device="cpu", threads=1))
+        policy = Policy.load(exactly(model))
         if peers.lockstep:
             shard(policy.model)
         report = train_adapter(policy.model, examples(method), spec, seed=3, out=out / method, peers=peers)
