@@ -15,17 +15,20 @@ from transformers import PreTrainedModel
 from .attention import Pass, Segment
 from .prefill import forward
 
+GROWTH = 32
+"""Columns by which a full cache grows: a product over part of a tensor's columns would copy that part in each step."""
+
 
 @dataclass(slots=True)
 class Branches:
     """B branches side by side in the cache, and the R rows that follow them.
 
-    `cache` has room for R branches of `column` + all new tokens; places B.. are free.
+    `cache` has room for R branches; places B.. are free. Columns without a token hold zeros, and `mask_B` hides them.
     """
 
     cache: Tensor  # (layers, 2, R, Hkv, C, D)
     segments: tuple[Segment, ...]  # of the branches
-    mask_B: Tensor | None  # (B, 1, 1, 1, C)
+    mask_B: Tensor  # additive, (B, 1, 1, 1, C)
     positions_B: Tensor  # of its next token
     column: int  # of the next token, for all
     branch_R: Tensor  # where each row is
@@ -33,12 +36,19 @@ class Branches:
     def advance(self, model: PreTrainedModel, tokens_R: Tensor, going_R: Tensor) -> Tensor:
         """Append a token to each row that goes on, let the others leave; return the logits after it, (B, V)."""
         tokens_B = self._fork(tokens_R[going_R], self.branch_R[going_R])
-        end = self.column + 1
-        mask = None if self.mask_B is None else self.mask_B[..., :end]
-        view = Pass(self.cache[:, :, : len(tokens_B)], self.segments, self.column, end, mask)
+        if self.column == self.cache.shape[-2]:
+            self._grow(rows=int(going_R.sum()))
+        self.mask_B[..., self.column] = 0
+        view = Pass(self.cache[:, :, : len(tokens_B)], self.segments, self.column, self.cache.shape[-2], self.mask_B)
         logits = forward(model, tokens_B, self.positions_B, view)
-        self.column, self.positions_B = end, self.positions_B + 1
+        self.column, self.positions_B = self.column + 1, self.positions_B + 1
         return logits
+
+    def _grow(self, rows: int) -> None:
+        """Make room for GROWTH more columns of as many branches as rows are left."""
+        self.cache = grown(self.cache[:, :, :rows], rows, GROWTH)
+        hidden = torch.finfo(self.mask_B.dtype).min
+        self.mask_B = torch.nn.functional.pad(self.mask_B, (0, GROWTH), value=hidden)
 
     def _fork(self, tokens_R: Tensor, branch_R: Tensor) -> Tensor:
         """Make one branch of each different (branch, token) of the rows; return the branches' tokens."""
@@ -55,8 +65,16 @@ class Branches:
         self.branch_R = torch.tensor([place_of[row] for row in rows], device=device)
         kept = torch.tensor(source, device=device)
         self.positions_B = self.positions_B[kept]
-        self.mask_B = None if self.mask_B is None else self.mask_B[kept]
+        self.mask_B = self.mask_B[kept]
         return torch.tensor([children[child][1] for child in order], device=device)
+
+
+def grown(cache: Tensor, rows: int, columns: int) -> Tensor:
+    """Return a copy of keys and values, (layers, 2, R, Hkv, C, D), with room for `rows` rows and more columns."""
+    layers, two, used, heads, length, size = cache.shape
+    larger = cache.new_zeros(layers, two, rows, heads, length + columns, size)
+    larger[:, :, :used, :, :length] = cache
+    return larger
 
 
 def arrange(segments: Sequence[Segment], sources: Sequence[int]) -> tuple[tuple[Segment, ...], list[int]]:

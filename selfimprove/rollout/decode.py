@@ -8,7 +8,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from ..types import Finish, Sampling
-from .branches import Branches
+from .branches import GROWTH, Branches, grown
 from .prefill import additive, make_segments, prefill, prefill_trunks
 from .prefix import Group
 from .sampling import draw
@@ -65,31 +65,23 @@ def _prefill_rows(model: PreTrainedModel, groups: Sequence[Group], new_tokens: i
     filled = prefill(model, leaves, starts, segments)
     device = model.device
     rows = torch.tensor([len(p.rows) for p in prompts], device=device)
-    cache = _grow(filled.own, int(rows.sum()), new_tokens - 1)
+    cache = grown(filled.own, int(rows.sum()), min(GROWTH, new_tokens - 1))
+    column = filled.own.shape[-2]
     branches = Branches(
         cache=cache,
         segments=segments,
-        mask_B=_padding_mask(filled.padding_U, cache.shape[-2], cache.dtype),
+        mask_B=_mask(filled.padding_U, column, cache),
         positions_B=torch.tensor([len(p.token_ids) for p in prompts], device=device),
-        column=filled.own.shape[-2],
+        column=column,
         branch_R=torch.arange(len(prompts), device=device).repeat_interleave(rows),
     )
     return branches, filled.logits
 
 
-def _padding_mask(padding: Tensor, columns: int, dtype: torch.dtype) -> Tensor | None:
-    """Additive mask (R, 1, 1, 1, columns) that hides each row's padding; None when there is none."""
-    if not padding.any():
-        return None
-    return additive(torch.arange(columns, device=padding.device) >= padding[:, None], dtype)[:, None, None, None]
-
-
-def _grow(own: Tensor, rows: int, columns: int) -> Tensor:
-    """Make room for so many rows, and `columns` more tokens each."""
-    layers, two, used, heads, length, size = own.shape
-    grown = own.new_empty(layers, two, rows, heads, length + columns, size)
-    grown[:, :, :used, :, :length] = own
-    return grown
+def _mask(padding: Tensor, column: int, cache: Tensor) -> Tensor:
+    """Additive mask (U, 1, 1, 1, C) that hides each row's padding, and the columns from `column` on: they are empty."""
+    columns = torch.arange(cache.shape[-2], device=padding.device)
+    return additive((columns >= padding[:, None]) & (columns < column), cache.dtype)[:, None, None, None]
 
 
 def _collect(rows: Sequence[int], drawn: Tensor) -> dict[int, Rollout]:

@@ -65,6 +65,13 @@ def test_sharing_changes_nothing(llama, rows, monkeypatch):
     assert run(llama, rows) == shared
 
 
+def test_a_cache_that_grows_now_and_then_holds_what_a_roomy_one_holds(llama, rows, monkeypatch):
+    roomy = run(llama, rows)
+    for module in (branches, decode):
+        monkeypatch.setattr(module, "GROWTH", 3)  # of 16 new tokens
+    assert run(llama, rows) == roomy
+
+
 def test_the_order_of_rows_does_not_matter(llama, rows):
     order = list(range(len(rows)))
     random.Random(3).shuffle(order)
