@@ -102,6 +102,8 @@ def check_embedder(path: Path, embedder: str | None) -> None:
 
 def entries_of(path: Path, ids: Sequence[int]) -> list[Entry]:
     """Return the rows with these ids, in the order asked for."""
+    if not ids:
+        return []  # `IN ()` is no SQL to Lance
     table = open_set(path).to_table(ENTRY_COLUMNS, f"id IN ({', '.join(f'{id_:d}' for id_ in ids)})")
     found = {row["id"]: Entry(**row) for row in table.to_pylist()}
     return [found[id_] for id_ in ids]

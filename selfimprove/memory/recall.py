@@ -71,7 +71,8 @@ def recall(
     ids, scores = index.search(queries, min(len(shown), POOL * k), np.array(sorted(shown), dtype=np.int64))
     found = []
     for query, row_ids, row_scores in zip(queries, ids, scores, strict=True):
-        picked = mmr(query, memory.vectors(row_ids.tolist()), k, diversity)
+        near = row_ids[row_ids >= 0]  # a sealed segment looks into some cells only: it may find fewer than asked for
+        picked = mmr(query, memory.vectors(near.tolist()), k, diversity)
         found.append([replace(shown[int(row_ids[row])], score=float(row_scores[row])) for row in picked])
     return found
 

@@ -200,6 +200,7 @@ def test_the_commands(cli):
     assert other["id"] in [row["id"] for row in found]
     told = ("prompt_id", "reason", "round")
     assert {tuple(row[name] for name in told) for row in found} == {tuple(other[name] for name in told)}
+    assert rows("nearest", first["id"], "all", "--round", 99) == []
     assert "there is kept" in cli("nearest", first["id"], "all", "--reason", "good", code=2)
     assert "is no Lance data set" in cli("nearest", first["id"], "runs", code=2)
 

@@ -7,7 +7,7 @@ import pytest
 from memory_story import ANSWERS, EMBEDDER, PROMPTS, TEXT, commit, commit_vote, prompt, unit_rows
 
 from selfimprove.errors import ModelError
-from selfimprove.memory import Embedder, ResponseMemory, VectorIndex
+from selfimprove.memory import Embedder, ResponseMemory, VectorIndex, exact, segments
 from selfimprove.memory.recall import leaking, mmr, own_past, recall, trust
 from selfimprove.types import Finish, Split, Stage
 
@@ -46,6 +46,19 @@ def test_recalled_answers_are_the_shortest_agreed_ones_of_their_prompts(voted):
     assert voted.responses(ids=[r.response_id for r in found if r.prompt_id == "hot"])[0].finish is Finish.STOP
     assert {r.prompt_id for r in ask(voted, "What is 7 times 6?", k=2)} == {"7x8", "7x9"}
     assert [r.score for r in found] == sorted((r.score for r in found), reverse=True)
+
+
+def test_a_sealed_segment_that_finds_too_few_leaves_recall_with_those(memory, monkeypatch):
+    monkeypatch.setattr(exact, "BLOCK", 64)
+    for name, value in (("ROWS_A_CELL", 16), ("PROBES", 1), ("FEW", 0)):
+        monkeypatch.setattr(segments, name, value)
+    commit_vote(memory, commit(memory, list(ANSWERS.items()) * 22), read)
+    trusted = trust(memory, round=1, vote_index=0, min_support=0.6)
+    index, query = VectorIndex(memory, segment_rows=64), memory.vectors([1])
+    assert (index.search(query, len(ANSWERS), np.array(list(trusted.shown)))[0] == -1).any(), "only a cell was seen"
+    found = recall(memory, index, trusted, query, k=len(ANSWERS), diversity=0.3)[0]
+    assert found[0].response_id == 1
+    assert len(found) < len(ANSWERS)
 
 
 def test_agreement_and_exclusions_decide_who_is_trusted(voted):
