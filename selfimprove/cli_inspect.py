@@ -48,7 +48,7 @@ _id_argument = click.argument("response_id", metavar="ID", type=int)
 
 @inspection.command("list")
 @filters
-@click.option("-n", "limit", type=int, default=20, show_default=True, help="At most this many; 0: all.")
+@click.option("-n", "limit", type=click.IntRange(0), default=20, show_default=True, help="At most this many; 0: all.")
 @json_option
 @click.pass_obj
 def list_(run_name: str, limit: int, as_json: bool, **wanted: Any) -> None:
@@ -59,7 +59,7 @@ def list_(run_name: str, limit: int, as_json: bool, **wanted: Any) -> None:
 
 @inspection.command()
 @click.argument("words", nargs=-1, required=True)
-@click.option("-n", "limit", type=int, default=20, show_default=True)
+@click.option("-n", "limit", type=click.IntRange(1), default=20, show_default=True)
 @json_option
 @click.pass_obj
 def search(run_name: str, words: tuple[str, ...], limit: int, as_json: bool) -> None:
@@ -118,7 +118,7 @@ def trace(run_name: str, response_id: int, children: bool, as_json: bool) -> Non
 
 @inspection.command()
 @_id_argument
-@click.option("-n", "limit", type=int, default=10, show_default=True)
+@click.option("-n", "limit", type=click.IntRange(1), default=10, show_default=True)
 @json_option
 @click.pass_obj
 def similar(run_name: str, response_id: int, limit: int, as_json: bool) -> None:
@@ -183,8 +183,8 @@ def stats(run_name: str, as_json: bool) -> None:
         click.echo(f"  {reason:18}{count:>8}")
     if found.flipped:
         click.echo("\nmost flipped prompts")
-        for question, flips in found.flipped.items():
-            click.echo(f"  {flips:3}  {printable(question, 90)}")
+        for prompt in found.flipped:
+            click.echo(f"  {prompt.flips:3}  {prompt.prompt_id}  {printable(prompt.prompt, 80)}")
     if found.echo:
         click.echo(f"\nfarthest-reaching responses: survivors of round {found.echo_round} that descend from them")
         _show_echo(found.echo, reaching)
@@ -192,7 +192,7 @@ def stats(run_name: str, as_json: bool) -> None:
 
 @inspection.command("echo")
 @click.option("--round", "round_", type=int, help="Survivors of this round; the last one if not given.")
-@click.option("-n", "limit", type=int, default=20, show_default=True)
+@click.option("-n", "limit", type=click.IntRange(1), default=20, show_default=True)
 @json_option
 @click.pass_obj
 def echo_(run_name: str, round_: int | None, limit: int, as_json: bool) -> None:

@@ -47,6 +47,8 @@ def export(run_name: str, out: Path, form: str | None, **wanted: Any) -> None:
         raise UserError(f"cannot tell the format of {out}; name it .jsonl, .parquet or .lance")
     if out.exists():
         raise UserError(f"{out} exists; choose another name or remove it")
+    if not out.parent.is_dir():
+        raise UserError(f"no folder {out.parent} to write {out.name} in; make it first")
     with opened_memory(run_name) as opened:
         writers: dict[str, Callable[..., None]]
         writers = {"jsonl": write_jsonl, "parquet": write_parquet, "lance": partial(write_lance, opened)}

@@ -151,6 +151,7 @@ def test_explain_knows_every_key(cli):
         (("memory", "tiny", "list", "--reason", "ugly"), "no reason 'ugly'"),
         (("memory", "tiny", "diff", "zz", "r0", "r1"), "0 prompts have an id"),
         (("memory", "tiny", "export", "m.csv"), "name it .jsonl, .parquet or .lance"),
+        (("memory", "tiny", "export", "no/m.jsonl"), "no folder no to write m.jsonl in"),
         (("export", "tiny", "runs"), "exists"),
         (("explain", "train.lora"), "no configuration key 'train.lora'"),
         (("chat", "tiny", "--against", "7"), "no policy '7'"),
@@ -161,6 +162,11 @@ def test_mistakes_cost_one_line_and_exit_code_2(cli, words, says):
     assert says in error
     assert error.startswith("Error: ")
     assert len(error.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("words", [("similar", 1), ("search", "plus"), ("echo",), ("list",)])
+def test_a_number_of_lines_below_none_is_refused(cli, words):
+    assert "-2 is not in the range" in cli("memory", "tiny", *words, "-n", "-2", code=2)
 
 
 @pytest.mark.parametrize(

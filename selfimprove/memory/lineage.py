@@ -136,13 +136,13 @@ def recalled_for(memory: MemoryReader, response_id: int) -> list[int]:
 
 
 def diff(memory: MemoryReader, prompt_id: str, before: int, after: int) -> list[Change]:
-    """Return how the answers to a prompt changed from one round to another, the most given later first.
+    """Return how the run's answers to a prompt changed from one round to another, the most given later first.
 
     A response counts for the answer that its last vote read in it; None collects those in which none was found.
     """
     rows = memory.db.rows(
-        "SELECT round, answer, response FROM history WHERE prompt_id = ? AND round IN (?, ?) AND origin <> 'critique' "
-        "ORDER BY id",
+        "SELECT round, answer, response FROM history WHERE prompt_id = ? AND round IN (?, ?) "
+        "AND origin NOT IN ('critique', 'imported') ORDER BY id",
         (prompt_id, before, after),
     )
     texts: dict[str | None, tuple[list[str], list[str]]] = {}

@@ -32,6 +32,15 @@ class OperatorLine:
 
 
 @dataclass(frozen=True, slots=True)
+class FlippedPrompt:
+    """How often the voted answer to a prompt changed."""
+
+    prompt_id: str
+    prompt: str
+    flips: int
+
+
+@dataclass(frozen=True, slots=True)
 class Overview:
     """`reasons` counts verdicts over all rounds; `flipped` names the prompts whose voted answer changed most often.
 
@@ -42,7 +51,7 @@ class Overview:
     responses: int
     operators: tuple[OperatorLine, ...]
     reasons: dict[str, int]
-    flipped: dict[str, int]
+    flipped: tuple[FlippedPrompt, ...]
     echo_round: int | None
     echo: tuple[Echo, ...]
     bytes: int
@@ -57,7 +66,7 @@ def overview(memory: MemoryReader) -> Overview:
             responses=memory.count(),
             operators=tuple(OperatorLine(*row) for row in memory.db.rows(OPERATORS)),
             reasons=dict(memory.db.rows("SELECT reason, count(*) FROM verdicts GROUP BY reason ORDER BY 2 DESC, 1")),
-            flipped={prompt: flips for _, prompt, flips in memory.db.rows(FLIPS)[:MOST]},
+            flipped=tuple(FlippedPrompt(*row) for row in memory.db.rows(FLIPS)[:MOST]),
             echo_round=last,
             echo=() if last is None else tuple(echo(memory, last, MOST)),
             bytes=memory.db.path.stat().st_size,

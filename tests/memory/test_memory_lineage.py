@@ -3,13 +3,13 @@
 import json
 
 import pytest
-from memory_story import commit, commit_vote
+from memory_story import EMBEDDER, commit, commit_vote
 
 from selfimprove.memory.entries import find, in_order, write_jsonl, write_parquet
 from selfimprove.memory.lineage import Change, Echo, Turn, diff, echo, lines, offspring, recalled_for, trace, turns
-from selfimprove.memory.overview import OperatorLine, overview
-from selfimprove.types import Origin, Stage
-from selfimprove.verdicts import Reason, Selection, Verdict
+from selfimprove.memory.overview import FlippedPrompt, OperatorLine, overview
+from selfimprove.types import Message, Origin, Prompt, Split, Stage
+from selfimprove.verdicts import Reason, Selection, Tally, Verdict
 
 
 @pytest.fixture
@@ -76,6 +76,11 @@ def test_diff_of_two_rounds(story):
     ]
 
 
+def test_diff_leaves_out_what_came_from_a_file(story):
+    story.commit_import([("france", "stop", 9, 3, "Paris, says a file")], {"sha256": "0"})
+    assert diff(story, "france", 0, 1) == [Change("paris", 0, 2, None, "Paris"), Change("lyon", 0, 1, None, "Lyon")]
+
+
 def test_entries_are_listed_by_what_became_of_them(story):
     def ids(**filters):
         return [entry.id for entry in find(story, **filters)]
@@ -118,5 +123,19 @@ def test_overview(story):
         OperatorLine("sample", 5, 1, 15),
     )
     assert page.reasons == {"kept": 2, "minority": 1, "too_easy": 1}
-    assert page.flipped == {"What is the capital of France?": 1}
+    assert page.flipped == (FlippedPrompt("france", "What is the capital of France?", 1),)
     assert (page.echo_round, page.echo[0]) == (1, Echo(1, 1, 0.5))
+
+
+def test_prompts_that_differ_in_earlier_turns_only_are_told_apart(memory):
+    asked = "And its capital?"
+    turns_of = {"fr": "I live in France.", "es": "I live in Spain."}
+    prompts = [
+        Prompt(id_, (Message("user", said), Message("assistant", "Nice."), Message("user", asked)), Split.TRAIN)
+        for id_, said in turns_of.items()
+    ]
+    memory.add_prompts(prompts, EMBEDDER.encode(list(turns_of.values())))
+    for round_, answer in enumerate(("a", "b"), start=1):
+        tallies = [Tally(id_, answer, 1.0, 1.0, 1.0, 1, 0) for id_ in turns_of]
+        memory.commit_vote(round_, [], tallies)
+    assert overview(memory).flipped == (FlippedPrompt("es", asked, 1), FlippedPrompt("fr", asked, 1))
