@@ -3,47 +3,33 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from .cli_entries import (
+    allowed_ids,
+    entry_of,
+    filters,
+    found_entries,
+    id_argument,
+    json_option,
+    opened_memory,
+    prompt_of,
+    show_entries,
+    vector_of,
+)
 from .errors import UserError
 from .terminal import printable
 
 if TYPE_CHECKING:
-    import numpy as np
-
-    from .memory import ResponseMemory
     from .memory.entries import Entry
     from .memory.lineage import Echo
 
-Command = Callable[..., None]
-
-
 inspection = click.Group()
 """The commands that only look; `cli_memory` takes them in."""
-
-
-def filters(command: Command) -> Command:
-    """Give a command the filters of `list` and `export`."""
-    for option in (
-        click.option("--prompt", "prompt_id", help="Only this prompt (its id, or the beginning of it)."),
-        click.option("--reason", multiple=True, help="Only verdicts with this reason; may be repeated."),
-        click.option("--kept/--dropped", default=None, help="Only survivors, or only what select dropped."),
-        click.option(
-            "--origin", help="Only this origin: sample, exemplar, critique, revise, stitch, probe, greedy, imported."
-        ),
-        click.option("--round", "round_", type=int, help="Only responses written in this round."),
-    ):
-        command = option(command)
-    return command
-
-
-json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
-_id_argument = click.argument("response_id", metavar="ID", type=int)
 
 
 @inspection.command("list")
@@ -59,19 +45,21 @@ def list_(run_name: str, limit: int, as_json: bool, **wanted: Any) -> None:
 
 @inspection.command()
 @click.argument("words", nargs=-1, required=True)
+@filters
 @click.option("-n", "limit", type=click.IntRange(1), default=20, show_default=True)
 @json_option
 @click.pass_obj
-def search(run_name: str, words: tuple[str, ...], limit: int, as_json: bool) -> None:
+def search(run_name: str, words: tuple[str, ...], limit: int, as_json: bool, **wanted: Any) -> None:
     """Find responses in which, prompt included, all WORDS occur; the best match first."""
     from .memory.entries import in_order
 
     with opened_memory(run_name) as opened:
-        show_entries(in_order(opened, opened.search_text(" ".join(words), limit)), as_json)
+        ids = opened.search_text(" ".join(words), limit, allowed_ids(opened, wanted))
+        show_entries(in_order(opened, ids), as_json)
 
 
 @inspection.command()
-@_id_argument
+@id_argument
 @json_option
 @click.pass_obj
 def show(run_name: str, response_id: int, as_json: bool) -> None:
@@ -79,7 +67,7 @@ def show(run_name: str, response_id: int, as_json: bool) -> None:
     from .memory.lineage import recalled_for
 
     with opened_memory(run_name) as opened:
-        entry = _entry(opened, response_id)
+        entry = entry_of(opened, response_id)
         parents = opened.responses(ids=[response_id])[0].parents
         facts = asdict(entry) | {
             "parents": list(parents),
@@ -96,7 +84,7 @@ def show(run_name: str, response_id: int, as_json: bool) -> None:
 
 
 @inspection.command()
-@_id_argument
+@id_argument
 @click.option("--children", is_flag=True, help="Draw what was made from it instead of what it was made from.")
 @json_option
 @click.pass_obj
@@ -106,7 +94,7 @@ def trace(run_name: str, response_id: int, children: bool, as_json: bool) -> Non
     from .memory.lineage import trace as parents_of
 
     with opened_memory(run_name) as opened:
-        entry = _entry(opened, response_id)
+        entry = entry_of(opened, response_id)
         tree = (offspring if children else parents_of)(opened, response_id)
     if as_json:
         click.echo(json.dumps(asdict(tree)))
@@ -117,17 +105,19 @@ def trace(run_name: str, response_id: int, children: bool, as_json: bool) -> Non
 
 
 @inspection.command()
-@_id_argument
+@id_argument
+@filters
 @click.option("-n", "limit", type=click.IntRange(1), default=10, show_default=True)
 @json_option
 @click.pass_obj
-def similar(run_name: str, response_id: int, limit: int, as_json: bool) -> None:
+def similar(run_name: str, response_id: int, limit: int, as_json: bool, **wanted: Any) -> None:
     """List the responses nearest in meaning to a response, with their cosine."""
     from .memory import VectorIndex
     from .memory.entries import in_order
 
     with opened_memory(run_name) as opened:
-        ids, scores = VectorIndex(opened).search(vector_of(opened, response_id), limit + 1)
+        query, allowed = vector_of(opened, response_id), allowed_ids(opened, wanted)
+        ids, scores = VectorIndex(opened).search(query, limit + 1, allowed)
         near = [(int(i), float(s)) for i, s in zip(ids[0], scores[0], strict=True) if i not in (-1, response_id)]
         entries = in_order(opened, [id_ for id_, _ in near[:limit]])
         show_entries(entries, as_json, [score for _, score in near[:limit]])
@@ -144,19 +134,42 @@ def diff(run_name: str, prompt_id: str, before: str, after: str, as_json: bool) 
     from .memory.lineage import diff as changes_of
 
     with opened_memory(run_name) as opened:
-        full_id = _prompt(opened, prompt_id)
-        changes = changes_of(opened, full_id, _round(before), _round(after))
-        question = next(p.text for p in opened.prompts() if p.id == full_id)
+        prompt = prompt_of(opened, prompt_id)
+        changes = changes_of(opened, prompt.id, _round(before), _round(after))
     if as_json:
         for change in changes:
             click.echo(json.dumps(asdict(change)))
         return
-    click.echo(f"{full_id}  {printable(question, 100)}")
+    click.echo(f"{prompt.id}  {printable(prompt.text, 100)}")
     click.echo(f"{before:>5} {after:>5}  answer")
     for change in changes:
         text = change.text_after or change.text_before or ""
         answer = "(none read)" if change.answer is None else change.answer
         click.echo(f"{change.before:5} {change.after:5}  {printable(answer, 30):30}  {printable(text, 60)}")
+
+
+@inspection.command()
+@click.argument("prompt_id", metavar="PROMPT")
+@json_option
+@click.pass_obj
+def votes(run_name: str, prompt_id: str, as_json: bool) -> None:
+    """List the votes on PROMPT (its id), the oldest first: who won, by how much, and where the answer flipped."""
+    from .memory.lineage import turns
+
+    with opened_memory(run_name) as opened:
+        prompt = prompt_of(opened, prompt_id)
+        found = turns(opened, prompt.id)
+    if as_json:
+        for turn in found:
+            click.echo(json.dumps(asdict(turn)))
+        return
+    click.echo(f"{prompt.id}  {printable(prompt.text, 100)}")
+    click.echo("round  vote  agreement  margin  answer")
+    for turn in found:
+        answer = "(none read)" if turn.answer is None else turn.answer
+        line = f"{turn.round:5}  {turn.vote:4}  {turn.agreement:9.2f}  {turn.margin:6.2f}  {printable(answer, 40)}"
+        click.echo(line + ("  flipped" if turn.flipped else ""))
+    click.echo(f"{sum(turn.flipped for turn in found)} flips in {len(found)} votes")
 
 
 @inspection.command()
@@ -212,58 +225,6 @@ def echo_(run_name: str, round_: int | None, limit: int, as_json: bool) -> None:
     _show_echo(found, reaching)
 
 
-@contextmanager
-def opened_memory(run_name: str, *, write: bool = False) -> Iterator[ResponseMemory]:
-    """Open the memory of a run, for reading unless told otherwise, while the block lasts."""
-    from .memory import ResponseMemory
-    from .run import run_folder
-
-    with ResponseMemory.open(run_folder(run_name) / "memory.db", write=write) as opened:
-        yield opened
-
-
-def vector_of(opened: ResponseMemory, response_id: int) -> np.ndarray:
-    """Return the vector of a response, (1, d); UserError when there is none."""
-    entry = _entry(opened, response_id)
-    try:
-        return opened.vectors([response_id])
-    except KeyError:
-        raise UserError(f"response {response_id} ({entry.origin}) has no embedding: it is never recalled") from None
-
-
-def found_entries(opened: ResponseMemory, wanted: dict[str, Any], limit: int) -> Iterator[Entry]:
-    """Yield the entries that the options of `filters` ask for."""
-    from .memory.entries import find
-    from .types import Origin
-    from .verdicts import Reason
-
-    origin, reasons, prompt_id = wanted["origin"], wanted["reason"], wanted["prompt_id"]
-    return find(
-        opened,
-        round=wanted["round_"],
-        origin=None if origin is None else member(Origin, origin),
-        prompt_id=None if prompt_id is None else _prompt(opened, prompt_id),
-        kept=wanted["kept"],
-        reasons=[member(Reason, reason) for reason in reasons] or None,
-        limit=limit,
-    )
-
-
-def member(kind: Any, name: str) -> Any:
-    """Return the member of an enum with this name; UserError lists those there are."""
-    try:
-        return kind(name)
-    except ValueError:
-        raise UserError(f"no {kind.__name__.lower()} {name!r}; there is {', '.join(kind)}") from None
-
-
-def _prompt(opened: ResponseMemory, beginning: str) -> str:
-    found = [p.id for p in opened.prompts() if p.id.startswith(beginning)]
-    if len(found) != 1:
-        raise UserError(f"{len(found)} prompts have an id that begins with {beginning!r}; `memory RUN list` shows ids")
-    return found[0]
-
-
 def _round(text: str) -> int:
     digits = text.removeprefix("r")
     if not digits.isdecimal():
@@ -271,33 +232,7 @@ def _round(text: str) -> int:
     return int(digits)
 
 
-def _entry(opened: ResponseMemory, response_id: int) -> Entry:
-    from .memory.entries import in_order
-
-    try:
-        return in_order(opened, [response_id])[0]
-    except KeyError:
-        raise UserError(f"no response {response_id}; ids go up to {opened.count()}") from None
-
-
 def _show_echo(found: Sequence[Echo], entries: Sequence[Entry]) -> None:
     for line, entry in zip(found, entries, strict=True):
         text = printable(f"{entry.prompt} -> {entry.response}", 80)
         click.echo(f"{line.survivors:5} ({line.share:.0%})  #{entry.id} r{entry.round} {entry.origin}  {text}")
-
-
-def show_entries(entries: Iterable[Entry], as_json: bool, scores: list[float] | None = None) -> None:
-    """Print a list of responses."""
-    if as_json:
-        for position, entry in enumerate(entries):
-            extra = {} if scores is None else {"score": scores[position]}
-            click.echo(json.dumps(asdict(entry) | extra))
-        return
-    click.echo(f"{'id':>7} {'rd':>2} {'origin':8} {'verdict':14} {'share':>5}  {'prompt':32}  response")
-    for position, entry in enumerate(entries):
-        share = "" if entry.share is None else f"{entry.share:.2f}"
-        score = "" if scores is None else f"{scores[position]:.3f}  "
-        click.echo(
-            f"{entry.id:7} {entry.round:2} {entry.origin:8} {entry.reason or '':14} {share:>5}  "
-            f"{printable(entry.prompt, 32):32}  {score}{printable(entry.response, 60)}"
-        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -9,7 +10,17 @@ from typing import Any
 
 import click
 
-from .cli_inspect import filters, found_entries, inspection, json_option, member, opened_memory, show_entries, vector_of
+from .cli_entries import (
+    filters,
+    found_entries,
+    id_argument,
+    json_option,
+    member,
+    opened_memory,
+    show_entries,
+    vector_of,
+)
+from .cli_inspect import inspection
 from .errors import UserError
 
 
@@ -57,7 +68,7 @@ def export(run_name: str, out: Path, form: str | None, **wanted: Any) -> None:
 
 
 @memory.command()
-@click.argument("response_id", metavar="ID", type=int)
+@id_argument
 @click.argument("data", metavar="DATA", type=click.Path(path_type=Path))
 @click.option("-n", "limit", type=click.IntRange(1), default=10, show_default=True)
 @click.option("--round", "round_", type=int, help="Only responses written in this round.")
@@ -101,24 +112,30 @@ def nearest(
 
 
 @memory.command()
+@json_option
 @click.pass_obj
-def verify(run_name: str) -> None:
-    """Recompute every hash and count of the memory; name what is wrong."""
+def verify(run_name: str, as_json: bool) -> None:
+    """Recompute every hash and count of the memory; name what is wrong. The exit code is 2 where something is."""
     with opened_memory(run_name) as opened:
         faults = opened.verify()
         count = opened.count()
+    if as_json:
+        click.echo(json.dumps({"responses": count, "faults": faults}))
     if faults:
         raise UserError(f"{len(faults)} fault(s): " + "; ".join(faults[:5]))
-    click.echo(f"{count} responses, every hash, link and count is right")
+    if not as_json:
+        click.echo(f"{count} responses, every hash, link and count is right")
 
 
 @memory.command()
+@json_option
 @click.pass_obj
-def path(run_name: str) -> None:
+def path(run_name: str, as_json: bool) -> None:
     """Print the path of the SQLite file, for other tools to open."""
     from .run import run_folder
 
-    click.echo(run_folder(run_name) / "memory.db")
+    file = str(run_folder(run_name) / "memory.db")
+    click.echo(json.dumps({"path": file}) if as_json else file)
 
 
 @memory.command("import")

@@ -82,6 +82,42 @@ def test_search_show_similar_stats_and_diff(cli):
     assert sum(c["after"] for c in changes) > 0
 
 
+def test_search_and_similar_take_the_filters_of_list(cli):
+    def rows(*words):
+        return [json.loads(line) for line in cli("memory", "tiny", *words, "--json").splitlines()]
+
+    one = rows("list", "--kept", "-n", 1)[0]
+    asked = ("--kept", "--round", one["round"], "--origin", one["origin"], "--prompt", one["prompt_id"])
+    same = {row["id"] for row in rows("list", *asked, "-n", 0)}
+    assert {row["id"] for row in rows("search", "plus", *asked, "-n", 999)} == same
+    assert {row["id"] for row in rows("similar", one["id"], *asked, "-n", 999)} == same - {one["id"]}
+    dropped = rows("similar", one["id"], "--dropped", "--reason", "duplicate", "--reason", "minority")
+    assert dropped and not {row["id"] for row in rows("list", "--dropped", "-n", 0)}.isdisjoint(
+        r["id"] for r in dropped
+    )
+    assert rows("search", "plus", "--round", 99) == []
+    assert "no origin 'oracle'" in cli("memory", "tiny", "similar", one["id"], "--origin", "oracle", code=2)
+
+
+def test_the_votes_on_a_prompt_over_time(cli):
+    prompt_id = json.loads(cli("memory", "tiny", "list", "--kept", "-n", 1, "--json"))["prompt_id"]
+    turns = [json.loads(line) for line in cli("memory", "tiny", "votes", prompt_id, "--json").splitlines()]
+    assert [(turn["round"], turn["vote"]) for turn in turns] == [(1, 0), (1, 1), (1, 2), (2, 0), (2, 1), (2, 2)]
+    with ResponseMemory.open("runs/tiny/memory.db") as memory:
+        tally = memory.tallies(2, 2)[prompt_id]
+    assert (turns[-1]["answer"], turns[-1]["agreement"], turns[-1]["margin"]) == (
+        tally.answer,
+        tally.agreement,
+        tally.margin,
+    )
+    question, head, *lines, last = cli("memory", "tiny", "votes", prompt_id[:10]).splitlines()
+    assert question.startswith(prompt_id)
+    assert head.split() == ["round", "vote", "agreement", "margin", "answer"]
+    assert lines[-1].split()[:4] == ["2", "2", f"{tally.agreement:.2f}", f"{tally.margin:.2f}"]
+    assert last == f"{sum(line.endswith('  flipped') for line in lines)} flips in 6 votes"
+    assert "0 prompts have an id" in cli("memory", "tiny", "votes", "zz", code=2)
+
+
 @pytest.mark.parametrize("suffix", ["jsonl", "parquet"])
 def test_export_of_the_memory_loads_in_datasets(cli, suffix):
     from datasets import load_dataset
@@ -97,7 +133,9 @@ def test_status_path_verify_and_rollback(cli):
     assert (status["current"], len(status["rounds"])) == ("r0002", 2)
     assert "tiny" in cli("status")
     assert cli("memory", "tiny", "path").strip() == "runs/tiny/memory.db"
+    assert json.loads(cli("memory", "tiny", "path", "--json")) == {"path": "runs/tiny/memory.db"}
     assert "is right" in cli("memory", "tiny", "verify")
+    assert json.loads(cli("memory", "tiny", "verify", "--json"))["faults"] == []
     assert cli("rollback", "tiny", 1) == "current policy: r0001\n"
     assert cli("rollback", "tiny", 0) == "current policy: base\n"
     assert "was not kept" in cli("rollback", "tiny", 7, code=2)

@@ -7,10 +7,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from ..types import Origin
-from ..verdicts import Reason
 from .database import publish
-from .reads import MemoryReader, where
+from .reads import Filter, MemoryReader, where
+
+EVERY = Filter()
+"""Every response."""
 
 ROW_GROUP = 10_000
 """Rows of a Parquet file that are held in memory at a time."""
@@ -42,28 +43,11 @@ _COLUMNS = ", ".join(field.name for field in fields(Entry))
 
 
 def find(
-    memory: MemoryReader,
-    *,
-    ids: Iterable[int] | None = None,
-    round: int | None = None,
-    origin: Origin | None = None,
-    prompt_id: str | None = None,
-    kept: bool | None = None,
-    reasons: Sequence[Reason] | None = None,
-    limit: int = -1,
+    memory: MemoryReader, wanted: Filter = EVERY, *, ids: Iterable[int] | None = None, limit: int = -1
 ) -> Iterator[Entry]:
-    """Yield the entries that meet all the filters given, ordered by id; -1 is no limit.
-
-    `kept` and `reasons` ask for what select decided in any round.
-    """
-    conditions, values = where(
-        ("id IN {}", ids), ("round = ?", round), ("origin = ?", origin), ("prompt_id = ?", prompt_id)
-    )
-    for chosen in _reasons(kept, reasons):
-        conditions += " AND " if conditions else " WHERE "
-        conditions += "id IN (SELECT response_id FROM verdicts WHERE reason IN (SELECT value FROM json_each(?)))"
-        values.append(json.dumps(chosen))
-    sql = f"SELECT {_COLUMNS} FROM history{conditions} ORDER BY id LIMIT ?"
+    """Yield the entries that a filter lets through, of all or of those with these ids, ordered by id; -1: no limit."""
+    clause, values = where(("id IN {}", ids), *wanted.conditions())
+    sql = f"SELECT {_COLUMNS} FROM history{clause} ORDER BY id LIMIT ?"
     return (Entry(*row) for row in memory.db.stream(sql, [*values, limit]))
 
 
@@ -102,10 +86,3 @@ def arrow_schema() -> Any:
     kinds = dict.fromkeys(("id", "round", "prompt_tokens", "new_tokens"), pyarrow.int64())
     kinds |= {"share": pyarrow.float64()}
     return pyarrow.schema([(field.name, kinds.get(field.name, pyarrow.string())) for field in fields(Entry)])
-
-
-def _reasons(kept: bool | None, reasons: Sequence[Reason] | None) -> Iterator[list[str]]:
-    if kept is not None:
-        yield [reason.value for reason in Reason if (reason is Reason.KEPT) == kept]
-    if reasons is not None:
-        yield [reason.value for reason in reasons]

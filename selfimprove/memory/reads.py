@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -16,6 +17,32 @@ from .rows import RESPONSES, RoundRecord, UnitRecord, prompt_of, response_of, st
 
 CHUNK = 16_384
 """Vectors handed over at a time when all are read (25 MB at 384 dimensions)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which responses are meant: those that meet all that is given.
+
+    `kept` and `reasons` ask for what select decided in any round.
+    """
+
+    round: int | None = None
+    origin: Origin | None = None
+    prompt_id: str | None = None
+    kept: bool | None = None
+    reasons: tuple[Reason, ...] | None = None
+
+    def conditions(self) -> list[tuple[str, Any]]:
+        """Return what `where` makes a clause over the view `history` of."""
+        decided = "id IN (SELECT response_id FROM verdicts WHERE reason IN {})"
+        side = None if self.kept is None else [reason for reason in Reason if (reason is Reason.KEPT) == self.kept]
+        return [
+            ("round = ?", self.round),
+            ("origin = ?", self.origin),
+            ("prompt_id = ?", self.prompt_id),
+            (decided, side),
+            (decided, self.reasons),
+        ]
 
 
 class MemoryReader:
@@ -62,9 +89,18 @@ class MemoryReader:
         )
         return [response_of(row) for row in self.db.rows(f"{RESPONSES}{clause} ORDER BY r.id", values)]
 
-    def search_text(self, query: str, limit: int = 20) -> list[int]:
-        """Return ids of the responses in which, prompt included, all words of `query` occur, the best match first."""
-        return texts.search(self.db, query, limit)
+    def ids(self, wanted: Filter) -> np.ndarray:
+        """Return the ids of the responses that a filter lets through, (n,) int64 ascending: `allowed` of a search."""
+        clause, values = where(*wanted.conditions())
+        rows = self.db.rows(f"SELECT id FROM history{clause} ORDER BY id", values)
+        return np.array([id_ for (id_,) in rows], dtype=np.int64)
+
+    def search_text(self, query: str, limit: int = 20, allowed: np.ndarray | None = None) -> list[int]:
+        """Return ids of the responses in which, prompt included, all words of `query` occur, the best match first.
+
+        `allowed` restricts the answer to these ids.
+        """
+        return texts.search(self.db, query, limit, allowed)
 
     def count(self) -> int:
         """Return the number of responses."""

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -48,6 +50,17 @@ def test_an_export_comes_into_a_run_in_quarantine(cli):
     assert {(r["answer"], r["reason"]) for r in imported} == {(None, None)}
     assert "in this memory already" in cli("import", "kept.jsonl", code=2)
     assert "every hash, link and count is right" in cli("verify")
+
+
+def test_verify_tells_programs_every_fault_and_people_how_many(cli):
+    with closing(sqlite3.connect("runs/tiny/memory.db")) as raw:
+        raw.execute("DELETE FROM prompt_vectors WHERE seq = 1")
+        raw.commit()
+    result = CliRunner().invoke(main, ["memory", "tiny", "verify", "--json"])
+    assert result.exit_code == 2
+    (fault,) = json.loads(result.stdout)["faults"]
+    assert "its vector is missing" in fault
+    assert result.stderr == cli("verify", code=2) == f"Error: 1 fault(s): {fault}\n"
 
 
 def test_a_run_goes_on_with_another_embedder(cli):

@@ -28,6 +28,7 @@ from selfimprove.memory.lance_search import (
     search_index,
     search_on_ray,
 )
+from selfimprove.memory.reads import Filter
 from selfimprove.types import Stage
 from selfimprove.verdicts import Reason, Selection, Verdict
 
@@ -87,7 +88,7 @@ def test_a_round_begins_a_fragment_and_one_manifest_names_all(data):
 @needs_lance
 def test_an_export_that_breaks_leaves_nothing_and_none_of_something_is_a_data_set(full, tmp_path):
     def breaking():
-        yield from find(full, round=1)
+        yield from find(full, Filter(round=1))
         raise RuntimeError("the disk is gone")
 
     with pytest.raises(RuntimeError, match="gone"):
@@ -111,10 +112,10 @@ def test_a_search_can_be_limited_to_verdicts_a_round_or_a_prompt(full, data):
     queries = queries_near(full, np.random.default_rng(1))
     index = VectorIndex(full)
     for where, wanted in (
-        (condition(reasons=[Reason.KEPT]), find(full, kept=True)),
-        (condition(round=2, prompt_id="hot"), find(full, round=2, prompt_id="hot")),
+        (condition(reasons=[Reason.KEPT]), Filter(kept=True)),
+        (condition(round=2, prompt_id="hot"), Filter(round=2, prompt_id="hot")),
     ):
-        same(search(data, queries, K, where), index.search(queries, K, np.array([entry.id for entry in wanted])))
+        same(search(data, queries, K, where), index.search(queries, K, full.ids(wanted)))
     assert (search(data, queries, K, condition(prompt_id="it's' OR 'a'='a"))[0] == -1).all()
 
 

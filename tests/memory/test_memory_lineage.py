@@ -5,9 +5,11 @@ import json
 import pytest
 from memory_story import EMBEDDER, commit, commit_vote
 
+from selfimprove.memory import VectorIndex
 from selfimprove.memory.entries import find, in_order, write_jsonl, write_parquet
 from selfimprove.memory.lineage import Change, Echo, Turn, diff, echo, lines, offspring, recalled_for, trace, turns
 from selfimprove.memory.overview import FlippedPrompt, OperatorLine, overview
+from selfimprove.memory.reads import Filter
 from selfimprove.types import Message, Origin, Prompt, Split, Stage
 from selfimprove.verdicts import Reason, Selection, Tally, Verdict
 
@@ -82,16 +84,17 @@ def test_diff_leaves_out_what_came_from_a_file(story):
 
 
 def test_entries_are_listed_by_what_became_of_them(story):
-    def ids(**filters):
-        return [entry.id for entry in find(story, **filters)]
+    def ids(limit=-1, **filters):
+        return [entry.id for entry in find(story, Filter(**filters), limit=limit)]
 
     assert ids() == [1, 2, 3, 4, 5, 6, 7]
     assert ids(kept=True) == [1, 5]
     assert ids(kept=False) == [2, 3]
     assert ids(kept=False, prompt_id="hot") == [3]
-    assert ids(reasons=[Reason.MINORITY]) == [2]
+    assert ids(reasons=(Reason.MINORITY,)) == [2]
     assert ids(round=1, origin=Origin.CRITIQUE) == [4]
     assert ids(limit=2) == [1, 2]
+    assert ids(kept=True, reasons=(Reason.MINORITY,)) == []
     assert [entry.id for entry in in_order(story, [6, 1])] == [6, 1]
     entry = next(find(story, ids=[1]))
     assert (entry.prompt, entry.answer, entry.share, entry.reason) == (
@@ -102,13 +105,27 @@ def test_entries_are_listed_by_what_became_of_them(story):
     )
 
 
+def test_the_same_filter_narrows_a_search_by_words_or_by_meaning(story):
+    kept, lyon = story.ids(Filter(kept=True)), EMBEDDER.encode(["What is the capital of France?\nLyon"])
+    assert kept.tolist() == [1, 5]
+    assert story.ids(Filter()).tolist() == [1, 2, 3, 4, 5, 6, 7]
+    assert set(story.search_text("capital", 2)) != {1, 5}
+    assert set(story.search_text("capital", 2, kept)) == {1, 5}
+    assert story.search_text("capital", 9, story.ids(Filter(round=2, kept=True))) == []
+    assert VectorIndex(story).search(lyon, 3)[0].tolist() == [[2, 6, 7]]
+    assert VectorIndex(story).search(lyon, 3, kept)[0].tolist() == [[1, 5, -1]]
+    assert VectorIndex(story).search(lyon, 3, story.ids(Filter(round=2, origin=Origin.SAMPLE)))[0].tolist() == [
+        [6, 7, -1]
+    ]
+
+
 def test_export_as_jsonl_and_parquet(story, tmp_path):
     from pyarrow import parquet
 
-    write_jsonl(find(story, kept=True), tmp_path / "kept.jsonl")
+    write_jsonl(find(story, Filter(kept=True)), tmp_path / "kept.jsonl")
     rows = [json.loads(line) for line in (tmp_path / "kept.jsonl").read_text().splitlines()]
     assert [row["response"] for row in rows] == ["Paris", "Paris it is"]
-    write_parquet(find(story, kept=True), tmp_path / "kept.parquet")
+    write_parquet(find(story, Filter(kept=True)), tmp_path / "kept.parquet")
     assert parquet.read_table(tmp_path / "kept.parquet").to_pylist() == rows
     write_parquet(find(story, ids=[]), tmp_path / "none.parquet")
     assert parquet.read_table(tmp_path / "none.parquet").num_rows == 0
