@@ -84,7 +84,7 @@ class Origin(StrEnum):
     GREEDY = "greedy"
     """The greedy answer to a held-out prompt: never recalled, never trained on."""
     IMPORTED = "imported"
-    """Came from a file; quarantined until the user says otherwise."""
+    """Came from a file: in quarantine, to be looked at only."""
 
     @property
     def derived(self) -> bool:

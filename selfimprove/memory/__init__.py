@@ -2,6 +2,7 @@
 
 from .embed import Embedder
 from .index import VectorIndex
+from .reads import Filter
 from .store import ResponseMemory
 
-__all__ = ["Embedder", "ResponseMemory", "VectorIndex"]
+__all__ = ["Embedder", "Filter", "ResponseMemory", "VectorIndex"]

@@ -154,9 +154,9 @@ class MemoryReader:
         columns = "id, round, stage, idx, policy, sampling, payload, wall_s, committed_at"
         return [unit_of(row) for row in self.db.rows(f"SELECT {columns} FROM units{clause} ORDER BY seq", values)]
 
-    def result(self, round: int, stage: Stage, index: int = 0) -> dict[str, Any] | None:
+    def result(self, round: int, stage: Stage) -> dict[str, Any] | None:
         """Return the payload of a unit, or None when it is not committed or has none."""
-        row = self.db.one("SELECT payload FROM units WHERE id = ?", (name_of(round, stage, index),))
+        row = self.db.one("SELECT payload FROM units WHERE id = ?", (name_of(round, stage),))
         return None if row is None or row[0] is None else json.loads(row[0])
 
     def rounds(self) -> list[RoundRecord]:
@@ -186,18 +186,18 @@ class MemoryReader:
 
     # --- votes and verdicts ------------------------------------------------------------------------------------
 
-    def tallies(self, round: int, index: int = 0, stage: Stage = Stage.VOTE) -> dict[str, Tally]:
+    def tallies(self, round: int, index: int = 0) -> dict[str, Tally]:
         """Return a vote's result for each prompt, by prompt id; empty when the vote was not held."""
         sql = (
             "SELECT prompt_id, answer, agreement, margin, votes, voters, abstained FROM tallies WHERE unit = ? "
             "ORDER BY prompt_id"
         )
-        return {row[0]: Tally(*row) for row in self.db.rows(sql, (name_of(round, stage, index),))}
+        return {row[0]: Tally(*row) for row in self.db.rows(sql, (name_of(round, Stage.VOTE, index),))}
 
-    def judgements(self, round: int, index: int = 0, stage: Stage = Stage.VOTE) -> dict[int, Judgement]:
+    def judgements(self, round: int, index: int = 0) -> dict[int, Judgement]:
         """Return what a vote said of each response, by response id."""
         sql = "SELECT response_id, answer, weight, share FROM judgements WHERE unit = ? ORDER BY response_id"
-        return {row[0]: Judgement(*row) for row in self.db.rows(sql, (name_of(round, stage, index),))}
+        return {row[0]: Judgement(*row) for row in self.db.rows(sql, (name_of(round, Stage.VOTE, index),))}
 
     def verdicts(self, round: int) -> dict[int, Verdict]:
         """Return select's decision on each candidate of a round, by response id."""

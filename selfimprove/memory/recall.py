@@ -45,9 +45,7 @@ class Trusted:
     shown: dict[int, Recalled]
 
 
-def trust(
-    memory: ResponseMemory, *, round: int, vote_index: int, min_support: float, exclude_prompts: Iterable[str] = ()
-) -> Trusted:
+def trust(memory: ResponseMemory, *, round: int, vote_index: int, min_support: float) -> Trusted:
     """Return the answers that the vote named trusts; none when it was not held.
 
     A prompt is trusted when its support is at least `min_support`, unless it leaks. It is represented by one response
@@ -55,7 +53,7 @@ def trust(
     """
     votes = memory.tallies(round, vote_index).items()
     agreed = {id_: t.agreement for id_, t in votes if t.answer is not None and t.support >= min_support}
-    hidden = set(exclude_prompts) | leaking(memory, sorted(agreed))
+    hidden = leaking(memory, sorted(agreed))
     texts = {prompt.id: prompt.text for prompt in memory.prompts(Split.TRAIN)}
     chosen = _representatives(memory, unit_id(round, Stage.VOTE, vote_index), agreed.keys() - hidden)
     return Trusted(

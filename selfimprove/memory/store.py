@@ -107,22 +107,20 @@ class ResponseMemory(MemoryReader):
         judgements: Sequence[Judgement],
         tallies: Sequence[Tally],
         *,
-        stage: Stage = Stage.VOTE,
         index: int = 0,
         wall_s: float = 0.0,
     ) -> None:
         """Commit a vote. A round votes several times; `index` tells its votes apart."""
-        self._commit(round, stage, index, vote_tables(name_of(round, stage, index), judgements, tallies), wall_s=wall_s)
+        tables = vote_tables(name_of(round, Stage.VOTE, index), judgements, tallies)
+        self._commit(round, Stage.VOTE, index, tables, wall_s=wall_s)
 
     def commit_selection(self, round: int, selection: Selection, *, wall_s: float = 0.0) -> None:
         """Commit select's verdicts."""
         self._commit(round, Stage.SELECT, 0, selection_tables(name_of(round, Stage.SELECT), selection), wall_s=wall_s)
 
-    def commit_result(
-        self, round: int, stage: Stage, payload: dict[str, Any], *, index: int = 0, wall_s: float = 0.0
-    ) -> None:
+    def commit_result(self, round: int, stage: Stage, payload: dict[str, Any], *, wall_s: float = 0.0) -> None:
         """Commit what a stage reports, as JSON. Keep times out of `payload`: it is part of `digest`."""
-        self._commit(round, stage, index, {}, payload=payload, wall_s=wall_s)
+        self._commit(round, stage, 0, {}, payload=payload, wall_s=wall_s)
 
     def commit_import(self, rows: Sequence[tuple[str, str, int, int, str]], source: dict[str, Any]) -> str:
         """Commit responses from a file and return their unit's name; nothing looks them up, so they have no vectors.
