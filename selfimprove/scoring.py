@@ -23,21 +23,27 @@ def kl_to_base(policy: Policy, adapter: Path, completions: Sequence[tuple[list[i
     """Return the mean over completion tokens of KL(policy || base), full vocabulary, in nats a token.
 
     `completions` are (prompt ids, completion ids). The base's last hidden states are kept, not its logits: the
-    output head is frozen, so its logits are one matrix product away and memory stays small.
+    output head is frozen, so its logits are one matrix product away and memory stays small. Only where logits are not a
+    function of those states, the logits themselves are kept.
     """
     import torch
 
+    from .training.losses import Head
+    from .training.network import fitted_head
+
     policy.use(None)
-    base = [h.to("cpu") for h in _hidden_states(policy.model, completions)]
+    prompt, completion = completions[0]
+    head = fitted_head(policy.model, prompt + completion) or Head()
+    whole = head.weight is None
+    base = [s.to("cpu") for s in _states(policy.model, completions, whole)]
     policy.use(adapter)
-    head = policy.model.get_output_embeddings()
     total, tokens = 0.0, 0
     with torch.inference_mode():
-        for reference, hidden in zip(base, _hidden_states(policy.model, completions), strict=True):
-            ours = head(hidden).float().log_softmax(-1)
-            theirs = head(reference.to(hidden.device)).float().log_softmax(-1)
+        for reference, states in zip(base, _states(policy.model, completions, whole), strict=True):
+            ours = head.logits(states).log_softmax(-1)
+            theirs = head.logits(reference.to(states.device)).log_softmax(-1)
             total += float((ours.exp() * (ours - theirs)).sum())
-            tokens += len(hidden)
+            tokens += len(states)
     return total / tokens
 
 
@@ -51,8 +57,13 @@ def nll(policy: Policy, text: str) -> float:
     return float(torch.nn.functional.cross_entropy(logits, ids[0, 1:]))
 
 
-def _hidden_states(model: Any, completions: Sequence[tuple[list[int], list[int]]]) -> Iterator["torch.Tensor"]:
-    """Yield, for each batch, the last hidden states that predict its completion tokens: (tokens, d)."""
+def _states(
+    model: Any, completions: Sequence[tuple[list[int], list[int]]], whole: bool
+) -> Iterator["torch.Tensor"]:
+    """Yield, for each batch, the last hidden states that predict its completion tokens, (tokens, d).
+
+    `whole`: the logits instead, (tokens, V).
+    """
     import torch
 
     device = model.device
@@ -65,5 +76,5 @@ def _hidden_states(model: Any, completions: Sequence[tuple[list[int], list[int]]
             ids[row, : len(prompt) + len(completion)] = torch.tensor(prompt + completion)
             predicts[row, len(prompt) - 1 : len(prompt) + len(completion) - 1] = True
         with torch.inference_mode():  # right padding: causal attention keeps it from mattering
-            hidden = model.get_decoder()(ids.to(device)).last_hidden_state
-        yield hidden[predicts.to(device)]
+            states = model(ids.to(device)).logits if whole else model.get_decoder()(ids.to(device)).last_hidden_state
+        yield states[predicts.to(device)]

@@ -27,6 +27,9 @@ def draw(logits: Tensor, seeds: Tensor, position: int, sampling: Sampling, branc
         sampling: the distribution. Of logits that tie at the k-th place, exactly `top_k` entries are kept.
         branch: (R,) whose logits each row draws from; None: row r from logits r.
     """
+    if logits.device.type == "mps":  # has no float64
+        rows = None if branch is None else branch.cpu()
+        return draw(logits.cpu(), seeds.cpu(), position, sampling, rows).to(logits.device)
     branch = torch.arange(len(logits), device=logits.device) if branch is None else branch
     if sampling.temperature == 0:
         return logits.argmax(-1)[branch]

@@ -101,6 +101,19 @@ def _obstacle(tree: Network, packed: Packed, padded: Network, flat: Packed) -> s
     return None if alike else "a token sees more than its ancestors"
 
 
+@torch.no_grad()
+def fitted_head(model: Any, ids: Sequence[int]) -> Head | None:
+    """Return what makes `model`'s logits of its last hidden states, found out on the first of `ids`.
+
+    None: its logits are not a function of those states alone.
+    """
+    head = _find_head(model)
+    if head is None:
+        return None
+    tokens = torch.tensor([ids[:24]], device=model.device)
+    return _fit_scale(head, model.get_decoder()(tokens).last_hidden_state[0], model(tokens).logits[0])
+
+
 def _find_head(model: Any) -> Head | None:
     layer = model.get_output_embeddings()
     if not isinstance(layer, torch.nn.Linear) or model.get_decoder() is None:

@@ -53,6 +53,27 @@ def test_frequencies_are_the_probabilities(logits, sampling):
         assert ((drawn - expected).abs() <= 4.5 * spread).all()  # also: what is cut is never drawn
 
 
+class OnMPS(torch.Tensor):
+    """Logits that say they are on Apple's GPU, which has no float64."""
+
+    device = torch.device("mps")
+
+    def cpu(self):
+        return self.as_subclass(torch.Tensor)
+
+    def double(self):
+        raise TypeError("Cannot convert a MPS Tensor to float64 dtype")
+
+
+@pytest.mark.parametrize("sampling", SETTINGS)
+def test_where_there_is_no_float64_the_cpu_draws(logits, sampling, monkeypatch):
+    expected = draw(logits, torch.arange(3), 3, sampling)
+    moved = []
+    monkeypatch.setattr(torch.Tensor, "to", lambda drawn, device: moved.append(device) or drawn)
+    assert torch.equal(draw(logits.as_subclass(OnMPS), torch.arange(3), 3, sampling), expected)
+    assert moved == [torch.device("mps")]
+
+
 def test_temperature_zero_takes_the_largest(logits):
     assert draw(logits, torch.arange(3), 0, Sampling(0, 50, 1.0, 1)).tolist() == logits.argmax(-1).tolist()
 
