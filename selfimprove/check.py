@@ -10,7 +10,7 @@ from .config import RunConfig, ServerConfig
 from .errors import UserError
 from .policy import Policy
 from .prompts import load_prompts
-from .run import RUNS, refuse_long, refuse_unusable
+from .run import RUNS, refuse_unfit, refuse_unusable
 from .types import Sampling, Split
 
 
@@ -27,7 +27,7 @@ def check(config: RunConfig, *, probe: bool = False) -> str:
     split = {s: [p for p in prompts.prompts if p.split is s] for s in Split}
     refuse_unusable(config.prompts, prompts.prompts)
     policy = Policy.load(config.model)
-    refuse_long(prompts.prompts, policy, config.sample.max_new_tokens)
+    refuse_unfit(prompts.prompts, policy, config.sample.max_new_tokens)
     adapter_bytes = 16 * 1024 * sum(p.shape[0] for p in policy.model.parameters() if p.dim() == 2)
     needed = (config.rounds * adapter_bytes + 2**28) / 1e9
     free = shutil.disk_usage(RUNS if RUNS.is_dir() else Path()).free / 1e9

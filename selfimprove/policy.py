@@ -143,12 +143,23 @@ class Policy:
         """Return the ids of a conversation up to and including the start of the assistant's turn and its `prefix`.
 
         Control tokens that occur in contents or prefix become plain text: data cannot end a turn.
+
+        Raises:
+            ModelError: the chat template does not take these turns.
         """
+        from jinja2 import TemplateError
+
         conversation = [{"role": m.role, "content": m.content} for m in messages]
-        rendered = self.tokenizer.apply_chat_template(
-            conversation, add_generation_prompt=True, tokenize=True, sanitize_control_tokens=True
-        )
-        return list(rendered["input_ids"]) + (self.plain(prefix) if prefix else [])
+        try:
+            rendered = self.tokenizer.apply_chat_template(
+                conversation, add_generation_prompt=True, tokenize=True, sanitize_control_tokens=True
+            )
+        except (TemplateError, ValueError) as error:
+            raise ModelError(
+                f"the chat template of {self.name} refuses the turns {', '.join(m.role for m in messages)}: "
+                f"{first_line(error)}; change or leave out that prompt"
+            ) from None
+        return list(rendered["input_ids"]) + (self._begun(prefix) if prefix else [])
 
     def fits(self, messages: Sequence[Message], new_tokens: int, prefix: str = "") -> bool:
         """Return whether a conversation and so many new tokens fit the model's positions.
@@ -164,7 +175,11 @@ class Policy:
 
     def encode_completion(self, text: str) -> list[int]:
         """Return the ids of a whole assistant turn: the text, then the end of the turn."""
-        return [*self.plain(text if self.has_chat_template else f" {text}"), self.end_of_turn]
+        return [*self._begun(text), self.end_of_turn]
+
+    def _begun(self, text: str) -> list[int]:
+        """Return the ids of the beginning of an assistant turn; behind a plain "Answer:" it is a word of its own."""
+        return self.plain(text if self.has_chat_template else f" {text}")
 
     def plain(self, text: str) -> list[int]:
         """Return the ids of `text` with control tokens as plain characters and nothing added."""

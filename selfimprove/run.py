@@ -17,7 +17,7 @@ from .config_file import load_config, to_yaml
 from .engines.engine import Engine
 from .engines.local import LocalEngine
 from .engines.opening import make_engine
-from .errors import ConfigError, PromptError, UserError
+from .errors import ConfigError, ModelError, PromptError, UserError
 from .fsio import make_folder, write_json, write_text
 from .memory import Embedder, ResponseMemory, VectorIndex
 from .policy import Policy
@@ -99,7 +99,7 @@ def open_run(
     prompt_set = load_prompts(config.prompts)
     refuse_unusable(config.prompts, prompt_set.prompts)
     policy = Policy.load(config.model)
-    refuse_long(prompt_set.prompts, policy, config.sample.max_new_tokens)
+    refuse_unfit(prompt_set.prompts, policy, config.sample.max_new_tokens)
     embedder = Embedder.load(config.embedder)
     make_folder(folder)
     path = folder / "memory.db"
@@ -134,12 +134,21 @@ def refuse_unusable(config: PromptsConfig, prompts: Sequence[Prompt]) -> None:
                 f"no {split} prompts: {len(prompts)} prompts with prompts.heldout {config.heldout:g}; "
                 "add prompts or change the share"
             )
-    if config.audit is not None and not Path(config.audit).is_file():
+    if config.audit is not None and not Path(config.audit).expanduser().is_file():
         raise PromptError(f"no audit file {config.audit}; leave prompts.audit unset to run without one")
 
 
-def refuse_long(prompts: Sequence[Prompt], policy: Policy, new_tokens: int) -> None:
-    """Raise a PromptError that names the first prompt that leaves no room for `new_tokens`."""
+def refuse_unfit(prompts: Sequence[Prompt], policy: Policy, new_tokens: int) -> None:
+    """Raise a PromptError that names the first prompt that leaves no room for `new_tokens`.
+
+    Or whose turns the chat template refuses: one of each sequence of roles is tried.
+    """
+    first = {tuple(m.role for m in prompt.messages): prompt for prompt in reversed(prompts)}
+    for prompt in first.values():
+        try:
+            policy.encode(prompt.messages)
+        except ModelError as error:
+            raise PromptError(f"prompt {prompt.id} ({prompt.text[:40]!r} ...): {error}") from None
     for prompt in prompts:
         if not policy.fits(prompt.messages, new_tokens):
             raise PromptError(

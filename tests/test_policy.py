@@ -7,9 +7,11 @@ from tiny import exactly
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from selfimprove.config import ModelConfig
-from selfimprove.errors import ModelError
+from selfimprove.errors import ModelError, PromptError
 from selfimprove.model_source import check_folder, resolve_model
 from selfimprove.policy import Policy
+from selfimprove.prompts import make_prompt
+from selfimprove.run import refuse_unfit
 from selfimprove.types import Message
 
 
@@ -58,6 +60,37 @@ def test_a_model_without_chat_template_gets_questions_and_answers(model_folder, 
     assert policy.tokenizer.decode(ids) == "Question: a\nAnswer: b<|end|>\n\nQuestion: c\nAnswer:"
     assert policy.decode(policy.plain(" yes\n\nQuestion: what else?")) == "yes"
     assert policy.encode_completion("b")[-1] == policy.tokenizer.eos_token_id
+    begun = policy.encode([Message("user", "a")], prefix="b is")
+    whole = policy.encode([Message("user", "a")]) + policy.encode_completion("b is right")
+    assert begun == whole[: len(begun)], "a prefix is read as the completion it begins is trained on"
+
+
+NO_SYSTEM = (
+    "{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
+    "{% for m in messages %}<|start|>{{ m['role'] }}\n{{ m['content'] }}<|end|>\n{% endfor %}"
+)
+"""As Gemma's does."""
+
+
+def test_turns_that_the_template_refuses_are_told_before_anything_is_spent(model_folder, tmp_path, monkeypatch):
+    folder = shutil.copytree(model_folder, tmp_path / "m")
+    (folder / "chat_template.jinja").write_text(NO_SYSTEM)
+    policy = load(folder)
+    alone, led = [Message("user", "two?")], [Message("system", "Be brief."), Message("user", "two?")]
+    refuse_unfit([make_prompt(alone, 0.3)], policy, 8)
+    says = r"template of .*m refuses the turns system, user: System role not supported; change or leave out that prompt"
+    with pytest.raises(ModelError, match=says):
+        policy.encode(led)
+    prompts = [make_prompt(turns, 0.3) for turns in (alone, led, [*led[:1], Message("user", "three?")])]
+    with pytest.raises(PromptError, match=rf"prompt {prompts[1].id} \('two\?' \.\.\.\): .*{says}"):
+        refuse_unfit(prompts, policy, 8)
+
+    def refuse(*_, **__):
+        raise ValueError("Can't sanitize '<|end|>': the tokenizer produces it from plain text")
+
+    monkeypatch.setattr(policy.tokenizer, "apply_chat_template", refuse)
+    with pytest.raises(ModelError, match="refuses the turns user: Can't sanitize"):
+        policy.encode(alone)
 
 
 def test_every_turn_end_stops_generation(model_folder, tmp_path):
