@@ -57,9 +57,7 @@ def nll(policy: Policy, text: str) -> float:
     return float(torch.nn.functional.cross_entropy(logits, ids[0, 1:]))
 
 
-def _states(
-    model: Any, completions: Sequence[tuple[list[int], list[int]]], whole: bool
-) -> Iterator["torch.Tensor"]:
+def _states(model: Any, completions: Sequence[tuple[list[int], list[int]]], whole: bool) -> Iterator["torch.Tensor"]:
     """Yield, for each batch, the last hidden states that predict its completion tokens, (tokens, d).
 
     `whole`: the logits instead, (tokens, V).

@@ -20,9 +20,10 @@ from selfimprove.fsio import folder_digest
 from selfimprove.health import Health
 from selfimprove.memory import ResponseMemory
 from selfimprove.progress import Progress
+from selfimprove.prompts import make_prompt
 from selfimprove.rounds import guard
 from selfimprove.run import open_run
-from selfimprove.types import Origin, Split, Stage
+from selfimprove.types import Message, Origin, Split, Stage
 from selfimprove.verdicts import Decision, Reason, Selection, Verdict
 
 EVERY_STAGE = set(Stage) - {Stage.IMPORT}
@@ -162,6 +163,35 @@ def test_what_cannot_be_measured_is_told_before_anything_is_spent(taught_folder,
     with pytest.raises(UserError, match=why):
         run_it(tiny_config(taught_folder, prompts, prompts=changes), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_what_says_the_same_as_a_held_out_prompt_is_not_learnt_from(taught_folder, tmp_path, capsys, monkeypatch):
+    heldout = next(q for q in (sum_question(a, b) for a, b in SUMS) if asked(q).split is Split.HELDOUT)
+    twin = next(t for t in (heldout + "!" * n for n in range(1, 20)) if asked(t).split is Split.TRAIN)
+    texts = [heldout, twin, *(t for t in (f"Who was number {n}?" for n in range(9)) if asked(t).split is Split.TRAIN)]
+    file = tmp_path / "p.txt"
+    file.write_text("\n".join(texts))
+    config, folder = tiny_config(taught_folder, file), tmp_path / "run"
+    with open_run(config, folder=folder, progress=Progress()) as run:
+        assert [p.text for p in run.prompts(Split.TRAIN)] == texts[2:]
+        assert [p.text for p in run.prompts(Split.HELDOUT)] == [heldout]
+        run.memory.commit_result(0, Stage.HEALTH, {})
+    said = capsys.readouterr()
+    assert f"{len(texts) - 2} to learn from, 1 held out" in said.out + said.err
+    assert "1 prompts say the same as a held-out one and are left out" in said.out + said.err
+
+    monkeypatch.setattr("selfimprove.run.leaking", lambda *_: set())  # as when it was embedded anew
+    with open_run(config, folder=folder, resume=True, progress=Progress(quiet=True)) as run:
+        assert run.twins == {asked(twin).id}, "units must go on with the prompts that they were begun with"
+
+    file.write_text(f"{heldout}\n{twin}")
+    monkeypatch.undo()
+    with pytest.raises(UserError, match="all 1 prompts to learn from say the same as a held-out one"):
+        run_it(config, tmp_path / "other")
+
+
+def asked(text):
+    return make_prompt([Message("user", text)], 0.3)
 
 
 def test_a_second_process_is_refused(undisturbed, taught_folder, prompts):
