@@ -85,16 +85,16 @@ def sha256(path: Path) -> str:
 
 def fsync_file(path: Path) -> None:
     """Make a file's contents durable."""
-    _fsync(path, os.O_RDONLY)
+    _fsync(path)
 
 
 def fsync_folder(path: Path) -> None:
     """Make the names in a folder durable."""
-    _fsync(path, os.O_RDONLY)
+    _fsync(path)
 
 
-def _fsync(path: Path, flags: int) -> None:
-    descriptor = os.open(path, flags)
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+import filelock
+
 from .errors import ModelError, first_line
 from .fsio import new_folder, sha256
 
@@ -123,13 +125,15 @@ def load_gguf(file: Path) -> tuple[Any, Any]:
 
 
 def _from_gguf(file: Path) -> Path:
-    """Dequantize a GGUF file into a cached safetensors folder, once."""
+    """Dequantize a GGUF file into a cached safetensors folder, once, also where several processes ask at once."""
     folder = cache_folder() / f"{file.stem}-{sha256(file)[:12]}"
     if folder.is_dir():
         return folder
-    model, tokenizer = load_gguf(file)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with new_folder(folder) as temporary:
-        model.save_pretrained(temporary)
-        tokenizer.save_pretrained(temporary)
+    with filelock.FileLock(f"{folder}.lock"):
+        if not folder.is_dir():
+            model, tokenizer = load_gguf(file)
+            with new_folder(folder) as temporary:
+                model.save_pretrained(temporary)
+                tokenizer.save_pretrained(temporary)
     return folder

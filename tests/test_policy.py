@@ -1,11 +1,14 @@
 import json
 import shutil
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 from tiny import exactly
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from selfimprove import model_source
 from selfimprove.config import ModelConfig
 from selfimprove.errors import ModelError, PromptError
 from selfimprove.model_source import check_folder, resolve_model
@@ -167,6 +170,27 @@ def test_unsafe_or_broken_folders_are_refused(model_folder, tmp_path, spoil, say
 def test_a_model_that_is_not_there_is_named(name, says):
     with pytest.raises(ModelError, match=says):
         resolve_model(name)
+
+
+def test_two_that_ask_for_a_gguf_file_at_once_convert_it_once(tmp_path, monkeypatch):
+    class Saved:
+        def save_pretrained(self, folder):
+            (folder / "part").write_text("whole")
+
+    conversions = []
+
+    def load_slowly(file):
+        conversions.append(file)
+        time.sleep(0.2)
+        return Saved(), Saved()
+
+    monkeypatch.setenv("SELFIMPROVE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(model_source, "load_gguf", load_slowly)
+    (tmp_path / "m.gguf").write_bytes(b"GGUF")
+    with ThreadPoolExecutor() as pool:
+        folders = set(pool.map(resolve_model, 3 * [str(tmp_path / "m.gguf")]))
+    assert len(conversions) == 1
+    assert [(folder / "part").read_text() for folder in folders] == ["whole"]
 
 
 def test_weights_and_tokenizer_must_belong_together(model_folder, tmp_path):
