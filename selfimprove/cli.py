@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import shlex
 import signal
 import warnings
@@ -16,9 +17,13 @@ from . import __version__
 from .cli_memory import memory
 from .cli_report import compare, report
 from .errors import Interrupted, UserError
+from .fsio import TEMPORARY
 
 DISK_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EIO}
 """What the system says when it is the disk that cannot, and not the program."""
+
+WRONG_PLACES = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG}
+"""What it says when a file was asked for where none can be."""
 
 
 class Group(click.Group):
@@ -34,18 +39,24 @@ class Group(click.Group):
             click.echo(f"Error: {error}", err=True)
             ctx.exit(2)
         except OSError as error:
-            if error.errno not in DISK_FAULTS:
+            if error.errno in DISK_FAULTS:
+                advice = "what was committed is safe: make room or check the permissions, then do it again"
+            elif error.errno in WRONG_PLACES and error.filename:
+                advice = "name another place"
+            else:
                 raise
-            where = f"{error.filename}: " if error.filename else ""
-            click.echo(
-                f"Error: {where}{error.strerror}; what was committed is safe: make room or check the permissions, "
-                "then do it again",
-                err=True,
-            )
+            where = f"{_named(error.filename)}: " if error.filename else ""
+            click.echo(f"Error: {where}{error.strerror}; {advice}", err=True)
             ctx.exit(2)
         except Interrupted as stop:
             click.echo(f"\nstopped by {signal.Signals(stop.signum).name}; what is finished is saved", err=True)
             ctx.exit(128 + stop.signum)
+
+
+def _named(file: str | bytes) -> Path:
+    """Return the file that was asked for: until it is whole it is written under another name."""
+    path = Path(os.fsdecode(file))
+    return path.with_name(path.name.removeprefix(TEMPORARY))
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from .errors import UserError
+
 
 @click.command()
 @click.argument("run_name", metavar="RUN")
@@ -31,7 +33,14 @@ def report(run_name: str, out: Path | None, responses: int) -> None:
     from .run import run_folder
 
     folder = run_folder(run_name)
-    click.echo(write_report(folder, out or folder / "report.html", responses))
+    out = out or folder / "report.html"
+    if out.is_dir() or not out.parent.is_dir():
+        raise UserError(f"no file can be written at {out}: {_why_not(out)}; name another place")
+    click.echo(write_report(folder, out, responses))
+
+
+def _why_not(out: Path) -> str:
+    return "it is a folder" if out.is_dir() else f"there is no folder {out.parent}"
 
 
 @click.command()

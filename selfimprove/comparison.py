@@ -5,11 +5,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from .memory import ResponseMemory
 from .memory.overview import overview
 from .report import saved_summary
+from .run import flat, saved_config
 from .types import Stage
 from .verdicts import Decision
 
@@ -67,8 +66,7 @@ def _figures(folder: Path) -> dict[str, Any]:
     with ResponseMemory.open(folder / "memory.db") as memory, memory.db.snapshot():
         rounds = memory.rounds()
         kept = [record for record in rounds if record.decision is Decision.KEEP]
-        now = 0 if not memory.current.startswith("r") else int(memory.current[1:])
-        before, after = (memory.result(round_, Stage.HEALTH) or {} for round_ in (0, now))
+        before, after = (memory.result(round_, Stage.HEALTH) or {} for round_ in (0, memory.standing[-1]))
         return {
             "rounds kept": f"{len(kept)} of {len(rounds)}",
             "current policy": memory.current,
@@ -84,14 +82,7 @@ def _figures(folder: Path) -> dict[str, Any]:
 
 
 def _settings(folder: Path) -> dict[str, Any]:
-    return _flat(yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8")))
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    rows: dict[str, Any] = {}
-    for key, value in tree.items():
-        rows |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
-    return rows
+    return flat(saved_config(folder).model_dump(mode="json"))
 
 
 def _paired(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Pair]:

@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 MANIFEST = "MANIFEST.json"
+TEMPORARY = ".tmp-"
+"""What the name of a file begins with that is not whole yet."""
 
 
 def write_text(path: Path, text: str) -> None:
     """Replace `path` by `text` atomically: a reader sees the old file or the new one, never a part."""
-    temporary = path.with_name(f".tmp-{path.name}")
+    temporary = path.with_name(f"{TEMPORARY}{path.name}")
     with open(temporary, "w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
@@ -45,7 +47,7 @@ def new_folder(path: Path) -> Iterator[Path]:
 
     Nothing appears at `path` unless the block ends without an exception; what was there before is replaced.
     """
-    temporary = path.with_name(f".tmp-{path.name}")
+    temporary = path.with_name(f"{TEMPORARY}{path.name}")
     shutil.rmtree(temporary, ignore_errors=True)
     make_folder(path.parent)
     temporary.mkdir()

@@ -15,12 +15,14 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from .config_file import to_yaml
 from .fsio import write_text
 from .health import SIGNS, Health
 from .memory import ResponseMemory
 from .memory.overview import overview
-from .propose.ledger import ledger
-from .types import BASE, VOTERS, Prompt, Response, Stage
+from .propose.ledger import operators
+from .run import noted_twins, saved_config
+from .types import Prompt, Response, Stage
 from .verdicts import Judgement, Verdict
 
 RESPONSES = 10_000
@@ -69,7 +71,7 @@ def _asset(name: str) -> str:
 
 def figures(folder: Path, memory: ResponseMemory) -> dict[str, Any]:
     """Return all that the charts and tables show, as rows ready for JSON."""
-    current = 0 if memory.current == BASE else int(memory.current.removeprefix("r"))
+    summary = saved_summary(folder)
     seconds: dict[str, float] = defaultdict(float)
     for unit in memory.units():
         seconds[unit.stage] += unit.wall_s
@@ -77,15 +79,16 @@ def figures(folder: Path, memory: ResponseMemory) -> dict[str, Any]:
     return {
         "run": folder.resolve().name,
         "current": memory.current,
-        "config": (folder / "config.yaml").read_text(encoding="utf-8"),
+        "config": to_yaml(saved_config(folder)),
         "rounds": [asdict(record) for record in memory.rounds()],
-        "heldout": saved_summary(folder).get("heldout"),
+        "heldout": summary.get("heldout"),
+        "measured": summary.get("current", memory.current),
         "health": _health(memory),
         "signs": {sign.name: sign.meaning for sign in SIGNS},
         "progress": _progress(folder, memory),
         "operators": _operators(memory),
         "reasons": _reasons(memory),
-        "lengths": _lengths(memory, current),
+        "lengths": _lengths(memory, memory.standing[-1]),
         "seconds": [{"stage": s, "value": round(seconds[s], 1)} for s in Stage if seconds[s] >= 0.1],
         "tokens": [{"stage": s, "value": tokens[s]} for s in Stage if s in tokens],
     }
@@ -136,14 +139,8 @@ def _progress(folder: Path, memory: ResponseMemory) -> list[dict[str, Any]]:
 def _operators(memory: ResponseMemory) -> list[dict[str, Any]]:
     rows = []
     for record in memory.rounds():
-        books = ledger(
-            memory.responses(rounds=[record.round], origins=VOTERS),
-            memory.judgements(record.round, 2),
-            memory.tallies(record.round, 0),
-            memory.tallies(record.round, 2),
-            memory.verdicts(record.round).values(),
-        )
-        rows += [{"round": record.round, "origin": origin, **asdict(book)} for origin, book in books.items()]
+        books = operators(memory, record.round).items()
+        rows += [{"round": record.round, "origin": origin, **asdict(book)} for origin, book in books]
     return rows
 
 
@@ -195,7 +192,7 @@ def samples(memory: ResponseMemory, limit: int) -> dict[str, Any]:
     answered = [id_ for (id_,) in memory.db.rows("SELECT DISTINCT prompt_id FROM responses ORDER BY prompt_id")]
     share = min(1.0, limit / max(memory.count(), 1))
     chosen = set(answered[: math.ceil(share * len(answered))])
-    prompts = memory.prompts()
+    prompts, twins = memory.prompts(), noted_twins(memory)
     shown = [prompt for prompt in prompts if prompt.id in chosen]
     place = {prompt.id: number for number, prompt in enumerate(shown)}
     opinions = _opinions(memory)
@@ -204,7 +201,7 @@ def samples(memory: ResponseMemory, limit: int) -> dict[str, Any]:
         "prompts_in_all": len(answered),
         "columns": COLUMNS,
         "responses": [_row(r, place[r.prompt_id], opinions) for r in memory.responses(prompt_ids=list(place))],
-        "splits": Counter(prompt.split.value for prompt in prompts),
+        "splits": Counter(prompt.split.value for prompt in prompts if prompt.id not in twins),
     }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -68,8 +68,15 @@ def run_folder(name: str | Path) -> Path:
 
 
 def saved_config(folder: Path) -> RunConfig:
-    """Return the resolved configuration that a run was started with."""
-    return load_config(folder / "config.yaml")
+    """Return the resolved configuration that a run was started with.
+
+    Raises:
+        UserError: there is none, or it cannot be read.
+    """
+    file = folder / "config.yaml"
+    if not file.is_file():
+        raise UserError(f"{file} is missing: the run has not begun yet, or restore the file")
+    return load_config(file)
 
 
 def adapter_folder(folder: Path, policy: str) -> Path | None:
@@ -135,6 +142,11 @@ def open_run(
             yield Run(folder, config, memory, VectorIndex(memory), embedder, engine, policy, progress, begun, twins)
 
 
+def noted_twins(memory: ResponseMemory) -> frozenset[str]:
+    """Return the prompts that a run leaves out because they say the same as a held-out one, as it began with them."""
+    return frozenset((memory.meta("twins") or "").split())
+
+
 def _twins(memory: ResponseMemory) -> frozenset[str]:
     """Return the prompts to learn from that say the same as a held-out one.
 
@@ -143,9 +155,9 @@ def _twins(memory: ResponseMemory) -> frozenset[str]:
     Raises:
         PromptError: nothing is left to learn from.
     """
-    noted = memory.meta("twins")
+    noted = noted_twins(memory)
     if memory.units():
-        return frozenset((noted or "").split())
+        return noted
     train = [prompt.id for prompt in memory.prompts(Split.TRAIN)]
     found = leaking(memory, train)
     if len(found) == len(train):
@@ -220,7 +232,7 @@ def _prompts_digest(prompts: tuple[Prompt, ...]) -> str:
 
 
 def _refuse_changes(old: RunConfig, new: RunConfig) -> None:
-    before, after = _flat(old.model_dump()), _flat(new.model_dump())
+    before, after = flat(old.model_dump()), flat(new.model_dump())
     changed = [key for key in before if before[key] != after.get(key) and not MAY_CHANGE.fullmatch(key)]
     if changed:
         listed = ", ".join(f"{key} was {before[key]!r}, now {after.get(key)!r}" for key in changed)
@@ -229,8 +241,9 @@ def _refuse_changes(old: RunConfig, new: RunConfig) -> None:
         )
 
 
-def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return the leaves of a configuration tree by their dotted keys."""
     rows: dict[str, Any] = {}
     for key, value in tree.items():
-        rows |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+        rows |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
     return rows

@@ -10,10 +10,10 @@ from typing import Any
 from .evaluate import Accuracy, audit, compare, heldout, stored_health
 from .footprint import peak_gb
 from .fsio import write_json, write_text
+from .propose.ledger import operators
 from .run import Run
-from .stages.judge import operators
 from .tracking import numbers, tracker
-from .types import BASE, Stage
+from .types import Stage
 from .verdicts import Decision
 
 
@@ -29,7 +29,7 @@ def summarise(run: Run) -> Summary:
     """Write summary.json and metrics.jsonl, and return the figures with the table for people."""
     records = run.memory.rounds()
     kept = [record.round for record in records if record.decision is Decision.KEEP]
-    final = 0 if run.memory.current == BASE else int(run.memory.current.removeprefix("r"))
+    final = run.memory.standing[-1]
     units = run.memory.units()
     figures: dict[str, Any] = {
         "run": run.config.name,
@@ -41,7 +41,7 @@ def summarise(run: Run) -> Summary:
                 "round": r.round,
                 "decision": r.decision,
                 "because": r.because,
-                "operators": {origin: asdict(book) for origin, book in operators(run, r.round).items()},
+                "operators": {origin: asdict(book) for origin, book in operators(run.memory, r.round).items()},
             }
             for r in records
         ],

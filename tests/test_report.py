@@ -147,6 +147,42 @@ def test_the_commands_write_where_they_say(run, tmp_path):
     assert (tmp_path / "r.html").stat().st_size < 10e6
 
 
+def test_a_report_says_which_policy_was_measured_once_the_run_went_back(run):
+    summary = json.loads((run / "summary.json").read_text())
+    figures = dict.fromkeys(("before", "after", "diff", "diff_low", "diff_high"), 0.25) | {"prompts": 9}
+    figures |= dict.fromkeys((f"{m}_{when}" for m in ("greedy", "maj", "pass") for when in ("before", "after")), 0.5)
+    (run / "summary.json").write_text(json.dumps(summary | {"heldout": figures}))
+    assert "not of the current one" not in page_of(run)
+    with ResponseMemory.open(run / "memory.db", write=True) as memory:
+        memory.rollback(1)
+    page = " ".join(page_of(run).split())
+    assert "This was measured of policy <b>r0002</b>, not of the current one, r0001." in page
+    assert "Full: r0002." in page
+
+
+@pytest.mark.parametrize(
+    ("place", "says"),
+    [
+        ("missing/r.html", "there is no folder missing; name another place"),
+        ("here", "no file can be written at here: it is a folder"),
+        (".", "it is a folder"),
+        ("n" * 300, "File name too long; name another place"),
+    ],
+)
+def test_a_report_that_has_no_place_costs_one_line(run, tmp_path, monkeypatch, place, says):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "here").mkdir()
+    result = CliRunner().invoke(main, ["report", str(run), "--out", place])
+    assert (result.exit_code, says in result.stderr, result.stderr.count("\n")) == (2, True, 1), result.stderr
+
+
+def test_a_run_that_has_not_begun_is_neither_reported_nor_compared(run, undisturbed):
+    (run / "config.yaml").unlink()
+    for words in (["report", run], ["compare", undisturbed[0], run]):
+        result = CliRunner().invoke(main, [*map(str, words)])
+        assert (result.exit_code, "config.yaml is missing: " in result.stderr) == (2, True), result.stderr
+
+
 def test_compare_shows_both_runs_and_the_settings_that_differ(undisturbed, attacked):
     config = attacked / "config.yaml"
     config.write_text(config.read_text().replace("rank: 4", "rank: 8"))

@@ -2,9 +2,13 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from ..types import Origin, Response
+from ..types import VOTERS, Origin, Response
 from ..verdicts import Judgement, Tally, Verdict
+
+if TYPE_CHECKING:
+    from ..memory import ResponseMemory
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,3 +57,14 @@ def ledger(
                 votes_changed=len(changed & {response.prompt_id for response in own}),
             )
     return books
+
+
+def operators(memory: "ResponseMemory", round_: int) -> dict[Origin, OperatorLedger]:
+    """Return what each operator of a round cost and brought in."""
+    return ledger(
+        memory.responses(rounds=[round_], origins=VOTERS),
+        memory.judgements(round_, 2),
+        memory.tallies(round_, 0),
+        memory.tallies(round_, 2),
+        memory.verdicts(round_).values(),
+    )

@@ -11,9 +11,9 @@ from ..consistency.select import Candidate
 from ..consistency.select import select as select_candidates
 from ..consistency.vote import Ballot, cross_prompt_prior
 from ..consistency.vote import vote as count_votes
-from ..propose.ledger import OperatorLedger, ledger
+from ..propose.ledger import operators
 from ..run import Run
-from ..types import BASE, VOTERS, Origin, Prompt, Response, Split, Stage, unit_id
+from ..types import BASE, VOTERS, Prompt, Response, Split, Stage, unit_id
 from ..verdicts import Judgement, Selection, Tally
 from .groups import by_prompt
 
@@ -112,24 +112,13 @@ def select(run: Run, round_: int) -> Selection:
         "dropped: " + ", ".join(f"{count} {reason}" for reason, count in most) if most else "",
         seconds=time.monotonic() - begun,
     )
-    for origin, book in operators(run, round_).items():
+    for origin, book in operators(run.memory, round_).items():
         run.progress.line(
             "",
             f"{origin}: {book.survivors} of {book.candidates} survive, {book.votes_changed} votes changed, "
             f"{book.tokens} tokens",
         )
     return selection
-
-
-def operators(run: Run, round_: int) -> dict[Origin, OperatorLedger]:
-    """Return what each operator of a round cost and brought in."""
-    return ledger(
-        run.memory.responses(rounds=[round_], origins=VOTERS),
-        run.memory.judgements(round_, 2),
-        run.memory.tallies(round_, 0),
-        run.memory.tallies(round_, 2),
-        run.memory.verdicts(round_).values(),
-    )
 
 
 def _voters(run: Run, round_: int, index: int) -> list[Response]:
