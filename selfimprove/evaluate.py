@@ -62,6 +62,8 @@ def measure(run: Run, round_: int, policy: str) -> Health:
 
     if round_ == 0:
         run.progress.say("\nbase")
+        if run.config.prompts.audit is not None:
+            _say_if_unaudited(run)
     run_units(run, round_, Stage.PROBE, prompts, plan_probe, policy)
     greedy = Sampling(0.0, 0, 1.0, run.config.sample.max_new_tokens)
     run_units(run, round_, Stage.GREEDY, prompts, plan_greedy, policy, greedy)
@@ -78,6 +80,15 @@ def measure(run: Run, round_: int, policy: str) -> Health:
             seconds=seconds,
         )
     return stored_health(run, round_)
+
+
+def _say_if_unaudited(run: Run) -> None:
+    prompts, keys = audited_prompts(run)
+    if not prompts:
+        run.progress.say(
+            f"none of the {len(keys)} prompts in {run.config.prompts.audit} equals a held-out prompt: no accuracy will "
+            "be known; write each there as it is asked"
+        )
 
 
 def stored_health(run: Run, round_: int) -> Health:
@@ -152,13 +163,17 @@ def _finite(value: float) -> float | None:
 
 def audit(run: Run) -> dict[int, Accuracy]:
     """Return the accuracy of every measured round; empty without an audit file. Nothing that decides reads this."""
-    if run.config.prompts.audit is None:
-        return {}
-    keys = load_audit(run.config.prompts.audit)
-    prompts = [p for p in heldout(run) if p.id in keys]
+    prompts, keys = audited_prompts(run)
     rounds = [0, *(record.round for record in run.memory.rounds())]
     measured = [r for r in rounds if run.memory.result(r, Stage.HEALTH) is not None]
     return {r: _accuracy(run, r, prompts, keys) for r in measured} if prompts else {}
+
+
+def audited_prompts(run: Run) -> tuple[list[Prompt], dict[str, Key]]:
+    """Return the measured prompts whose answers are in the audit file, and all keys in it; none without a file."""
+    file = run.config.prompts.audit
+    keys = {} if file is None else load_audit(file)
+    return [p for p in heldout(run) if p.id in keys], keys
 
 
 def _accuracy(run: Run, round_: int, prompts: Sequence[Prompt], keys: Mapping[str, Key]) -> Accuracy:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from .evaluate import Accuracy, audit, compare, heldout, stored_health
+from .evaluate import Accuracy, audit, audited_prompts, compare, heldout, stored_health
 from .footprint import peak_gb
 from .fsio import write_json, write_text
 from .propose.ledger import operators
@@ -166,7 +166,10 @@ def _table(run: Run, figures: dict[str, Any]) -> str:
     agreement = figures["agreement"]
     difference = f"{agreement['after'] - agreement['before']:+.3f}"
     rows.append(("agreement (no labels)", f"{agreement['before']:.3f}", f"{agreement['after']:.3f}", difference))
-    lines = [f"held-out prompts: {len(heldout(run))}, never trained on, never recalled"]
+    measured, known = len(heldout(run)), len(audited_prompts(run)[0])
+    some = run.config.prompts.audit is not None and known != measured
+    count = f"{known} of {measured} audited" if some else str(measured)
+    lines = [f"held-out prompts: {count}, never trained on, never recalled"]
     lines += [f"  {label:24}{old:>8}{new:>8}   {change}".rstrip() for label, old, new, change in rows]
     for record in figures["rounds"]:
         word = "kept" if record["decision"] == Decision.KEEP else "rejected"

@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +15,7 @@ from test_guard import BASE
 from tiny import SUMS, sum_question
 from tiny_runs import run_it, tiny_config, write_prompts
 
+from selfimprove.config import PromptsConfig
 from selfimprove.consistency.answers import Kind, extract
 from selfimprove.engines.local import LocalEngine
 from selfimprove.errors import ConfigError, UserError
@@ -21,8 +24,8 @@ from selfimprove.health import Health
 from selfimprove.memory import ResponseMemory
 from selfimprove.progress import Progress
 from selfimprove.prompts import make_prompt
-from selfimprove.rounds import guard
-from selfimprove.run import open_run
+from selfimprove.rounds import guard, improve
+from selfimprove.run import open_run, refuse_unusable
 from selfimprove.types import Message, Origin, Split, Stage
 from selfimprove.verdicts import Decision, Reason, Selection, Verdict
 
@@ -163,6 +166,26 @@ def test_what_cannot_be_measured_is_told_before_anything_is_spent(taught_folder,
     with pytest.raises(UserError, match=why):
         run_it(tiny_config(taught_folder, prompts, prompts=changes), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("asked", "known"), [(SUMS[:15], "[1-9]"), ([(70, 80)], "0")])
+def test_an_audit_file_that_misses_held_out_prompts_is_told(
+    undisturbed, taught_folder, prompts, tmp_path, capsys, asked, known
+):
+    folder = shutil.copytree(undisturbed[0], tmp_path / "run")
+    audit = tmp_path / "audit.jsonl"
+    audit.write_text("\n".join(json.dumps({"prompt": sum_question(*ab), "answers": ["1"]}) for ab in asked))
+    config = tiny_config(taught_folder, prompts, prompts={"audit": str(audit)})
+    with open_run(config, folder=folder, resume=True, progress=Progress()) as run:
+        assert re.search(f"held-out prompts: {known} of 11 audited, never", improve(run).table)
+    assert ("none of the 1 prompts in" in capsys.readouterr().out) == (known == "0")
+
+
+def test_an_audit_file_may_be_in_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "audit.jsonl").touch()
+    both = [asked(sum_question(a, b)) for a, b in SUMS]
+    refuse_unusable(PromptsConfig(path="p.jsonl", audit="~/audit.jsonl"), both)
 
 
 def test_what_says_the_same_as_a_held_out_prompt_is_not_learnt_from(taught_folder, tmp_path, capsys, monkeypatch):
