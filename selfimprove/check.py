@@ -5,6 +5,7 @@ import shutil
 import time
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 from .config import RunConfig, ServerConfig
 from .errors import UserError
@@ -28,8 +29,7 @@ def check(config: RunConfig, *, probe: bool = False) -> str:
     refuse_unusable(config.prompts, prompts.prompts)
     policy = Policy.load(config.model)
     refuse_unfit(prompts.prompts, policy, config.sample.max_new_tokens)
-    adapter_bytes = 16 * 1024 * sum(p.shape[0] for p in policy.model.parameters() if p.dim() == 2)
-    needed = (config.rounds * adapter_bytes + 2**28) / 1e9
+    needed = (config.rounds * adapter_bytes(policy.model, config.train.rank) + 2**28) / 1e9
     free = shutil.disk_usage(RUNS if RUNS.is_dir() else Path()).free / 1e9
     if free < needed:
         raise UserError(f"{free:.1f} GB free on disk, about {needed:.1f} GB needed for {config.rounds} rounds")
@@ -48,7 +48,7 @@ def check(config: RunConfig, *, probe: bool = False) -> str:
         f"model     {config.model.path}, {str(policy.dtype).removeprefix('torch.')} on {policy.device}, "
         f"chat template {'its own' if policy.has_chat_template else 'none: Question / Answer is used'}",
         f"tokens    {len(ids)} in the first prompt, end of turn {policy.tokenizer.decode([policy.end_of_turn])!r}",
-        f"disk      {free:.0f} GB free, at most {needed:.1f} GB needed",
+        f"disk      {free:.0f} GB free, about {needed:.1f} GB needed",
         f"answer    {prompt.text[:60]!r} -> {policy.decode(rollout.token_ids)!r} in {seconds:.1f} s",
         f"round     {config.sample.k} samples + {config.propose.exemplar.k} exemplar answers for each of "
         f"{len(split[Split.TRAIN])} prompts, {config.rounds} rounds",
@@ -57,6 +57,16 @@ def check(config: RunConfig, *, probe: bool = False) -> str:
         sizes = [len(split[s]) for s in (Split.TRAIN, Split.HELDOUT)]
         lines += probing.report(config, probing.take(config, policy, split[Split.TRAIN]), *sizes)
     return "\n".join(lines)
+
+
+def adapter_bytes(model: Any, rank: int) -> int:
+    """Return the size of an adapter of this rank: float32, on all linear layers but the output layer."""
+    from torch.nn import Linear
+    from transformers.pytorch_utils import Conv1D
+
+    output = model.get_output_embeddings()
+    shapes = [m.weight.shape for m in model.modules() if isinstance(m, Linear | Conv1D) and m is not output]
+    return 4 * rank * sum(map(sum, shapes))
 
 
 def _ask_server(config: ServerConfig) -> None:

@@ -5,6 +5,7 @@ relative to that file; paths in overrides are relative to the working directory.
 """
 
 import difflib
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ def load_config(path: str | Path, overrides: tuple[str, ...] = ()) -> RunConfig:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"no configuration file {path}; configs/quickstart.yaml is one to start from") from None
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+    except (yaml.YAMLError, ValueError, OSError) as error:  # ValueError: no UTF-8, or a date that no calendar has
         raise ConfigError(f"cannot read {path}: {' '.join(str(error).split())}") from None
     except RecursionError:
         raise ConfigError(f"cannot read {path}: nested too deeply") from None
@@ -76,6 +77,9 @@ def _explain(fault: Any) -> str:
     if fault["type"] == "missing":
         return f"{key} is missing"
     message = fault["msg"].removeprefix("Value error, ")
+    if fault["type"] == "string_type" and isinstance(fault["input"], date | int | float):
+        value = fault["input"]
+        return f"{key} = {value}: YAML does not read text; quote it, on a command line '{key}=\"{value}\"'"
     return f"{key} = {fault['input']!r}: {message}" if key else message
 
 
@@ -95,7 +99,7 @@ def _apply_override(raw: dict[str, Any], override: str) -> None:
         raise ConfigError(f"override {override!r} is not of the form section.key=value")
     try:
         value = yaml.safe_load(text)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError):  # ValueError: a date that no calendar has
         raise ConfigError(f"override {override!r}: the value is not valid YAML; quote it") from None
     node = raw
     *parents, leaf = key.split(".")

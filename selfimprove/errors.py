@@ -34,8 +34,11 @@ def first_line(error: BaseException) -> str:
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
-class Interrupted(Exception):
-    """A first SIGINT or SIGTERM: stop at the next safe point. `signum` decides the exit code (128 + signum)."""
+class Interrupted(BaseException):
+    """A first SIGINT or SIGTERM: stop at the next safe point. `signum` decides the exit code (128 + signum).
+
+    No Exception, as little as KeyboardInterrupt is: libraries catch those while they import, and go on.
+    """
 
     def __init__(self, signum: int) -> None:
         super().__init__(f"signal {signum}")

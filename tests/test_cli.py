@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from unittest.mock import patch
 
 import pytest
 from click.testing import CliRunner
@@ -10,6 +11,7 @@ from tiny_runs import tiny_config
 
 from selfimprove.cli import main
 from selfimprove.config_file import to_yaml
+from selfimprove.errors import Interrupted
 from selfimprove.memory import ResponseMemory
 from selfimprove.types import Origin
 
@@ -172,6 +174,13 @@ def test_dry_run_and_check_spend_nothing(cli, taught_folder, prompts, tmp_path):
     assert "end of turn '<|end|>'" in cli("check", config)
     assert "tokens/s\nexpect" in cli("check", config, "--probe")
     assert not (tmp_path / "runs" / "fresh").exists()
+
+
+def test_no_library_takes_a_signal_for_an_error_of_its_own():
+    assert not issubclass(Interrupted, Exception)
+    with pytest.raises(SystemExit) as stopped, patch("selfimprove.status.list_runs", side_effect=Interrupted(15)):
+        main(["status"])
+    assert stopped.value.code == 128 + 15
 
 
 def test_explain_knows_every_key(cli):

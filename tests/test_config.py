@@ -54,6 +54,12 @@ def test_the_resolved_configuration_reads_back_equal(tmp_path):
         ("prompts: {path: p}\nselect: {threshold: 0.9, ceiling: 0.5}\n", "nothing could survive"),
         ("prompts: {path: p}\nname: ../x\n", "name = '../x'"),
         ("prompts: {path: p}\ntrain: {rank: 0}\n", "train.rank = 0"),
+        ("prompts: {path: p}\nname: 2024-02-30\n", "cannot read"),
+        ("prompts: {path: p}\nname: 2024-05-01\n", "name = 2024-05-01: YAML does not read text; quote it"),
+        (
+            "prompts: {path: p}\nname: 7\n",
+            "name = 7: YAML does not read text; quote it, on a command line 'name=\"7\"'",
+        ),
         ("!!python/object/apply:os.system ['true']\n", "cannot read"),
     ],
 )
@@ -66,7 +72,7 @@ def test_what_is_wrong_is_said_in_one_line(tmp_path, text, says):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("override", ["lr", "=3", "train.lr.x=3", "train.lr=[", "trian.lr=1"])
+@pytest.mark.parametrize("override", ["lr", "=3", "train.lr.x=3", "train.lr=[", "trian.lr=1", "name=2024-02-30"])
 def test_a_wrong_override_is_named(tmp_path, override):
     file = tmp_path / "c.yaml"
     file.write_text("prompts: {path: p}\ntrain: {lr: 0.1}\n")

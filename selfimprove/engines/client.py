@@ -106,9 +106,10 @@ class Client:
         """End the requests under way, and let none be tried again: they fail at once."""
         self._closing.set()
         for connection in self._connections:
-            if connection.sock is not None:
+            connected = connection.sock  # its own thread may close it meanwhile
+            if connected is not None:
                 with suppress(OSError):
-                    connection.sock.shutdown(socket.SHUT_RDWR)
+                    connected.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Close all connections; no request may be under way."""

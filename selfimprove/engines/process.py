@@ -11,12 +11,14 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from ..errors import ConfigError, EngineError
-from .client import Client
+from .client import LOOPBACK, Client
 
 log = logging.getLogger(__name__)
 
 START_S = 900.0
 """Longest start: large weights, compilation."""
+ENVIRONMENT = {"VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
+"""Lets vLLM load adapters, and tells it, and others that listen, to report nothing to anybody."""
 LOOK_S = 0.5
 """Between two looks at a server that starts."""
 
@@ -31,7 +33,7 @@ class ServerProcess:
             ConfigError: the command names something else, or the server's address is not of this machine.
         """
         where = urlsplit(client.url)
-        if where.hostname not in ("127.0.0.1", "localhost", "::1"):
+        if where.hostname not in LOOPBACK:
             raise ConfigError(f"server.command starts a server here, but server.url {client.url!r} is elsewhere")
         blanks = {"model": model, "host": where.hostname, "port": where.port or 80, "rank": rank}
         try:
@@ -100,7 +102,7 @@ class ServerProcess:
                 stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=output,
-                env=os.environ | {"VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1"},
+                env=os.environ | ENVIRONMENT,
                 start_new_session=True,
             )
         began = time.monotonic()

@@ -126,8 +126,9 @@ class ServerEngine:
         policy = self._local.policy
         calls = group([policy.encode(r.messages, r.prefix) for r in unit.requests], [r.seed for r in unit.requests])
         self._served(unit.policy)
+        eos_ids = policy.eos_ids  # worked out here, not in several threads at once
         try:
-            return [(call, self._pool.submit(self._complete, call, unit)) for call in calls]
+            return [(call, self._pool.submit(self._complete, call, unit, eos_ids)) for call in calls]
         except RuntimeError as error:  # closed meanwhile, or the system gives no more threads
             raise EngineError(f"cannot ask {self._config.url}: {error}") from None
 
@@ -151,9 +152,8 @@ class ServerEngine:
                     on_tokens(len(ids))
         return [found[slot] for slot in range(len(unit.requests))]
 
-    def _complete(self, call: Call, unit: Unit) -> list[Completion]:
+    def _complete(self, call: Call, unit: Unit, eos_ids: tuple[int, ...]) -> list[Completion]:
         """Ask for the samples of one call; a server that has forgotten the adapter is given it again."""
-        eos_ids = self._local.policy.eos_ids
         body = request_body(call, unit.sampling, eos_ids)
 
         def ask() -> list[Completion]:

@@ -33,5 +33,6 @@ if __name__ == "__main__":
     if rank == "13":
         sys.exit("no rank 13 here")
     assert os.path.isdir(model)
-    assert os.environ["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] == "1"
+    for switch in ("VLLM_ALLOW_RUNTIME_LORA_UPDATING", "VLLM_NO_USAGE_STATS", "DO_NOT_TRACK"):
+        assert os.environ[switch] == "1"
     ThreadingHTTPServer(("127.0.0.1", int(port)), Handler).serve_forever()

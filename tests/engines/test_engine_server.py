@@ -76,6 +76,14 @@ def test_each_request_gets_its_own_sample_and_equal_prompts_are_asked_for_once(p
     assert body["stop_token_ids"] == list(policy.eos_ids)
 
 
+def test_what_ends_a_turn_is_worked_out_before_threads_ask(policy, monkeypatch):
+    found, ends = set(), policy.eos_ids
+    monkeypatch.setattr(Policy, "eos_ids", property(lambda self: found.add(threading.current_thread().name) or ends))
+    with serving(FakeServer(policy)) as url, engine_at(url, policy) as engine:
+        list(engine.generate([a_unit()]))
+    assert not any(name.startswith("server") for name in found)
+
+
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_costs_a_second_try_and_nothing_else(policy, fault):
     fake = FakeServer(policy)
