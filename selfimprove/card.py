@@ -1,5 +1,6 @@
 """The model card of an export: where it comes from, what was measured, what it cannot do. No prompt, no answer."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,16 @@ now gets wrong more reliably; nothing checked its answers while it trained. The 
 this run and for nothing else. Licence and limits of the base model apply."""
 
 
-def model_card(config: RunConfig, summary: dict[str, Any], policy: str, form: str) -> str:
+@dataclass(frozen=True, slots=True)
+class Learnt:
+    """What a policy was made from: the prompts asked, the responses that voted up to its round, and the survivors."""
+
+    prompts: int
+    responses: int
+    survivors: int
+
+
+def model_card(config: RunConfig, summary: dict[str, Any], policy: str, form: str, learnt: Learnt) -> str:
     """Return README.md for an export: YAML front matter for the Hub, then the account for people.
 
     `summary` is the run's summary.json; without audited accuracy the card says that none was measured.
@@ -42,7 +52,8 @@ def model_card(config: RunConfig, summary: dict[str, Any], policy: str, form: st
             f"# {config.name}: {base}, improved from its own answers\n",
             f"Made by `selfimprove`: the model {_did(config)}, voted, and learned from the answers that its votes "
             "agreed on. No labels, no reward model, no judge, no teacher.\n",
-            f"{kept} round(s) kept, {rejected} rejected; this is policy `{policy}`.\n",
+            f"{kept} round(s) kept, {rejected} rejected; this is policy `{policy}`, trained on {learnt.survivors:,} "
+            f"survivors of {learnt.responses:,} responses to {learnt.prompts:,} prompts.\n",
             "## Measured\n",
             _measured(config, summary, policy),
             f"## Limits\n\n{LIMITS}\n",

@@ -6,6 +6,7 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -57,14 +58,22 @@ def chat_loop(folder: Path, against: str | None, recalling: bool = False) -> Non
         click.echo(f"{' | '.join(policies)}   (an empty line ends)")
         turn = 0
         while text := _ask():
-            shown = recall(text, turn) if recall else ()
-            streams = []
-            for name, policy in policies.items():
-                histories[name].append(Message("user", text))
-                streams.append(stream(policy, policy.encode([*shown, *histories[name]]), turn, sampling))
+            shown, said = recall(text, turn) if recall else (), Message("user", text)
+            asked = {name: p.encode([*shown, *histories[name], said]) for name, p in policies.items()}
+            left = min(room(policies[name], ids) for name, ids in asked.items())
+            if left < 1:
+                click.echo("that is not answered: with it the conversation is longer than the model reads; begin anew")
+                continue
+            how = replace(sampling, max_new_tokens=min(NEW_TOKENS, left))
+            streams = [stream(policies[name], ids, turn, how) for name, ids in asked.items()]
             for name, answer in zip(policies, show(list(policies), streams), strict=True):
-                histories[name].append(Message("assistant", answer))
+                histories[name] += [said, Message("assistant", answer)]
             turn += 1
+
+
+def room(policy: Policy, ids: Sequence[int]) -> int:
+    """Return how many tokens may follow these: the model's positions, less what is there."""
+    return NEW_TOKENS if policy.positions is None else policy.positions - len(ids)
 
 
 def _ask() -> str:

@@ -209,15 +209,16 @@ def export(
       selfimprove export quickstart out-gguf --as gguf --weights q8_0
       selfimprove export quickstart out --push me/better-smollm2
     """
-    from .exporting import export_run
+    from .exporting import prepare_export
     from .hub import Upload
     from .run import run_folder
 
     if public and push is None:
         raise UserError("--public says who may see what --push uploads; add --push OWNER/NAME, or leave it out")
     folder = run_folder(run_name)
+    write = prepare_export(folder, out, round_=round_, form=form, weights=weights)
     upload = Upload.prepare(push, public) if push else None
-    click.echo(export_run(folder, out, round_=round_, form=form, weights=weights))
+    click.echo(write())
     if upload:
         click.echo(upload.send(out))
 

@@ -132,7 +132,9 @@ class TrainConfig(Section):
     dpo_beta: float = Field(0.1, gt=0, description="DPO temperature (method preference)")
     clip: float = Field(1.0, gt=0, description="gradient norm")
     start: Literal["base", "current"] = Field("base", description="what each round's adapter starts from")
-    accumulate: bool = Field(True, description="responses of earlier rounds may survive again, and are trained on too")
+    accumulate: bool = Field(
+        True, description="responses of earlier rounds may survive again; only where they vote: not with vote.decay 0"
+    )
 
 
 class EvaluateConfig(Section):

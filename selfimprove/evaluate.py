@@ -74,12 +74,16 @@ def measure(run: Run, round_: int, policy: str) -> Health:
         run.memory.commit_result(round_, Stage.HEALTH, asdict(found), wall_s=seconds)
         run.progress.line(
             Stage.HEALTH,
-            f"agreement {found.agreement:.2f}   with base majority {found.base_majority_agreement:.2f}   "
+            f"agreement {found.agreement:.2f}   with base majority {_two_digits(found.base_majority_agreement)}   "
             f"top answer {found.concentration:.2f}   parsed {found.parse_rate:.2f}",
             "" if found.kl is None else f"KL {found.kl:.2f}",
             seconds=seconds,
         )
     return stored_health(run, round_)
+
+
+def _two_digits(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.2f}"
 
 
 def _say_if_unaudited(run: Run) -> None:
@@ -137,7 +141,7 @@ def health(run: Run, round_: int, policy: str) -> Health:
     model.use(adapter)
     return Health(
         agreement=float(np.mean(shares)),
-        base_majority_agreement=float(np.mean(base_agrees)) if base_agrees else 0.0,
+        base_majority_agreement=float(np.mean(base_agrees)) if base_agrees else None,
         concentration=winners.top,
         answer_entropy=float(np.mean(entropies)),
         unique_answers=float(np.mean(uniques)),

@@ -12,21 +12,23 @@ import shutil
 from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from .card import KNOWN_BASES, model_card
+from .card import KNOWN_BASES, Learnt, model_card
 from .config import ModelConfig
-from .errors import ModelError, UserError, first_line
+from .errors import ModelError, UserError
 from .fsio import MANIFEST, new_folder, write_json
 from .gguf_file import WEIGHTS, as_stored, template_in, write_gguf
 from .model_source import WANTED, load_gguf
 from .ollama import modelfile, take_apart
-from .policy import PLAIN_TEMPLATE, Policy
+from .policy import ADAPTER_FILES, PLAIN_TEMPLATE, Policy
 from .reloading import Probe, check_tokens, check_weights, gap, limit, load_tokenizer, probe, same_text
-from .types import Message, Split
+from .types import VOTERS, Message, Split
+
+if TYPE_CHECKING:
+    from .memory import ResponseMemory
 
 FORMS = ("merged", "adapter", "gguf", "ollama")
-ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 
 CONVERSATIONS = 20
 """Held-out prompts whose greedy answers are compared."""
@@ -97,11 +99,9 @@ def export(
         "gguf": lambda source, folder: _write_gguf(source, folder, weights),
         "ollama": lambda source, folder: _write_ollama(source, folder, weights),
     }
-    _refuse_unknown(form, weights)
-    if out.exists():
-        raise ModelError(f"{out} exists already; choose a new folder, or delete it first")
+    _refuse(form, weights, out)
     policy = _load(model)
-    adapted = _attach(policy.model, adapter)
+    adapted = Policy.attach(policy.model, adapter)
     probes = tuple(probe(adapted, policy, messages) for messages in conversations)
     with new_folder(out) as folder:
         source = _Source(model, policy, adapter, adapted, probes, conversations)
@@ -116,28 +116,17 @@ def export(
         return Comparison(dtype, size, found, len(probes), equal)
 
 
-def _refuse_unknown(form: str, weights: str) -> None:
+def _refuse(form: str, weights: str, out: Path) -> None:
     if form not in FORMS:
         raise UserError(f"no export as {form!r}; there is {', '.join(FORMS)}")
     if weights not in WEIGHTS:
         raise UserError(f"no GGUF weights {weights!r}; there is {', '.join(WEIGHTS)}")
+    if out.exists():
+        raise ModelError(f"{out} exists already; choose a new folder, or delete it first")
 
 
 def _load(model: ModelConfig) -> Policy:
     return Policy.load(model.model_copy(update={"dtype": "float32", "device": "cpu"}))
-
-
-def _attach(model: Any, adapter: Path) -> Any:
-    """Return the model with the adapter beside its weights, not merged: what the merge must equal."""
-    from peft import PeftModel
-    from safetensors import SafetensorError
-
-    if not (adapter / "adapter_model.safetensors").is_file():
-        raise ModelError(f"{adapter} holds no adapter_model.safetensors; pass a PEFT adapter folder")
-    try:
-        return PeftModel.from_pretrained(model, str(adapter)).eval()
-    except (RuntimeError, ValueError, KeyError, SafetensorError) as error:
-        raise ModelError(f"the adapter {adapter} does not fit this base model: {first_line(error)}") from None
 
 
 # -- the forms: each writes into a folder and returns model and tokenizer read back from it, and how weights are stored
@@ -228,8 +217,20 @@ def export_run(folder: Path, out: Path, *, round_: int | None = None, form: str,
     """Export a run's current policy, or that of a round, and return what to tell the user.
 
     Raises:
-        UserError: there is nothing to export: the policy is the base, its adapter is not there, or no summary is.
+        UserError: see `prepare_export`.
         ModelError: see `export`.
+    """
+    return prepare_export(folder, out, round_=round_, form=form, weights=weights)()
+
+
+def prepare_export(
+    folder: Path, out: Path, *, round_: int | None = None, form: str, weights: str = "f16"
+) -> Callable[[], str]:
+    """Return what exports and says so, once all that can be seen at a glance speaks for it.
+
+    Raises:
+        UserError: there is nothing to export: the policy is the base, its adapter is not there, or no summary is.
+        ModelError: `out` exists.
     """
     from .memory import ResponseMemory
     from .run import adapter_folder, saved_config
@@ -248,12 +249,27 @@ def export_run(folder: Path, out: Path, *, round_: int | None = None, form: str,
         raise UserError(f"there is no adapter {adapter}; selfimprove status {folder} lists the rounds")
     if not (folder / "summary.json").is_file():
         raise UserError(f"the run {folder} is not finished; go on with it: add --resume to the command that started it")
-    _refuse_unknown(form, weights)
+    _refuse(form, weights, out)
     summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-    card = model_card(config, summary, policy, form)
+    with ResponseMemory.open(folder / "memory.db") as memory:
+        card = model_card(config, summary, policy, form, _learnt(memory, int(policy.removeprefix("r"))))
     conversations = [p.messages for p in prompts]
-    done = export(config.model, adapter, out, form=form, card=card, conversations=conversations, weights=weights)
-    return (
-        f"wrote {out}: {form}, {done.dtype}, {done.size / 1e6:.0f} MB\n"
-        f"reloaded: largest logit difference {done.gap:.1g}, {done.equal} of {done.texts} greedy texts equal"
+
+    def write() -> str:
+        done = export(config.model, adapter, out, form=form, card=card, conversations=conversations, weights=weights)
+        return (
+            f"wrote {out}: {form}, {done.dtype}, {done.size / 1e6:.0f} MB\n"
+            f"reloaded: largest logit difference {done.gap:.1g}, {done.equal} of {done.texts} greedy texts equal"
+        )
+
+    return write
+
+
+def _learnt(memory: ResponseMemory, round_: int) -> Learnt:
+    from .run import noted_twins
+
+    return Learnt(
+        prompts=len(memory.prompts(Split.TRAIN)) - len(noted_twins(memory)),
+        responses=len(memory.responses(rounds=range(1, round_ + 1), origins=VOTERS)),
+        survivors=sum(verdict.kept for verdict in memory.verdicts(round_).values()),
     )

@@ -35,7 +35,7 @@ def score(base: Health, now: Health) -> float:
     """
     share, before = now.base_majority_share, base.base_majority_share
     if share is None or before is None:  # a memory from before the samples were counted
-        share, before = now.base_majority_agreement, base.base_majority_agreement
+        share, before = now.base_majority_agreement or 0.0, base.base_majority_agreement or 0.0
     return share - before + now.parse_rate - base.parse_rate - max(0.0, now.concentration - base.concentration)
 
 

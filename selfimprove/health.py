@@ -4,7 +4,7 @@
 docs/guard.md is made from it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from .config import GuardConfig
@@ -17,8 +17,8 @@ class Health:
 
     agreement: float
     """Mean share of a prompt's samples that give its top answer."""
-    base_majority_agreement: float
-    """Share of the prompts whose greedy answer is the majority answer of the frozen base."""
+    base_majority_agreement: float | None
+    """Share of the prompts whose greedy answer is the majority answer of the frozen base; None where it has none."""
     concentration: float
     """Share of the prompts that the most frequent majority answer wins."""
     answer_entropy: float
@@ -86,6 +86,11 @@ def _times(value: float | None, factor: float) -> float | None:
     return None if value is None else value * factor
 
 
+def _best(values: Iterable[float | None]) -> float | None:
+    """The highest of those that are known; None: none is, and what was never measured is not checked."""
+    return max((value for value in values if value is not None), default=None)
+
+
 def _plus(value: float | None, rise: float) -> float | None:
     return None if value is None else value + rise
 
@@ -104,7 +109,7 @@ SIGNS = (
     Sign(
         "agreement with base majority",
         lambda h: h.base_majority_agreement,
-        lambda base, kept, g: max(h.base_majority_agreement for h in kept) - g.base_majority_drop,
+        lambda base, kept, g: _plus(_best(h.base_majority_agreement for h in kept), -g.base_majority_drop),
         least=True,
         rule="best of base and kept - `base_majority_drop`",
         meaning="share of the prompts whose greedy answer is the majority answer of the frozen base",
@@ -114,10 +119,7 @@ SIGNS = (
     Sign(
         "samples in base majority",
         lambda h: h.base_majority_share,
-        lambda base, kept, g: _plus(
-            max((h.base_majority_share for h in kept if h.base_majority_share is not None), default=None),
-            -g.base_share_drop,
-        ),
+        lambda base, kept, g: _plus(_best(h.base_majority_share for h in kept), -g.base_share_drop),
         least=True,
         rule="best of base and kept - `base_share_drop`",
         meaning="share of the samples that give the majority answer of the frozen base",

@@ -26,6 +26,10 @@ PLAIN_TEMPLATE = (
 )
 """Used when a tokenizer brings no chat template (base models)."""
 
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+ADAPTER_FILES = ("adapter_config.json", ADAPTER_WEIGHTS)
+"""What a PEFT adapter folder holds."""
+
 NEXT_QUESTION = "\nQuestion:"
 """Where a base model without a turn end starts to ask itself the next question."""
 
@@ -101,16 +105,29 @@ class Policy:
         Raises:
             ModelError: no safetensors adapter there, or one made for another base.
         """
+        attached = Policy.attach(model, adapter)
+        try:
+            merged = attached.merge_and_unload(safe_merge=True)
+        except (RuntimeError, ValueError, KeyError) as error:
+            raise _misfit(adapter, error) from None
+        return merged.eval().requires_grad_(False)
+
+    @staticmethod
+    def attach(model: Any, adapter: Path) -> Any:
+        """Return `model` with a PEFT adapter folder beside its weights, not merged.
+
+        Raises:
+            ModelError: as `merge`.
+        """
         from peft import PeftModel
         from safetensors import SafetensorError
 
-        if not (adapter / "adapter_model.safetensors").is_file():
-            raise ModelError(f"{adapter} holds no adapter_model.safetensors; pass a PEFT adapter folder")
+        if not (adapter / ADAPTER_WEIGHTS).is_file():
+            raise ModelError(f"{adapter} holds no {ADAPTER_WEIGHTS}; pass a PEFT adapter folder")
         try:
-            merged = PeftModel.from_pretrained(model, str(adapter)).merge_and_unload(safe_merge=True)
+            return PeftModel.from_pretrained(model, str(adapter)).eval()
         except (RuntimeError, ValueError, KeyError, SafetensorError) as error:
-            raise ModelError(f"the adapter {adapter} does not fit this base model: {first_line(error)}") from None
-        return merged.eval().requires_grad_(False)
+            raise _misfit(adapter, error) from None
 
     def _load_base(self) -> Any:
         from safetensors import SafetensorError
@@ -232,6 +249,10 @@ class Policy:
         """A filler id; padding is masked by length, never by value, so it may equal the EOS."""
         pad = self.tokenizer.pad_token_id
         return self.eos_ids[0] if pad is None else pad
+
+
+def _misfit(adapter: Path, error: Exception) -> ModelError:
+    return ModelError(f"the adapter {adapter} does not fit this base model: {first_line(error)}")
 
 
 def _pick_device(name: str) -> torch.device:

@@ -91,24 +91,29 @@ def generation_seconds(config: RunConfig, probe: Probe, train: int, heldout: int
     measured = min(heldout, config.evaluate.limit or heldout) * (config.evaluate.k + 1)
     written = train * (config.sample.k + probe.open * config.propose.exemplar.k)
     answers = config.rounds * written + (config.rounds + 1) * measured
-    return answers * probe.mean_tokens / probe.tokens_per_s
+    return answers * probe.mean_tokens / probe.tokens_per_s if probe.mean_tokens else 0.0
 
 
 def report(config: RunConfig, probe: Probe, train: int, heldout: int) -> list[str]:
     """Return the probe in words: what was seen, what to expect, and a warning for all that speaks against rounds."""
-    seconds = generation_seconds(config, probe, train, heldout)
+    rounds = f"{config.rounds} rounds"
+    time_ = f"about {generation_seconds(config, probe, train, heldout):.0f} s of sampling, recall and measurement"
     return [
         f"probe     {probe.prompts} prompts x {probe.samples}: {probe.parse_rate:.0%} can be read, "
         f"{probe.truncation:.0%} cut off, agreement {probe.agreement:.2f}, {probe.tokens_per_s:.0f} tokens/s",
         f"expect    {probe.trusted:.0%} of the prompts to have a majority that is trusted; {probe.headroom:.0%} of the "
         "samples still differ from their majority: that much can be learnt",
-        f"time      about {seconds:.0f} s of generation in {config.rounds} rounds; training comes on top",
+        f"time      {time_} in {rounds}; training, and revise and stitch where they are on, come on top"
+        if probe.mean_tokens
+        else f"time      cannot be told for {rounds}: nothing was written",
         *(f"warning   {text}" for text in warnings(config, probe)),
     ]
 
 
 def warnings(config: RunConfig, probe: Probe) -> list[str]:
     """Return why rounds may not help, as far as it can be seen without labels; that a majority is wrong cannot."""
+    if not probe.mean_tokens:
+        return ["every answer is empty: the model ends its turn at once; look at its chat template, or take another"]
     found = []
     if probe.parse_rate < 0.4:
         found.append(

@@ -35,12 +35,11 @@ class Skipped:
 
 @dataclass(frozen=True, slots=True)
 class PromptSet:
-    """What was read. `source_sha` hashes the prompts in their order, and nothing else of the source."""
+    """What was read, in order, and what was left out."""
 
     prompts: tuple[Prompt, ...]
     duplicates: int
     skipped: tuple[Skipped, ...]
-    source_sha: str
 
 
 class Unusable(ValueError):
@@ -83,8 +82,7 @@ def load_prompts(config: PromptsConfig) -> PromptSet:
             f"all {len(prompts)} prompts of {config.path} are held out (prompts.heldout is {config.heldout:g}): "
             "lower it, or add prompts"
         )
-    digest = hashlib.sha256("\n".join(prompts).encode()).hexdigest()
-    return PromptSet(tuple(prompts.values()), duplicates, tuple(skipped), digest)
+    return PromptSet(tuple(prompts.values()), duplicates, tuple(skipped))
 
 
 def make_prompt(messages: Iterable[Message], heldout: float) -> Prompt:

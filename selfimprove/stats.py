@@ -53,19 +53,6 @@ def paired_bootstrap(
     return Interval(float(difference.mean()), float(low), float(high))
 
 
-def pass_at_k(n: int, right: int, k: int) -> float:
-    """Return the chance that k of n samples, drawn without replacement, hold one of the `right` ones.
-
-    1 - C(n - right, k) / C(n, k): the unbiased estimator of Chen et al. 2021, equation 1.
-
-    Raises:
-        ValueError: unless 0 <= right <= n and 1 <= k <= n.
-    """
-    if not (0 <= right <= n and 1 <= k <= n):
-        raise ValueError(f"expected 0 <= right <= n and 1 <= k <= n, got n {n}, right {right}, k {k}")
-    return 1.0 - math.comb(n - right, k) / math.comb(n, k)
-
-
 def mean_at_k(right_G: Sequence[bool]) -> float:
     """Return the share of a group's samples that are right.
 

@@ -55,6 +55,16 @@ def test_a_terminal_sees_both_answers_grow(monkeypatch):
     assert all("Hm" in frame for frame in frames)
 
 
+def test_what_a_conversation_has_no_room_for_is_told_and_it_goes_on(undisturbed, monkeypatch):
+    monkeypatch.setattr(Policy, "positions", 90)  # about two turns of the byte tokenizer
+    said = [sum_question(1, 2), "x" * 90, *[sum_question(3, 3)] * 3]
+    told = CliRunner().invoke(main, ["chat", str(undisturbed[0])], input="\n".join(said) + "\n\n")
+    assert told.exit_code == 0, told.output
+    turns = ["not answered" in turn for turn in told.output.split("you > ")[1:-1]]
+    assert turns[:2] == [False, True], "a question alone fits, a long line does not"
+    assert turns[-1], "no room is left at the end"
+
+
 def test_what_was_recalled_is_shown_and_changes_the_answer(undisturbed, monkeypatch):
     seen = []
     encode = Policy.encode

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from pathlib import Path
 from unittest.mock import patch
 
 import pytest
@@ -13,7 +14,7 @@ from selfimprove.cli import main
 from selfimprove.config_file import to_yaml
 from selfimprove.errors import Interrupted
 from selfimprove.memory import ResponseMemory
-from selfimprove.types import Origin
+from selfimprove.types import VOTERS, Origin
 
 
 @pytest.fixture
@@ -148,6 +149,9 @@ def test_the_exported_model_answers_in_plain_transformers(cli):
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     assert "wrote out" in cli("export", "tiny", "out")
+    with ResponseMemory.open("runs/tiny/memory.db") as memory:
+        kept, voted = sum(v.kept for v in memory.verdicts(2).values()), len(memory.responses(origins=VOTERS))
+    assert f"trained on {kept} survivors of {voted} responses to 19 prompts" in Path("out/README.md").read_text()
     model, tokenizer = AutoModelForCausalLM.from_pretrained("out"), AutoTokenizer.from_pretrained("out")
     question = [{"role": "user", "content": "What is 2 plus 2?"}]
     ids = tokenizer.apply_chat_template(question, add_generation_prompt=True, return_tensors="pt")["input_ids"]

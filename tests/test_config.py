@@ -58,7 +58,7 @@ def test_the_resolved_configuration_reads_back_equal(tmp_path):
         ("prompts: {path: p}\nname: 2024-05-01\n", "name = 2024-05-01: YAML does not read text; quote it"),
         (
             "prompts: {path: p}\nname: 7\n",
-            "name = 7: YAML does not read text; quote it, on a command line 'name=\"7\"'",
+            "quote it, on a command line 'name=\"7\"'",
         ),
         ("!!python/object/apply:os.system ['true']\n", "cannot read"),
     ],

@@ -12,7 +12,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from tiny import exactly
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from selfimprove.card import KNOWN_BASES, model_card
+from selfimprove.card import KNOWN_BASES, Learnt, model_card
 from selfimprove.config_file import parse_config, to_yaml
 from selfimprove.errors import ModelError, UserError
 from selfimprove.exporting import export
@@ -190,6 +190,9 @@ SUMMARY = {
 }
 
 
+LEARNT = Learnt(prompts=128, responses=4096, survivors=321)
+
+
 @pytest.fixture
 def run(model_folder, adapter, tmp_path):
     """A finished run: six prompts, one round that is not decided yet, and its adapter."""
@@ -240,12 +243,13 @@ def test_the_card_gives_figures_with_their_interval_and_no_path_of_this_machine(
     files = {"path": str(prompts), "audit": str(tmp_path / "moved" / "audit.jsonl")}
     server = {"url": "http://me:pass@inside.example", "command": "serve --key k"}
     config = parse_config({"model": {"path": str(tmp_path)}, "prompts": files, "server": server})
-    card = model_card(config, SUMMARY, "r0002", "merged")
+    card = model_card(config, SUMMARY, "r0002", "merged", LEARNT)
     front = yaml.safe_load(card.split("---\n")[1])
     assert front["base_model"] == tmp_path.name
     assert front["base_model_relation"] == "finetune"
     assert "+0.200, paired bootstrap 95 % interval +0.150 to +0.250" in card
     assert "2 round(s) kept, 1 rejected" in card
+    assert "`r0002`, trained on 321 survivors of 4,096 responses to 128 prompts." in card
     assert str(tmp_path) not in card
     assert not any(text in card for text in ("a secret", "inside.example", "--key"))
     shown = yaml.safe_load(card.split("```yaml\n")[1].split("```")[0])
@@ -255,10 +259,10 @@ def test_the_card_gives_figures_with_their_interval_and_no_path_of_this_machine(
 
 def test_the_card_claims_nothing_that_was_not_measured(tmp_path):
     config = parse_config({"prompts": {"path": "p.jsonl"}})
-    assert "no accuracy was measured" in model_card(config, SUMMARY | {"heldout": None}, "r0002", "merged")
-    assert "0.500" not in model_card(config, SUMMARY, "r0001", "merged")
-    assert "license: apache-2.0" in model_card(config, SUMMARY, "r0002", "adapter")
-    assert "library_name: gguf" in model_card(config, SUMMARY, "r0002", "ollama")
+    assert "no accuracy was measured" in model_card(config, SUMMARY | {"heldout": None}, "r0002", "merged", LEARNT)
+    assert "0.500" not in model_card(config, SUMMARY, "r0001", "merged", LEARNT)
+    assert "license: apache-2.0" in model_card(config, SUMMARY, "r0002", "adapter", LEARNT)
+    assert "library_name: gguf" in model_card(config, SUMMARY, "r0002", "ollama", LEARNT)
 
 
 @pytest.mark.parametrize(
@@ -273,4 +277,4 @@ def test_the_card_claims_nothing_that_was_not_measured(tmp_path):
 )
 def test_the_card_names_the_operators_that_were_on(propose, did):
     config = parse_config({"prompts": {"path": "p.jsonl"}, "propose": propose})
-    assert f"the model {did}, and learned" in model_card(config, SUMMARY, "r0002", "merged")
+    assert f"the model {did}, and learned" in model_card(config, SUMMARY, "r0002", "merged", LEARNT)

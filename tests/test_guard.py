@@ -117,14 +117,16 @@ def test_an_unknown_number_is_a_reason_in_words():
 
 def test_what_the_base_never_measured_is_not_checked():
     """A memory written before a number was taken can be judged still."""
-    old = replace(BASE, spread=None, dispersion=None, base_majority_share=None)
+    old = replace(BASE, spread=None, dispersion=None, base_majority_share=None, base_majority_agreement=None)
     verdict = judge((old,), HEALTHY, LIMITS, 0)
     assert verdict.decision is Decision.KEEP
     assert {sign.name for sign in SIGNS} - {c.name for c in verdict.checks} == {
         "answer spread",
         "dispersion",
         "samples in base majority",
+        "agreement with base majority",
     }
+    assert score(old, replace(old, parse_rate=1.0)) > score(old, old) == 0
 
 
 def test_the_second_try_takes_smaller_steps_on_surer_labels():

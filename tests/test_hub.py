@@ -112,15 +112,28 @@ def test_public_without_push_is_told_before_anything_is_written(tmp_path, monkey
     assert not any(tmp_path.iterdir())
 
 
-def test_a_push_that_cannot_be_is_known_before_the_export(hub, tmp_path, monkeypatch):
+def test_a_push_that_cannot_be_is_known_before_the_export(hub, undisturbed, tmp_path, monkeypatch):
     from click.testing import CliRunner
 
     from selfimprove.cli import main
 
     hub(token=False)
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "runs/tiny").mkdir(parents=True)
-    (tmp_path / "runs/tiny/memory.db").write_text("no export gets as far as this")
-    result = CliRunner().invoke(main, ["export", "tiny", "out", "--push", "me/mine"])
+    result = CliRunner().invoke(main, ["export", str(undisturbed[0]), "out", "--push", "me/mine"])
     assert result.exit_code == 2
     assert "hf auth login" in result.stderr
+    assert not any(tmp_path.iterdir())
+
+
+def test_no_repository_is_made_for_what_cannot_be_exported(hub, undisturbed, tmp_path, monkeypatch):
+    from click.testing import CliRunner
+
+    from selfimprove.cli import main
+
+    fake = hub()
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "there").mkdir()
+    for words, why in ((["there"], "there exists already"), (["out", "--round", "7"], "there is no adapter")):
+        result = CliRunner().invoke(main, ["export", str(undisturbed[0]), *words, "--push", "me/mine"])
+        assert (result.exit_code, why in result.stderr) == (2, True), result.stderr
+    assert fake.private == {}

@@ -6,7 +6,7 @@ import pytest
 from tiny_runs import tiny_config
 
 from selfimprove.policy import Policy
-from selfimprove.probe import PROMPTS, Probe, generation_seconds, take, warnings
+from selfimprove.probe import PROMPTS, Probe, generation_seconds, report, take, warnings
 from selfimprove.prompts import load_prompts
 from selfimprove.types import Split
 
@@ -45,6 +45,7 @@ def test_a_probe_of_a_taught_model_sees_what_it_agrees_on(taught_folder, prompts
     ("change", "says"),
     [
         ({"parse_rate": 0.3}, "can be read"),
+        ({"parse_rate": 0.0, "mean_tokens": 0.0, "tokens_per_s": 0.0}, "every answer is empty"),
         ({"trusted": 0.05}, "select.threshold 0.5"),
         ({"headroom": 0.02}, "98% of the samples"),
         ({"top_answer": 0.4}, "vote.prior"),
@@ -55,6 +56,13 @@ def test_what_speaks_against_rounds_is_said(change, says, taught_folder, prompts
     assert warnings(config, PROMISING) == []
     (warning,) = warnings(config, replace(PROMISING, **change))
     assert says in warning
+
+
+def test_a_model_that_writes_nothing_has_no_speed(taught_folder, prompts):
+    silent = replace(PROMISING, parse_rate=0.0, mean_tokens=0.0, tokens_per_s=0.0)
+    lines = report(tiny_config(taught_folder, prompts), silent, 100, 50)
+    assert "time      cannot be told for 2 rounds: nothing was written" in lines
+    assert sum(line.startswith("warning") for line in lines) == 1
 
 
 def test_the_time_is_that_of_all_answers_at_the_speed_seen(taught_folder, prompts):

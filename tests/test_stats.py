@@ -1,12 +1,9 @@
 """Statistics against brute force and against what is known of them."""
 
 import math
-from itertools import combinations
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from selfimprove.stats import (
     concentration,
@@ -15,7 +12,6 @@ from selfimprove.stats import (
     maj_at_k,
     mean_at_k,
     paired_bootstrap,
-    pass_at_k,
     repetition,
 )
 
@@ -60,19 +56,6 @@ def test_unpaired_input_is_refused():
     for before, after in (([1.0], [1.0, 2.0]), ([], [])):
         with pytest.raises(ValueError, match="equally long"):
             paired_bootstrap(before, after, seed=0)
-
-
-@given(st.integers(1, 8), st.data())
-def test_pass_at_k_is_the_share_of_subsets_that_hold_a_right_one(n, data):
-    right, k = data.draw(st.integers(0, n)), data.draw(st.integers(1, n))
-    subsets = list(combinations([True] * right + [False] * (n - right), k))
-    assert pass_at_k(n, right, k) == pytest.approx(sum(any(s) for s in subsets) / len(subsets))
-
-
-def test_pass_at_k_of_more_than_there_are_is_refused():
-    for arguments in ((4, 5, 1), (4, 1, 5), (4, 1, 0)):
-        with pytest.raises(ValueError, match="1 <= k <= n"):
-            pass_at_k(*arguments)
 
 
 def test_majority_and_mean():

@@ -10,13 +10,11 @@ import torch
 
 from ..config import ModelConfig, TrainConfig
 from ..errors import ModelError
-from ..policy import Policy, pick_dtype
+from ..policy import ADAPTER_FILES, Policy, pick_dtype
 from ..training import TrainReport, train_adapter
 from ..training.peers import Peers, device, shard
 from ..types import Example, Generation, Unit
 from .local import LocalEngine, encode_examples
-
-ADAPTER_FILES = ("adapter_model.safetensors", "adapter_config.json")
 
 Files = dict[str, bytes]
 """An adapter on its way between nodes: contents by name."""

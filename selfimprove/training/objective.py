@@ -107,7 +107,7 @@ class Objective:
             return states
         with torch.no_grad(), self.policy.disable_adapter():
             states = self.network.states(packed)
-        if self.network.head.weight is not None:  # whole logits would be too much to keep
+        if self.remember and self.network.head.weight is not None:  # whole logits would be too much to keep
             self.reference.update((e, states[span].cpu()) for e, (span, *_) in zip(row, packed.spans, strict=True))
         return states
 
