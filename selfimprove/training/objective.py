@@ -92,10 +92,13 @@ class Objective:
         return [torch.stack([-nll[span].sum() for span in of_example]) for of_example in packed.spans]
 
     def _reference_log_probs(self, packed: Packed, row: Sequence[Encoded]) -> list[torch.Tensor]:
-        if not self.remember or any(e not in self.reference for e in row):
-            with torch.no_grad(), self.policy.disable_adapter():
-                self.reference.update(zip(row, self._log_probs(packed), strict=True))
-        return [self.reference[e] for e in row]
+        if self.remember and all(e in self.reference for e in row):
+            return [self.reference[e] for e in row]
+        with torch.no_grad(), self.policy.disable_adapter():
+            found = self._log_probs(packed)
+        if self.remember:
+            self.reference.update(zip(row, found, strict=True))
+        return found
 
     def _reference_states(self, packed: Packed, row: Sequence[Encoded]) -> torch.Tensor:
         if self.remember and all(e in self.reference for e in row):

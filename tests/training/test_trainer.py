@@ -16,6 +16,7 @@ from selfimprove.training import Encoded, train_adapter
 from selfimprove.training.adapter import attached
 from selfimprove.training.network import Network, split_network
 from selfimprove.training.objective import Objective
+from selfimprove.training.objective import Objective
 from selfimprove.training.packing import split_tree
 from selfimprove.training.peers import ALONE
 from selfimprove.training.trainer import _Loop
@@ -91,6 +92,18 @@ def test_sharing_a_row_changes_no_loss_and_no_gradient(model_folder, method):
         assert max(g.abs().max() for g in expected) > 1e-3
         for one, other in zip(found, expected, strict=True):
             torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize("remember", [True, False])
+@pytest.mark.parametrize("method", ["sft", "preference"])
+def test_what_is_not_to_be_remembered_is_not_kept(model_folder, method, remember):
+    model, examples = load(model_folder, torch.float32), make_examples(rejected=method == "preference")
+    spec = SPEC.model_copy(update={"method": method, "beta": 0.5})
+    network = split_network(model, examples, pad_id=0)
+    with attached(model, spec, seed=1, start=None) as policy:
+        objective = Objective(policy, network, spec, remember=remember)
+        objective.row(network.pack(examples), examples, examples)
+    assert set(objective.reference) == (set(examples) if remember else set())
 
 
 @pytest.mark.parametrize("method", ["sft", "preference"])
