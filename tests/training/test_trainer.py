@@ -16,7 +16,6 @@ from selfimprove.training import Encoded, train_adapter
 from selfimprove.training.adapter import attached
 from selfimprove.training.network import Network, split_network
 from selfimprove.training.objective import Objective
-from selfimprove.training.objective import Objective
 from selfimprove.training.packing import split_tree
 from selfimprove.training.peers import ALONE
 from selfimprove.training.trainer import _Loop
