@@ -111,7 +111,7 @@ def lance_ray(out: Path, query: np.ndarray, where: str) -> None:
 
 
 def main() -> None:
-    """Parse the command line and run."""
+    """Parse the command line, run, and print one JSON line a size."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", type=int, nargs="+", default=[100_000, 1_000_000], help="responses of each run")
     parser.add_argument("--export", type=Path, nargs=2, help=argparse.SUPPRESS)
@@ -121,7 +121,7 @@ def main() -> None:
         return
     for responses in args.sizes:
         with tempfile.TemporaryDirectory() as folder:
-            print(json.dumps(bench(responses, Path(folder)), indent=2), flush=True)
+            print(json.dumps(bench(responses, Path(folder))), flush=True)
 
 
 if __name__ == "__main__":

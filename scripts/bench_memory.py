@@ -301,7 +301,7 @@ def main() -> None:
     """Parse the command line and run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--setup", action="store_true", help="make .venv-memory and stop")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--json", action="store_true", help="print one JSON line")
     parser.add_argument("--small", type=int, default=SMALL, help="responses of the run beside the peers")
     parser.add_argument("--large", type=int, default=10 * SMALL, help="responses of the large run; 0: leave it out")
     parser.add_argument("--worker", choices=WORKERS, help=argparse.SUPPRESS)
@@ -324,7 +324,7 @@ def main() -> None:
     peers = {peer: in_a_process(peer, args.small, theirs) for peer in ("chroma", "lancedb")}
     figures = summary(small, large, peers)
     if args.json:
-        print(json.dumps(figures, indent=2))
+        print(json.dumps(figures))
     else:
         print("\n".join(f"{name:22} {'-' if value is None else value}" for name, value in figures.items()))
 

@@ -1,6 +1,6 @@
 """Kill a run at every operation that changes the disk, cut the power there, and see that nothing is lost.
 
-    python scripts/crash_sweep.py --json sweep.json
+    python scripts/crash_sweep.py --json           one JSON line last; --json FILE writes it there too
 
 A two-round run on a tiny model dies at its 1st, 2nd, 3rd ... operation (SQLite's own way of testing) until one gets to
 its end. Each time the memory is verified, the run dies once more while it is resumed, is resumed again, and must end
@@ -15,7 +15,6 @@ with the bytes of an undisturbed run. Parts:
 """
 
 import argparse
-import json
 import os
 import random
 import shutil
@@ -33,6 +32,7 @@ from itertools import count
 from pathlib import Path
 
 from fault_world import World, doomed, forked, killed, make_world, run, survives
+from json_line import JSON, tell
 from operations import DIED, DIED_UNSYNCED, Countdown
 
 from selfimprove.config_file import to_yaml
@@ -247,7 +247,7 @@ def main() -> None:
     parser.add_argument("--stride", type=int, default=1, help="try every n-th point only")
     parser.add_argument("--kills", type=int, default=50, help="SIGKILLs at random times")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
-    parser.add_argument("--json", type=Path, help="write the figures here")
+    parser.add_argument("--json", **JSON)
     options = parser.parse_args()
     begun = time.monotonic()
     with tempfile.TemporaryDirectory() as scratch:
@@ -265,10 +265,9 @@ def main() -> None:
         "by_part": dict(tally.points),
         "seconds": round(time.monotonic() - begun),
     }
-    if options.json:
-        options.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     listed = ", ".join(f"{number} {part}" for part, number in tally.points.items())
     print(f"{figures['survived']} of {points} points survived with equal bytes ({listed}) in {figures['seconds']} s")
+    tell(figures, options.json)
     sys.exit(bool(tally.faults))
 
 

@@ -1,6 +1,6 @@
 """Run, kill at random, verify, again, with a reader all the while: nothing is lost, and memory use stays flat.
 
-    python scripts/soak.py --minutes 30 --json soak.json
+    python scripts/soak.py --minutes 30 --json     one JSON line last; --json FILE writes it there too
 
 First one process runs twenty rounds and notes the memory that it holds after each. Then runs are begun, killed
 (SIGKILL) at random times and resumed until they are done, one after the other, until the time is up. After each kill
@@ -9,7 +9,6 @@ the bytes of an undisturbed one. A reader opens and verifies the memory all the 
 """
 
 import argparse
-import json
 import os
 import random
 import shutil
@@ -21,6 +20,7 @@ from pathlib import Path
 
 import psutil
 from fault_world import World, ending, forked, killed, make_world, run, units_of
+from json_line import JSON, tell
 
 from selfimprove.errors import UserError
 from selfimprove.memory import ResponseMemory
@@ -123,7 +123,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=30, help="how long runs are killed and resumed")
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="rounds of the run whose memory use is watched")
     parser.add_argument("--seed", type=int, default=0, help="draws the times of the kills")
-    parser.add_argument("--json", type=Path, help="write the figures here")
+    parser.add_argument("--json", **JSON)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         world = make_world(Path(scratch) / "world")
@@ -136,14 +136,13 @@ def main() -> None:
         "rss_mb": [round(bytes_ / 1e6) for bytes_ in held],
         "minutes": options.minutes,
     }
-    if options.json:
-        options.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     for fault in sorted(set(faults)):
         print(f"reader: {fault}")
     print(
         f"{counted['kills']} kills, {counted['runs']} runs finished with equal bytes, {counted['lost']} units lost, "
         f"{len(faults)} faults seen by the reader; resident memory {growth:+.1%} from round {WARM} to {len(held)}"
     )
+    tell(figures, options.json)
     sys.exit(bool(counted["lost"] or faults))
 
 
