@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Make self-training collapse in several ways, and see whether the guard trips before it costs anything.
 
-    python scripts/bench_guard.py --json             every way, three seeds
+    python scripts/bench_guard.py --json             every way, seeds 3 to 5: the figures of docs/guard.md
     python scripts/bench_guard.py --work DIR         keep what is finished there; running again goes on
-    python scripts/bench_guard.py --write            put the tables into docs/guard.md
+    python scripts/bench_guard.py --write            put the table into docs/guard.md
 
 Each way is run on a tiny taught model with a guard that only watches, to see where it would have tripped and where
 audited accuracy falls, and, where it would have tripped, again with it in force. The guard sees no answers; this script
@@ -30,7 +30,7 @@ from selfimprove.config_file import parse_config
 from selfimprove.engines.local import LocalEngine
 from selfimprove.evaluate import audit, stored_health
 from selfimprove.guard import judge, score
-from selfimprove.health import SIGNS, Health
+from selfimprove.health import Health
 from selfimprove.progress import Progress
 from selfimprove.rounds import improve
 from selfimprove.run import Run, open_run
@@ -38,6 +38,8 @@ from selfimprove.types import BASE, Example, Generation, Stage, Unit
 from selfimprove.verdicts import Decision, GuardVerdict
 
 ROUNDS = 4
+SEEDS = (3, 4, 5)
+"""Nothing was set on these; the limits were, on 0 and 1."""
 FALL = 0.05
 """A fall: this far below the best accuracy so far."""
 NO_CAPS = {"answer_share": 1.0, "ancestor_share": 1.0, "near_duplicate": 1.0}
@@ -104,7 +106,12 @@ WAYS = (
     Way("defaults", True),
     Way("half the learning rate", True, {"train": {"lr": 1e-3}}),
     Way("from the current policy", True, {"train": {"start": "current", "lr": 1e-3}}),
-    Way("samples alone", True, {"propose": {"exemplar": {"k": 0}, "revise": {"k": 0}, "stitch": {"k": 0}}}),
+    Way("samples alone", True, {"propose": {"exemplar": {"k": 0}}}),
+    Way(
+        "revise and stitch",
+        True,
+        {"propose": {"exemplar": {"k": 0}, "revise": {"k": 1, "critique_tokens": 8}, "stitch": {"k": 1}}},
+    ),
     Way("the base's votes", True, {"vote": {"labels": "base"}}),
     Way("threshold 0.7", True, {"select": {"threshold": 0.7}}),
     Way(
@@ -144,7 +151,7 @@ def configure(way: Way, model: Path, prompts: Path, answers: Path, seed: int) ->
         "embedder": "hash:32",
         "sample": {"k": 4, "max_new_tokens": 32, "temperature": 1.0},
         "vote": {"kind": "number"},
-        "propose": {"exemplar": {"k": 0}, "revise": {"k": 1, "critique_tokens": 8}, "stitch": {"k": 1}},
+        "propose": {"exemplar": {"k": 2}},  # not 8: a model that never saw a conversation answers them with noise
         "select": {"near_duplicate": 1.0},
         "train": {"rank": 8, "lr": 2e-3, "epochs": 2},
         "evaluate": {"k": 8},
@@ -229,7 +236,8 @@ def figures(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
         for r in healthy
         if (r["watched"]["would_trip"] or ROUNDS + 1) < (first_fall(r["watched"]["accuracy"]) or ROUNDS + 1)
     ]
-    near = [r for r in runs if r["guarded"]["current"] >= max(r["guarded"]["accuracy"]) - 0.01 - 1e-9]
+    near = [r for r in runs if near_best(r["guarded"], r["guarded"]["current"])]
+    near_with_last = [r for r in runs if near_best(r["guarded"], r["guarded"]["accuracy"][r["guarded"]["kept"][-1]])]
     pairs = [pair for r in runs for pair in zip(r["watched"]["score"], r["watched"]["accuracy"], strict=True)]
     return {
         "recall": len(seen) / len(fallen) if fallen else None,
@@ -238,15 +246,24 @@ def figures(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "correlation": float(np.corrcoef(np.array(pairs).T)[0, 1]),
         "runs": len(runs),
         "fallen": len(fallen),
+        "fallen_later": sum(first_fall(r["watched"]["accuracy"]) > 1 for r in fallen),
+        "last_kept_within_1_point": len(near_with_last) / len(runs),
     }
+
+
+def near_best(played: dict[str, Any], accuracy: float) -> bool:
+    """Whether an accuracy is within 1 point of the best measured round's."""
+    return bool(accuracy >= max(played["accuracy"]) - 0.01 - 1e-9)
 
 
 def table(runs: Sequence[dict[str, Any]], numbers: dict[str, Any]) -> str:
     """Return the runs as Markdown: one row a way and seed."""
     lines = [
-        f"recall {numbers['recall']:.2f} of {numbers['fallen']} runs that fell, false alarms "
-        f"{numbers['false_alarms']:.2f}, within 1 point of the best round {numbers['within_1_point']:.2f}, correlation "
-        f"of the score with accuracy {numbers['correlation']:.2f} ({numbers['runs']} runs).",
+        f"{numbers['runs']} runs: recall {shown(numbers['recall'])} of {numbers['fallen']} that fell, "
+        f"{numbers['fallen_later']} of them later than round 1; false alarms {shown(numbers['false_alarms'])}; within "
+        f"1 point of the best round {shown(numbers['within_1_point'])} (were `current` the last kept round: "
+        f"{shown(numbers['last_kept_within_1_point'])}); correlation of the score with accuracy "
+        f"{shown(numbers['correlation'])}.",
         "",
         "| way | healthy | seed | accuracy, guard watching | falls in | trips in | because | left as `current` |",
         "|---|---|---|---|---|---|---|---|",
@@ -260,20 +277,19 @@ def table(runs: Sequence[dict[str, Any]], numbers: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def signs() -> str:
-    """Return what is watched as Markdown."""
-    head = "| sign | what it is | healthy | red flag | limit |\n|---|---|---|---|---|\n"
-    return head + "\n".join(f"| {s.name} | {s.meaning} | {s.healthy} | {s.red_flag} | {s.rule} |" for s in SIGNS)
+def shown(value: float | None) -> str:
+    """Return a figure as it is written."""
+    return "-" if value is None else f"{value:.2f}"
 
 
 def main() -> None:
     """Run what is asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
     parser.add_argument("--ways", nargs="+", default=[way.name for way in WAYS], help="names of ways")
     parser.add_argument("--work", type=Path, help="folder for what is finished; a temporary one by default")
-    parser.add_argument("--json", action="store_true", help="print the figures as JSON")
-    parser.add_argument("--write", action="store_true", help="put the tables into docs/guard.md")
+    parser.add_argument("--json", action="store_true", help="print the figures as one JSON line")
+    parser.add_argument("--write", action="store_true", help="put the table into docs/guard.md")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         work = options.work or Path(temporary)
@@ -281,8 +297,8 @@ def main() -> None:
         runs = [measure(way, seed, work) for seed in options.seeds for way in WAYS if way.name in options.ways]
     numbers = figures(runs)
     if options.write:
-        page = insert(PAGE.read_text(encoding="utf-8"), "signs", signs())
-        PAGE.write_text(insert(page, "runs", table(runs, numbers)), encoding="utf-8")
+        page = insert(PAGE.read_text(encoding="utf-8"), "runs", table(runs, numbers))
+        PAGE.write_text(page, encoding="utf-8")
     print(json.dumps(numbers) if options.json else table(runs, numbers))
 
 

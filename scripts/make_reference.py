@@ -1,4 +1,4 @@
-"""Write docs/configuration.md from the configuration classes, and the schema in docs/memory.md from its comments.
+"""Write docs/configuration.md from its classes, the schema in docs/memory.md and the signs in docs/guard.md.
 
 python scripts/make_reference.py
 """
@@ -7,6 +7,7 @@ from itertools import groupby
 from pathlib import Path
 
 from selfimprove.config_file import config_keys
+from selfimprove.health import SIGNS
 from selfimprove.memory.dictionary import markdown
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -33,7 +34,18 @@ def memory_page(page: str) -> str:
     return f"{lead}\n\n{markdown()}"
 
 
+def guard_page(page: str) -> str:
+    """Return docs/guard.md with its table of signs as the code has them."""
+    head, _, rest = page.partition("<!-- signs -->\n")
+    _, _, tail = rest.partition("<!-- end of signs -->")
+    table = ["| sign | what it is | healthy | red flag | limit |", "|---|---|---|---|---|"]
+    table += [f"| {s.name} | {s.meaning} | {s.healthy} | {s.red_flag} | {s.rule} |" for s in SIGNS]
+    return "\n".join([f"{head}<!-- signs -->", *table, f"<!-- end of signs -->{tail}"])
+
+
 if __name__ == "__main__":
     (DOCS / "configuration.md").write_text(reference(), encoding="utf-8")
     memory = DOCS / "memory.md"
     memory.write_text(memory_page(memory.read_text(encoding="utf-8")), encoding="utf-8")
+    guard = DOCS / "guard.md"
+    guard.write_text(guard_page(guard.read_text(encoding="utf-8")), encoding="utf-8")
