@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shutil
 from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
@@ -90,8 +91,8 @@ def export(
 
     Raises:
         UserError: no such form.
-        ModelError: `out` exists, the adapter does not fit, or the reloaded model is another than the one in memory;
-            nothing is left at `out` then.
+        ModelError: `out` exists or cannot be, the adapter does not fit, or the reloaded model is another than the one
+            in memory; nothing is left at `out` then.
     """
     writers: dict[str, Callable[[_Source, Path], tuple[Any, Any, str]]] = {
         "merged": _write_merged,
@@ -101,7 +102,7 @@ def export(
     }
     _refuse(form, weights, out)
     policy = _load(model)
-    adapted = Policy.attach(policy.model, adapter)
+    adapted = Policy.attach(policy.model, adapter)  # beside its weights, not merged: what the merge must equal
     probes = tuple(probe(adapted, policy, messages) for messages in conversations)
     with new_folder(out) as folder:
         source = _Source(model, policy, adapter, adapted, probes, conversations)
@@ -121,7 +122,20 @@ def _refuse(form: str, weights: str, out: Path) -> None:
         raise UserError(f"no export as {form!r}; there is {', '.join(FORMS)}")
     if weights not in WEIGHTS:
         raise UserError(f"no GGUF weights {weights!r}; there is {', '.join(WEIGHTS)}")
-    if out.exists():
+    _refuse_taken(out)
+
+
+def _refuse_taken(out: Path) -> None:
+    """Refuse a path where something is, a link that leads nowhere included, or where no folder can be."""
+    try:
+        out.lstat()
+    except FileNotFoundError:
+        above = next(folder for folder in out.absolute().parents if os.path.lexists(folder))
+        if not above.is_dir():
+            raise ModelError(f"{out} cannot be written: {above} is no folder; choose another place") from None
+    except OSError as error:
+        raise ModelError(f"{out} cannot be written: {error.strerror}; choose another place") from None
+    else:
         raise ModelError(f"{out} exists already; choose a new folder, or delete it first")
 
 

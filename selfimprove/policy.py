@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -109,25 +110,35 @@ class Policy:
         try:
             merged = attached.merge_and_unload(safe_merge=True)
         except (RuntimeError, ValueError, KeyError) as error:
-            raise _misfit(adapter, error) from None
+            raise _misfit(adapter, first_line(error)) from None
         return merged.eval().requires_grad_(False)
 
     @staticmethod
     def attach(model: Any, adapter: Path) -> Any:
         """Return `model` with a PEFT adapter folder beside its weights, not merged.
 
+        PEFT passes over tensors that have no place in the model, and only warns of those that it misses; both are
+        refused.
+
         Raises:
             ModelError: as `merge`.
         """
-        from peft import PeftModel
-        from safetensors import SafetensorError
+        from peft import PeftModel, get_peft_model_state_dict
+        from safetensors import SafetensorError, safe_open
 
-        if not (adapter / ADAPTER_WEIGHTS).is_file():
-            raise ModelError(f"{adapter} holds no {ADAPTER_WEIGHTS}; pass a PEFT adapter folder")
+        weights = adapter / ADAPTER_WEIGHTS
+        if not weights.is_file():
+            raise ModelError(f"{adapter} holds no {weights.name}; pass a PEFT adapter folder")
         try:
-            return PeftModel.from_pretrained(model, str(adapter)).eval()
+            with safe_open(weights, framework="pt") as file, warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "Found missing adapter keys")
+                attached = PeftModel.from_pretrained(model, str(adapter)).eval()
+                astray = set(file.keys()) ^ get_peft_model_state_dict(attached, save_embedding_layers=False).keys()
         except (RuntimeError, ValueError, KeyError, SafetensorError) as error:
-            raise _misfit(adapter, error) from None
+            raise _misfit(adapter, first_line(error)) from None
+        if astray:
+            raise _misfit(adapter, f"{len(astray)} tensors, such as {min(astray)}, are in one of the two only")
+        return attached
 
     def _load_base(self) -> Any:
         from safetensors import SafetensorError
@@ -251,8 +262,8 @@ class Policy:
         return self.eos_ids[0] if pad is None else pad
 
 
-def _misfit(adapter: Path, error: Exception) -> ModelError:
-    return ModelError(f"the adapter {adapter} does not fit this base model: {first_line(error)}")
+def _misfit(adapter: Path, why: str) -> ModelError:
+    return ModelError(f"the adapter {adapter} does not fit this base model: {why}")
 
 
 def _pick_device(name: str) -> torch.device:

@@ -226,6 +226,31 @@ OUTPUT = [
 ]
 """Texts that a model may write, at those who read them."""
 
+LINKS = {"link": "thesis", "dangling": "nowhere", "loop": "loop", "root": "/", "flink": "thesis/page.txt"}
+"""Links, and where they lead, in the folder that `EXPORTS` are tried in."""
+
+EXPORTS = [
+    ("a folder", "thesis", "thesis exists already"),
+    ("a file", "thesis/page.txt", "exists already"),
+    ("a link to a folder", "link", "link exists already"),
+    ("a link to a file", "flink", "flink exists already"),
+    ("a link to the root", "root", "root exists already"),
+    ("a link to nothing", "dangling", "dangling exists already"),
+    ("a link to itself", "loop", "loop exists already"),
+    ("below a link to nothing", "dangling/out", "dangling is no folder"),
+    ("below a link to itself", "loop/out", "Too many levels of symbolic links"),
+    ("below a file", "thesis/page.txt/out", "Not a directory"),
+    ("this folder", ".", "exists already"),
+    ("the folder above", "..", "exists already"),
+    ("down and up again", "thesis/../link", "exists already"),
+    ("through a link to nothing", "dangling/../out", "dangling is no folder"),
+    ("an absolute path that is there", "/", "/ exists already"),
+    ("a name too long", "x" * 300, "File name too long"),
+    ("nothing", "", "exists already"),
+    ("a name that climbs", "../../../../../../../../../../dev/null/out", "Not a directory"),
+]
+"""Where `export` is told to write."""
+
 ROW = {"prompt_id": "known", "response": "4", "finish": "stop", "prompt_tokens": 1, "new_tokens": 1}
 ROW |= {"id": 1, "round": 1, "origin": "sample", "policy": "base", "unit": "r0001/sample/0000"}
 IMPORTS = [

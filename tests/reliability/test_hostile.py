@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from tiny import byte_tokenizer, exactly, tiny_llama
-from tiny_runs import run_it, tiny_config
+from tiny_runs import tiny_config
 
 from selfimprove.audit import load_audit
 from selfimprove.cli import main
 from selfimprove.config import PromptsConfig
-from selfimprove.config_file import load_config
+from selfimprove.config_file import load_config, to_yaml
 from selfimprove.consistency.answers import Kind, classes, extract, kind_of
 from selfimprove.consistency.vote import Ballot, vote
 from selfimprove.errors import ConfigError, ModelError, PromptError, UserError
@@ -71,7 +71,7 @@ def policy(model_folder):
 
 def test_the_tables_only_grow():
     tables = [MODELS, ADAPTERS, *(value for value in vars(hostile).values() if isinstance(value, list))]
-    assert sum(map(len, tables)) >= 223
+    assert sum(map(len, tables)) >= 247
     for table in tables:
         assert len({name for name, *_ in table}) == len(table), "a name says which row it is"
 
@@ -247,13 +247,50 @@ def test_a_hostile_or_broken_model_folder_is_refused(model_folder, tmp_path, spo
 
 @pytest.fixture(scope="module")
 def adapter(model_folder, tmp_path_factory):
-    from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM
 
     folder = tmp_path_factory.mktemp("adapter")
-    base = AutoModelForCausalLM.from_pretrained(model_folder)
-    get_peft_model(base, LoraConfig(r=2, target_modules="all-linear")).save_pretrained(folder)
+    save_adapter(AutoModelForCausalLM.from_pretrained(model_folder), folder)
     return folder
+
+
+def save_adapter(base, folder, **lora):
+    from peft import LoraConfig, get_peft_model
+
+    get_peft_model(base, LoraConfig(**{"r": 2, "target_modules": "all-linear"} | lora)).save_pretrained(folder)
+
+
+def made_for(**shape):
+    """Put the adapter of another Llama there: one like the tiny one but for its shape."""
+
+    def spoil(folder):
+        from transformers import LlamaForCausalLM
+
+        config = tiny_llama(len(byte_tokenizer())).config
+        for name, value in shape.items():
+            setattr(config, name, value)
+        save_adapter(LlamaForCausalLM(config), folder)
+
+    return spoil
+
+
+def made_for_gpt2(folder):
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    base = GPT2LMHeadModel(GPT2Config(vocab_size=9, n_embd=8, n_layer=1, n_head=2, bos_token_id=0, eos_token_id=0))
+    save_adapter(base, folder, target_modules=["c_fc"], fan_in_fan_out=True)
+
+
+def rename_the_tensors(folder):
+    from safetensors.torch import load_file, save_file
+
+    file = folder / "adapter_model.safetensors"
+    save_file({name.replace("layers", "blocks"): tensor for name, tensor in load_file(file).items()}, file)
+
+
+def change_the_rank(folder):
+    path = folder / "adapter_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"r": 4}))
 
 
 def pickle_the_adapter(folder):
@@ -270,6 +307,12 @@ ADAPTERS = [
     ("an unknown kind", lambda f: (f / "adapter_config.json").write_text('{"peft_type": "EVIL"}'), "adapter"),
     ("empty weights", lambda f: (f / "adapter_model.safetensors").write_bytes(b""), "adapter"),
     ("noise for weights", lambda f: (f / "adapter_model.safetensors").write_bytes(b"\xff" * 999), "adapter"),
+    ("of a wider model", made_for(hidden_size=64, head_dim=16), "does not fit this base model"),
+    ("of a deeper model", made_for(num_hidden_layers=3), "does not fit this base model: 14 tensors, such as"),
+    ("of other inner sizes", made_for(intermediate_size=48), "does not fit this base model"),
+    ("of another architecture", made_for_gpt2, "does not fit this base model"),
+    ("with other names", rename_the_tensors, "does not fit this base model: 56 tensors, such as"),
+    ("of another rank than it says", change_the_rank, "does not fit this base model"),
 ]
 
 
@@ -282,6 +325,30 @@ def test_a_hostile_or_broken_adapter_is_refused_and_the_base_stays(policy, adapt
     assert says in one_line(refusal.value)
     policy.use(None)
     assert policy.model is not None
+
+
+def tree(folder):
+    """Everything below a folder: links by where they lead, files by what they hold."""
+    return {
+        path.relative_to(folder).as_posix(): str(path.readlink()) if path.is_symlink() else path.read_text()
+        for path in folder.rglob("*")
+        if path.is_symlink() or path.is_file()
+    }
+
+
+@rows(hostile.EXPORTS)
+def test_an_export_goes_to_a_new_folder_or_nowhere(undisturbed, tmp_path, monkeypatch, text, says):
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "page.txt").write_text("ten years")
+    for name, to in hostile.LINKS.items():
+        (tmp_path / name).symlink_to(to)
+    before = tree(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(main, ["export", str(undisturbed[0]), "--", text])
+    assert result.exit_code == 2, result.output
+    assert result.stderr.startswith("Error: ")
+    assert says in one_line(result.stderr.rstrip("\n"))
+    assert tree(tmp_path) == before
 
 
 # --- what comes into a memory, and what is shown of it --------------------------------------------------------------
@@ -349,7 +416,10 @@ def test_nothing_that_a_terminal_obeys_is_ever_printed(shown):
     assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", said)
 
 
-def test_no_secret_of_the_environment_is_written_anywhere(taught_folder, prompts, tmp_path, monkeypatch):
+def test_no_secret_of_the_environment_is_written_or_said_anywhere(
+    taught_folder, prompts, tmp_path, monkeypatch, capfdbinary
+):
+    """Not in the run's folder, the report or the export, and by no command, to the end of its standard error."""
     canaries = {
         "HF_TOKEN": "hf_canaryCANARYcanaryCANARY1234",
         "OPENAI_API_KEY": "sk-canaryCANARYcanaryCANARY1234",
@@ -358,13 +428,23 @@ def test_no_secret_of_the_environment_is_written_anywhere(taught_folder, prompts
     }
     for name, value in canaries.items():
         monkeypatch.setenv(name, value)
-    run_it(tiny_config(taught_folder, prompts, rounds=1), tmp_path / "run")
-    write_report(tmp_path / "run", tmp_path / "run" / "report.html")
-    files = [path for path in (tmp_path / "run").rglob("*") if path.is_file()]
-    assert len(files) > 5
-    for path in files:
-        content = path.read_bytes()
-        assert not [name for name, value in canaries.items() if value.encode() in content], path
+    (tmp_path / "c.yaml").write_text(to_yaml(tiny_config(taught_folder, prompts, rounds=1)))
+    monkeypatch.chdir(tmp_path)
+    words = ["run c.yaml", "run c.yaml", "status run --json", "report run", "memory run stats", "export run out"]
+    words += ["check c.yaml", "run c.yaml name=far engine=server server.url=http://127.0.0.1:9 server.patience=0"]
+    codes = []
+    for command in words:
+        with pytest.raises(SystemExit) as end:
+            main(command.split())
+        codes.append(end.value.code)
+    assert codes == [0, 2, 0, 0, 0, 0, 0, 2]
+    said = capfdbinary.readouterr()
+    assert b"current policy" in said.out
+    assert b"127.0.0.1:9" in said.err
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert {"report.html", "memory.db", "env.json", "model.safetensors"} <= {path.name for path in files}
+    for where, content in {"output": said.out, "errors": said.err, **{p: p.read_bytes() for p in files}}.items():
+        assert not [name for name, value in canaries.items() if value.encode() in content], where
 
 
 def test_the_tiny_tokenizer_has_the_tokens_that_the_table_names():
