@@ -6,6 +6,7 @@ import re
 import resource
 import shutil
 import signal
+import subprocess
 import sys
 
 import pytest
@@ -79,6 +80,55 @@ def test_a_full_disk_ends_the_run_with_a_message_and_it_goes_on_with_room(world,
     run(world.config, tmp_path / "run")
     assert units_of(tmp_path / "run")[: len(before)] == before
     assert ending(tmp_path / "run") == world.ending
+
+
+@pytest.fixture
+def disk(tmp_path):
+    """A small disk of its own, and a way to give it other options; only root may mount one."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+
+    def mount(*options):
+        return subprocess.run(["mount", "-o", *options, str(folder)], capture_output=True, text=True, check=False)
+
+    made = mount("size=64m", "-t", "tmpfs", "none") if shutil.which("mount") else None
+    if made is None or made.returncode:
+        pytest.skip(f"no disk can be mounted here: {made.stderr.strip() if made else 'there is no mount'}")
+    yield folder, lambda options: mount(f"remount,{options}").check_returncode()
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@pytest.mark.parametrize("room", ["256k", "512k", "700k", "1100k"])
+def test_a_disk_that_is_really_full_loses_nothing_and_the_run_goes_on_with_room(world, disk, room):
+    folder, remount = disk
+    remount(f"size={room}")
+
+    def cramped(_):
+        with pytest.raises(UserError, match="room left"):
+            run(world.config, folder / "run")
+
+    assert forked(cramped)[0] == 0
+    before = units_of(folder / "run")
+    remount("size=64m")
+    run(world.config, folder / "run")
+    assert units_of(folder / "run")[: len(before)] == before
+    assert ending(folder / "run") == world.ending
+
+
+def test_a_disk_that_is_really_read_only_is_named_and_can_be_read(world, finished, disk):
+    folder, remount = disk
+    shutil.copytree(finished, folder / "run")
+    remount("ro")
+    said = told(lambda: run(two_rounds(world), folder / "run"))
+    assert re.search(r"cannot write in .*/run \(Read-only file system\): check its permissions", said)
+    with ResponseMemory.open(folder / "run" / "memory.db") as memory:
+        assert memory.digest() == world.ending.memory
+    result = CliRunner().invoke(main, ["report", str(folder / "run")])
+    assert result.exit_code == 2
+    assert re.fullmatch(r"Error: .*Read-only file system; what was committed is safe: .*\n", result.stderr)
+    remount("rw")
+    run(two_rounds(world), folder / "run")
+    assert len(ending(folder / "run").adapters) == 2
 
 
 def test_figures_that_cannot_be_written_cost_one_line_not_the_run(world, finished, tmp_path, monkeypatch):
@@ -199,6 +249,24 @@ def test_a_torn_configuration_is_told_and_a_missing_one_too(world, finished):
     path.write_text(good)
     run(world.config, finished)
     assert ending(finished) == world.ending
+
+
+@pytest.mark.parametrize("bit", [0x01, 0x10, 0x80])
+def test_a_flipped_bit_in_the_configuration_is_found_or_changes_nothing(world, finished, bit):
+    """The settings that a run was begun with stand there; a resumed run must have the same."""
+    path = finished / "config.yaml"
+    good = path.read_bytes()
+    found = 0
+    for at in range(0, len(good), 61):
+        path.write_bytes(good[:at] + bytes([good[at] ^ bit]) + good[at + 1 :])
+        try:
+            run(world.config, finished)
+        except UserError as error:
+            found += 1
+            assert "\n" not in str(error)
+            path.write_bytes(good)
+        assert ending(finished) == world.ending, at
+    assert found > 10
 
 
 def test_figures_that_are_lost_come_back_from_the_memory(world, finished):
