@@ -17,8 +17,8 @@ log = logging.getLogger(__name__)
 
 START_S = 900.0
 """Longest start: large weights, compilation."""
-ENVIRONMENT = {"VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
-"""Lets vLLM load adapters, and tells it, and others that listen, to report nothing to anybody."""
+QUIET = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
+"""Tells vLLM, and others that listen, to report nothing to anybody, unless the user's environment says otherwise."""
 LOOK_S = 0.5
 """Between two looks at a server that starts."""
 
@@ -102,7 +102,7 @@ class ServerProcess:
                 stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=output,
-                env=os.environ | ENVIRONMENT,
+                env=QUIET | os.environ | {"VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1"},
                 start_new_session=True,
             )
         began = time.monotonic()

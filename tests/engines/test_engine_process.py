@@ -125,6 +125,19 @@ def test_a_keeper_that_is_told_to_end_ends_at_once():
         assert keeper.wait(10) == 128 + signal.SIGTERM
 
 
+@pytest.mark.parametrize("own", [None, "0"])
+def test_vllm_is_told_to_send_nothing_home_unless_the_user_wants_it(policy, port, tmp_path, monkeypatch, own):
+    monkeypatch.delenv("VLLM_NO_USAGE_STATS", raising=False)
+    if own:
+        monkeypatch.setenv("VLLM_NO_USAGE_STATS", own)
+    command = f'{sys.executable} -c \'import os; exit(os.environ["VLLM_NO_USAGE_STATS"] + " it was")\''
+    with (
+        engine_at(f"http://127.0.0.1:{port}", policy, tmp_path, command=command) as engine,
+        pytest.raises(EngineError, match=f"ends: {own or 1} it was"),
+    ):
+        answering(engine)
+
+
 def test_one_that_cannot_start_says_why(policy, port, tmp_path):
     command = COMMAND.replace("{rank}", "13")
     with (
