@@ -4,16 +4,17 @@
     python scripts/bench_training.py --setup     make .venv-bench, which holds the peer
     python scripts/bench_round.py --json         median of 3, the two in turn
 
-Ours is round 1 of the quickstart on fewer prompts and with the default operators (the quickstart has all three on, to
-be looked at): sample, recall, propose, vote, select, train, evaluate, guard, all of it written to the memory. The
-pipeline draws as many samples as ours writes responses, with the same settings, votes on equal texts, trains the same
-rank and epochs on as many of the winners a prompt, and measures nothing. Both start when the model is loaded and the
-base is known.
+Ours is round 1 of the quickstart on fewer of its prompts, drawn at random, and with the default operators (the
+quickstart has all three on, to be looked at): sample, recall, propose, vote, select, train, evaluate, guard, all of it
+written to the memory. The pipeline draws as many samples as ours writes responses, with the same settings, votes on
+equal texts, trains the same rank and epochs on as many of the winners a prompt, and measures nothing. Both start when
+the model is loaded and the base is known.
 """
 
 import argparse
 import json
 import os
+import random
 import statistics
 import subprocess
 import sys
@@ -34,8 +35,8 @@ from selfimprove.policy import Policy
 from selfimprove.types import Split
 
 ROOT = Path(__file__).resolve().parent.parent
-HELDOUT_TOO = 2.35
-"""Prompts of the file for each one trained on, by the quickstart's split."""
+HELDOUT_TOO = 2.25
+"""Prompts to draw for each one trained on, by the quickstart's split."""
 OPERATORS = [f"propose.{name}.{key}={value}" for name, section in ProposeConfig() for key, value in section]
 BATCH = 64
 """Sequences in a batch of `generate`."""
@@ -155,14 +156,18 @@ def main() -> None:
     if args.pipeline:
         print(json.dumps(pipeline(args.pipeline)))
         return
-    overrides = ["rounds=1", "name=bench", f"prompts.limit={round(args.prompts * HELDOUT_TOO)}",
-                 f"evaluate.limit={args.prompts // 2}", *OPERATORS]  # fmt: skip
+    file = ROOT / "configs" / "prompts" / "everyday.jsonl"
+    lines = file.read_text().splitlines()
+    drawn = random.Random(0).sample(lines, min(round(args.prompts * HELDOUT_TOO), len(lines)))
+    overrides = ["rounds=1", "name=bench", "prompts.path=prompts.jsonl", f"evaluate.limit={args.prompts // 2}",
+                 *OPERATORS]  # fmt: skip
     config = load_config(ROOT / "configs" / "quickstart.yaml", tuple(overrides))
     policy = Policy.load(config.model)
     seconds: list[tuple[float, float]] = []
     for _ in range(args.runs):
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
+            (folder / "prompts.jsonl").write_text("\n".join(drawn))
             ours = run_ours(folder, overrides)
             k = round(written(ours["stages"]) / len(ours["prompts"]))
             prompts = [policy.encode(messages) for messages in ours["prompts"]]
