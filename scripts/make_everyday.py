@@ -7,6 +7,7 @@ About 500 short questions that a small model half knows: it gives the right answ
 time. `everyday.jsonl` holds the prompts, `everyday.audit.jsonl` the answers, which nothing but `evaluate` opens.
 """
 
+import argparse
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
@@ -141,6 +142,7 @@ def _pairs(name: str, low: int, high: int, count: int) -> list[tuple[int, int]]:
 
 def main() -> None:
     """Write both files."""
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     rows = questions()
     write_questions(FOLDER, rows, "everyday.jsonl", "everyday.audit.jsonl")
     print(f"{len(rows)} questions in {FOLDER}")

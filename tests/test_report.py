@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import html
 import json
 import re
 import shutil
@@ -241,6 +242,32 @@ def test_the_page_draws_filters_and_stays_silent_in_a_browser(attacked, browse):
     assert re.search(count, dom).groups() == ("1", "1")
     assert "answer &lt;/script&gt;&lt;script&gt;" in dom, "the only prompt found is open and shows its text"
     assert "data-owned" not in dom
+
+
+PHONE = """<iframe srcdoc="{page}" style="width:390px;height:844px;border:0"></iframe>
+<script>onload = () => {{
+  const page = frames[0].document
+  page.querySelectorAll("details").forEach(details => details.open = true)
+  const {{dataset, scrollWidth, clientWidth}} = page.documentElement
+  document.body.dataset.seen = `${{dataset.ready}}, ${{scrollWidth - clientWidth}} too wide for ${{clientWidth}}`
+}}</script>"""
+"""A phone's width, and what of the page does not fit it, its scroll bar apart.
+
+A browser's own window cannot be made as narrow everywhere.
+"""
+
+
+def test_nothing_on_the_page_is_wider_than_a_phone(attacked, browse, tmp_path):
+    page, policies = re.subn(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", page_of(attacked))
+    assert policies == 1, "or the frame could not be looked into"
+
+    def seen(page):
+        (tmp_path / "phone.html").write_text(PHONE.format(page=html.escape(page)), encoding="utf-8")
+        return re.search(r'data-seen="([^"]*)"', browse(tmp_path / "phone.html")[0])[1]
+
+    assert re.fullmatch(r"yes, 0 too wide for 3[789]\d", seen(page))
+    wide = page.replace("<main>", '<main><p style="width: 600px; max-width: none">wide')
+    assert re.fullmatch(r"yes, 2\d\d too wide for .*", seen(wide))
 
 
 def test_the_browser_would_tell_if_something_tried_to_load(run, browse):

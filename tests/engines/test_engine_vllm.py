@@ -1,7 +1,4 @@
-"""A real vLLM, started by the engine: it answers as the local engine does, under the base and under an adapter.
-
-SELFIMPROVE_VLLM=.venv-vllm/bin/python pytest tests/engines/test_engine_vllm.py
-"""
+"""A real vLLM, started by the engine: it answers as the local engine does, under the base and under an adapter."""
 
 import os
 import socket
@@ -21,7 +18,11 @@ COMMAND = (
 )
 QUESTIONS = ("What is the capital of France?", "What is 7 times 8?", "What is the opposite of hot?", "Name a fruit.")
 
-pytestmark = pytest.mark.skipif(PYTHON is None, reason="set SELFIMPROVE_VLLM to the Python of an environment with vLLM")
+pytestmark = pytest.mark.skipif(
+    PYTHON is None,
+    reason="needs vLLM in an environment of its own: .venv/bin/python scripts/bench_rollout.py --setup, then "
+    "SELFIMPROVE_VLLM=$PWD/.venv-vllm/bin/python scripts/test tests/engines/test_engine_vllm.py",
+)
 
 
 def a_unit(policy, temperature, k):
