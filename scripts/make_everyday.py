@@ -142,11 +142,11 @@ def _pairs(name: str, low: int, high: int, count: int) -> list[tuple[int, int]]:
 
 def main() -> None:
     """Write both files."""
-    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     rows = questions()
     write_questions(FOLDER, rows, "everyday.jsonl", "everyday.audit.jsonl")
     print(f"{len(rows)} questions in {FOLDER}")
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     main()

@@ -1,6 +1,5 @@
 """Every script can be imported and says how it is used; the three that are examples run."""
 
-import ast
 import importlib
 import json
 import runpy
@@ -18,8 +17,7 @@ FOR_PEOPLE = ("improve", "inspect_memory", "export_model")
 
 
 def is_program(script):
-    defined = [node.name for node in ast.parse(script.read_text()).body if isinstance(node, ast.FunctionDef)]
-    return "main" in defined
+    return "\nimport argparse\n" in script.read_text()
 
 
 @pytest.fixture(autouse=True)
@@ -41,9 +39,9 @@ def test_a_script_can_be_imported_and_says_how_it_is_used(script, monkeypatch, c
     if is_program(script):
         monkeypatch.setattr(sys, "argv", [script.name, "--help"])
         with pytest.raises(SystemExit) as end:
-            module.main()
+            runpy.run_path(str(script), run_name="__main__")
         assert end.value.code == 0
-        assert module.__doc__.splitlines()[0] in capsys.readouterr().out.replace("\n", " ").replace("  ", " ")
+        assert module.__doc__.splitlines()[0] in capsys.readouterr().out
 
 
 @pytest.fixture
