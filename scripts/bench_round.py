@@ -35,7 +35,7 @@ from selfimprove.policy import Policy
 from selfimprove.types import Split
 
 ROOT = Path(__file__).resolve().parent.parent
-HELDOUT_TOO = 2.25
+HELDOUT_TOO = 2.35
 """Prompts to draw for each one trained on, by the quickstart's split."""
 OPERATORS = [f"propose.{name}.{key}={value}" for name, section in ProposeConfig() for key, value in section]
 BATCH = 64

@@ -6,8 +6,9 @@ so no later stage can learn from them, not even by mistake.
 
 import hashlib
 import json
+import re
 import sys
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +41,18 @@ class PromptSet:
     prompts: tuple[Prompt, ...]
     duplicates: int
     skipped: tuple[Skipped, ...]
+
+
+def gist(text: str) -> str:
+    """Return a text without what changes nothing of what it asks: case, white space, what it ends with."""
+    return re.sub(r"\s+", "", text.casefold()).rstrip(".!?")
+
+
+def twins(prompts: Sequence[Prompt]) -> frozenset[str]:
+    """Return the ids of the prompts to learn from that ask what a held-out one asks, each turn of it."""
+    asked = {prompt.id: tuple((m.role, gist(m.content)) for m in prompt.messages) for prompt in prompts}
+    heldout = {asked[prompt.id] for prompt in prompts if prompt.split is Split.HELDOUT}
+    return frozenset(p.id for p in prompts if p.split is Split.TRAIN and asked[p.id] in heldout)
 
 
 class Unusable(ValueError):

@@ -20,10 +20,9 @@ from .engines.opening import make_engine
 from .errors import ConfigError, ModelError, PromptError, UserError
 from .fsio import make_folder, write_json, write_text
 from .memory import Embedder, ResponseMemory, VectorIndex
-from .memory.recall import leaking
 from .policy import Policy
 from .progress import Progress
-from .prompts import load_prompts
+from .prompts import load_prompts, twins
 from .types import BASE, Prompt, Split
 
 RUNS = Path("runs")
@@ -120,26 +119,26 @@ def open_run(
         memory.check_fingerprint("embedder", embedder.fingerprint)
         memory.check_fingerprint("prompts", _prompts_digest(prompt_set.prompts))
         memory.add_prompts(prompt_set.prompts, embedder.encode([p.text for p in prompt_set.prompts]))
-        twins = _twins(memory)
+        left_out = _twins(memory)
         write_text(folder / "config.yaml", to_yaml(config))
         write_json(folder / "env.json", environment(policy))
         train, heldout = (sum(p.split is s for p in prompt_set.prompts) for s in (Split.TRAIN, Split.HELDOUT))
         progress.say(f"run       {folder}" + ("   (resumed)" if exists else ""))
         progress.say(f"model     {config.model.path}, {str(policy.dtype).removeprefix('torch.')}, {policy.device}")
         progress.say(
-            f"prompts   {train - len(twins)} to learn from, {heldout} held out"
+            f"prompts   {train - len(left_out)} to learn from, {heldout} held out"
             f"   ({prompt_set.duplicates} duplicates and {len(prompt_set.skipped)} malformed lines left out)"
         )
-        if twins:
+        if left_out:
             progress.say(
-                f"twins     {len(twins)} prompts say the same as a held-out one and are left out, too: learning from "
-                "them would flatter the measurement"
+                f"twins     {len(left_out)} prompts say the same as a held-out one and are left out, too: learning "
+                "from them would flatter the measurement"
             )
         local = LocalEngine(policy, lambda name: adapter_folder(folder, name), config.sample.batch_size)
         with closing(make_engine(config, local, folder)) as engine:
             if engine is not local:
                 progress.say(f"engine    {engine}")
-            yield Run(folder, config, memory, VectorIndex(memory), embedder, engine, policy, progress, begun, twins)
+            yield Run(folder, config, memory, VectorIndex(memory), embedder, engine, policy, progress, begun, left_out)
 
 
 def noted_twins(memory: ResponseMemory) -> frozenset[str]:
@@ -150,7 +149,7 @@ def noted_twins(memory: ResponseMemory) -> frozenset[str]:
 def _twins(memory: ResponseMemory) -> frozenset[str]:
     """Return the prompts to learn from that say the same as a held-out one.
 
-    Settled before the first unit and noted: what each unit asks must stay as it is when the memory is embedded anew.
+    Settled before the first unit and noted, so that a run goes on with the prompts that it was begun with.
 
     Raises:
         PromptError: nothing is left to learn from.
@@ -158,16 +157,14 @@ def _twins(memory: ResponseMemory) -> frozenset[str]:
     noted = noted_twins(memory)
     if memory.units():
         return noted
-    train = [prompt.id for prompt in memory.prompts(Split.TRAIN)]
-    found = leaking(memory, train)
-    if len(found) == len(train):
-        raise PromptError(
-            f"all {len(train)} prompts to learn from say the same as a held-out one; add other prompts, or an embedder "
-            "that tells them apart"
-        )
+    prompts = memory.prompts()
+    found = twins(prompts)
+    train = sum(prompt.split is Split.TRAIN for prompt in prompts)
+    if len(found) == train:
+        raise PromptError(f"all {train} prompts to learn from say the same as a held-out one; add other prompts")
     if found or noted:
         memory.set_meta("twins", " ".join(sorted(found)))
-    return frozenset(found)
+    return found
 
 
 def refuse_unusable(config: PromptsConfig, prompts: Sequence[Prompt]) -> None:

@@ -203,7 +203,7 @@ def test_what_says_the_same_as_a_held_out_prompt_is_not_learnt_from(taught_folde
     assert f"{len(texts) - 2} to learn from, 1 held out" in said.out + said.err
     assert "1 prompts say the same as a held-out one and are left out" in said.out + said.err
 
-    monkeypatch.setattr("selfimprove.run.leaking", lambda *_: set())  # as when it was embedded anew
+    monkeypatch.setattr("selfimprove.run.twins", lambda *_: frozenset())  # as another version might say
     with open_run(config, folder=folder, resume=True, progress=Progress(quiet=True)) as run:
         assert run.twins == {asked(twin).id}, "units must go on with the prompts that they were begun with"
 
