@@ -119,6 +119,7 @@ class Bench:
             last = [max(m for m in measured if m <= r) for r in range(1 + (config.rounds if arm != BASE else 0))]
             return {
                 "k": config.sample.k,
+                "dtype": str(run.policy.dtype).removeprefix("torch."),
                 "rounds": [_round(run, r, last, measured[last[r]], keys) for r in range(len(last))],
                 "heldout": {"ids": measured[0].prompt_ids, "mean": [measured[r].mean.tolist() for r in last]},
             }

@@ -4,7 +4,8 @@
     python scripts/results.py runs/compare/cells.jsonl            the tables
     python scripts/results.py runs/compare/cells.jsonl --write    docs/results.json, docs/results.md and its plots
 
-Of cells with equal arm, task and seed the last one counts.
+Of cells with equal arm, task, seed and dtype the last one counts. Cells of another dtype, measured on another machine
+perhaps, are never set beside each other: each dtype has tables and plots of its own, and its rows in results.json stay.
 """
 
 import argparse
@@ -21,7 +22,7 @@ from selfimprove.stats import Interval
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 BASE, RIVAL, ORACLE = "base", "lmsi", "oracle"
 ROW = (
-    *("task", "arm", "seed", "round", "greedy", "mean_at_k", "maj_at_k", "pass_at_k"),
+    *("task", "arm", "seed", "dtype", "round", "greedy", "mean_at_k", "maj_at_k", "pass_at_k"),
     *("generated_tokens", "trained_tokens", "examples", "label_accuracy", "agreement", "guard"),
 )
 BINS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0001)
@@ -184,11 +185,25 @@ def plot(cells: Sequence[Cell], path: Path) -> None:
 
 
 def write_results(cells: Sequence[Cell], docs: Path = DOCS) -> None:
-    """Write results.json, results-arms.png, and the tables between their markers in results.md."""
-    write_text(docs / "results.json", "[\n" + ",\n".join(map(json.dumps, rows(cells))) + "\n]\n")
-    page = insert((docs / "results.md").read_text(encoding="utf-8"), "arms", table(cells))
-    write_text(docs / "results.md", insert(page, "operators", operators_table(cells)))
-    plot(cells, docs / "results-arms.png")
+    """Write the rows into results.json, and of each dtype the plots and the tables between their markers."""
+    put_rows(rows(cells), docs / "results.json")
+    for dtype in _unique(cells, "dtype"):
+        own = [cell for cell in cells if cell["dtype"] == dtype]
+        page = insert((docs / "results.md").read_text(encoding="utf-8"), f"arms, {dtype}", table(own))
+        write_text(docs / "results.md", insert(page, f"operators, {dtype}", operators_table(own)))
+        plot(own, docs / f"results-arms-{dtype}.png")
+
+
+def put_rows(fresh: Sequence[dict[str, Any]], file: Path) -> None:
+    """Put rows into a JSON list of rows, one a line, in the place of those of the same cells."""
+    old = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else []
+    measured = {_cell(row) for row in fresh}
+    lines = map(json.dumps, [*(row for row in old if _cell(row) not in measured), *fresh])
+    write_text(file, "[\n" + ",\n".join(lines) + "\n]\n")
+
+
+def _cell(of: dict[str, Any]) -> tuple[Any, ...]:
+    return tuple(of[name] for name in ("task", "arm", "seed", "dtype"))
 
 
 def insert(page: str, name: str, text: str) -> str:
@@ -208,7 +223,7 @@ def insert(page: str, name: str, text: str) -> str:
 def load(files: Sequence[Path]) -> list[Cell]:
     """Return the cells of several files."""
     lines = [json.loads(line) for file in files for line in file.read_text(encoding="utf-8").splitlines()]
-    return list({(cell["task"], cell["arm"], cell["seed"]): cell for cell in lines}.values())
+    return list({_cell(cell): cell for cell in lines}.values())
 
 
 def _unique(cells: Sequence[Cell], name: str) -> list[str]:
