@@ -21,6 +21,7 @@ from selfimprove.verdicts import Judgement, Tally
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
 import chain
 import digits
+import sums
 import warm_start
 
 
@@ -34,28 +35,28 @@ def greedy(folder, questions):
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
     """Taught sums of one digit alone."""
-    return digits.teach(tmp_path_factory.mktemp("digits") / "base", seed=0, taught=1, steps=150)
+    return sums.teach(tmp_path_factory.mktemp("digits") / "base", seed=0, taught=1, steps=150)
 
 
 def test_a_sum_is_its_columns_and_the_answer_their_digits():
-    assert digits.solve("12b75aa") == "2b4c0"  # 17 + 25
-    assert digits.solve("99x91yx") == "8y1z1"  # 19 + 99
+    assert sums.solve("12b..c75a=a") == "2b4c0"  # 17 + 25
+    assert sums.solve("99x91y..z=x") == "8y1z1"  # 19 + 99
     for length in (1, 5, 10):
-        question = digits.ask(length, Random(length))
-        assert digits.length(question) == length
-        assert len(digits.solve(question)) == 2 * length + 1
+        question = sums.ask(length, Random(length))
+        assert sums.length(question) == length
+        assert len(sums.solve(question)) == 2 * length + 1
 
 
 def test_questions_are_different_and_keyed():
-    asked = list(digits.questions([3], 50, "prompts", 0))
+    asked = list(sums.questions([3], 50, "prompts", 0))
     assert len(set(asked)) == 50
-    assert asked == list(digits.questions([3], 50, "prompts", 0))
-    assert not set(asked) & set(digits.questions([3], 50, "fresh"))
+    assert asked == list(sums.questions([3], 50, "prompts", 0))
+    assert not set(asked) & set(sums.questions([3], 50, "fresh"))
 
 
 def test_vote_and_audit_read_the_answer_as_it_is_written():
-    question = digits.ask(4, Random(0))
-    answer = digits.solve(question)
+    question = sums.ask(4, Random(0))
+    answer = sums.solve(question)
     wrong = answer[:-1] + str(9 - int(answer[-1]))
     assert extract(answer, Kind.SHORT, question) == answer
     assert extract(wrong, Kind.SHORT, question) == wrong
@@ -66,10 +67,10 @@ def test_vote_and_audit_read_the_answer_as_it_is_written():
 
 
 def test_the_base_knows_what_it_was_taught_and_nothing_longer(base):
-    known, longer = (list(digits.questions([length], 60, "test")) for length in (1, 4))
-    right = [text == digits.solve(q) for q, text in zip(known, greedy(base, known), strict=True)]
+    known, longer = (list(sums.questions([length], 60, "test")) for length in (1, 4))
+    right = [text == sums.solve(q) for q, text in zip(known, greedy(base, known), strict=True)]
     assert sum(right) / len(right) > 0.9
-    right = [text == digits.solve(q) for q, text in zip(longer, greedy(base, longer), strict=True)]
+    right = [text == sums.solve(q) for q, text in zip(longer, greedy(base, longer), strict=True)]
     assert sum(right) / len(right) < 0.1
 
 
@@ -92,10 +93,34 @@ def test_an_arm_is_played_and_goes_on_where_it_was(base, tmp_path, monkeypatch, 
     changes = ("rounds=1", "sample.max_new_tokens=8", "guard.trips=5")
     cell = digits.play(digits.WAYS[arm], base, tmp_path, 0, changes)
     assert cell["arm"] == arm
-    assert len(cell["rounds"]) == 2
+    assert len(cell["rounds"]) == len(cell["rows"]) == 2
+    (first, last) = cell["rows"]
+    assert (first["task"], first["arm"], first["round"], first["generated_tokens"]) == ("digits", arm, 0, 0)
+    assert last["round"] == 1
+    assert last["generated_tokens"] > 0
+    assert 0 <= last["mean_at_k"] <= last["pass_at_k"] <= 1
     assert set(cell["after"]) == {1, 2}
     assert digits.play(digits.WAYS[arm], base, tmp_path, 0, changes) == cell
     assert f"| {arm} | 0 |" in digits.table([cell])
+
+
+def test_a_round_gets_sums_one_digit_longer_than_the_round_before(base, tmp_path, monkeypatch):
+    from selfimprove.memory import ResponseMemory
+
+    monkeypatch.setattr(digits, "TAUGHT", 1)
+    monkeypatch.setattr(digits, "REACH", 4)
+    monkeypatch.setattr(digits, "PROMPTS", 12)
+    monkeypatch.setattr(digits, "FRESH", 2)
+    changes = ("rounds=2", "sample.max_new_tokens=10", "guard.trips=5")
+    cell = digits.play(digits.WAYS["ssd"], base, tmp_path, 0, changes)
+    with ResponseMemory.open(tmp_path / digits.cell_name("ssd", 0, changes) / "memory.db") as memory:
+        texts = {p.id: p.text for p in memory.prompts()}
+        asked = {
+            round_: {sums.length(texts[r.prompt_id]) for r in memory.responses(rounds=[round_], stages=[Stage.SAMPLE])}
+            for round_ in (1, 2)
+        }
+    assert asked == {1: {1, 2}, 2: {1, 2, 3}}
+    assert set(cell["rounds"][0]) == {1, 2, 3, 4}, "all lengths are held out"
 
 
 def test_raw_samples_are_trained_on_whatever_the_vote_says(base, tmp_path, monkeypatch):
@@ -111,7 +136,7 @@ def test_raw_samples_are_trained_on_whatever_the_vote_says(base, tmp_path, monke
         with ResponseMemory.open(tmp_path / digits.cell_name(arm, 0, changes) / "memory.db") as memory:
             ids = [id_ for id_, verdict in memory.verdicts(1).items() if verdict.kept]
             texts = {p.id: p.text for p in memory.prompts()}
-            kept[arm] = [r.text == digits.solve(texts[r.prompt_id]) for r in memory.responses(ids=ids)]
+            kept[arm] = [r.text == sums.solve(texts[r.prompt_id]) for r in memory.responses(ids=ids)]
     assert len(kept["ssd"]) > len(kept["lmsi"]) > 0
     assert sum(kept["ssd"]) / len(kept["ssd"]) < sum(kept["lmsi"]) / len(kept["lmsi"])
 

@@ -1,0 +1,137 @@
+"""Sums with columns in any order, and a tiny transformer that is taught short ones from scratch.
+
+A sum is written as its columns in any order, each with a letter (index hints: Zhou et al. 2023, arXiv 2310.16028), a
+column of dots above the highest, and the first letter; the answer from the smallest digit on: 17 + 25 is
+`12b..c75a=a`, 42 is `2b4c0`. The letters start anywhere in the alphabet. Columns in order would tell a model this small
+where it is: it then learns the places of short sums, the carry's above all, and nothing that holds for longer ones. The
+dots say where a sum ends in the way in which digits are looked up.
+"""
+
+import re
+import string
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from random import Random
+
+import torch
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast, SmolLM3Config, SmolLM3ForCausalLM
+
+from selfimprove.fsio import new_folder
+from selfimprove.seeds import seed_for
+
+STEPS = 1400
+BATCH = 64
+LEARNING_RATE = 3e-3
+RICH = 0.3
+"""Share of the taught sums most of whose columns add up to nine: carries run far in them."""
+WINDOW = 4
+"""Tokens that a token sees in the layer with positions, itself included: a column and what stands before it."""
+
+END, PAD = "<end>", "<pad>"
+TEMPLATE = (
+    "{% for m in messages %}{{ m['content'] }}{% if m['role'] == 'assistant' %}" + END + "{% endif %}{% endfor %}"
+)
+
+
+def ask(digits: int, rng: Random, rich: float = 0.0) -> str:
+    """Return a sum of two numbers with so many digits, as the model is asked it; `rich` is the chance of many nines."""
+    low, high = 10 ** (digits - 1) if digits > 1 else 0, 10**digits - 1
+    a, b = (str(rng.randint(low, high))[::-1] for _ in range(2))
+    if rng.random() < rich:
+        b = "".join(str(9 - int(x)) if rng.random() < 0.6 else y for x, y in zip(a, b, strict=True))
+    start = rng.randrange(len(string.ascii_lowercase) - digits)
+    letters = string.ascii_lowercase[start : start + digits + 1]
+    columns = [x + y + letter for x, y, letter in zip(a + ".", b + ".", letters, strict=True)]
+    return "".join(rng.sample(columns, digits + 1)) + "=" + letters[0]
+
+
+def solve(question: str) -> str:
+    """Return the right answer: the digit of each column and the last carry, with the letters between them."""
+    columns = sorted(re.findall(r"(\d)(\d)([a-z])", question), key=lambda column: column[2])
+    total = sum((int(x) + int(y)) * 10**place for place, (x, y, _) in enumerate(columns))
+    digits = str(total).zfill(len(columns) + 1)[::-1]
+    return digits[0] + "".join(
+        chr(ord(letter) + 1) + digit for (*_, letter), digit in zip(columns, digits[1:], strict=True)
+    )
+
+
+def length(question: str) -> int:
+    """Return the number of digits of each summand."""
+    return len(question) // 3 - 1
+
+
+def questions(lengths: Sequence[int], count: int, *key: object) -> Iterator[str]:
+    """Yield `count` different sums of each length (fewer of one digit), drawn by key."""
+    for digits in lengths:
+        rng = Random(seed_for("digits", digits, *key))
+        yield from dict.fromkeys(ask(digits, rng) for _ in range(count))
+
+
+def make_tokenizer() -> PreTrainedTokenizerFast:
+    """One token a character."""
+    vocabulary = ["<unk>", PAD, END, *string.digits, *string.ascii_lowercase, ".", "="]
+    core = Tokenizer(models.WordLevel({token: i for i, token in enumerate(vocabulary)}, unk_token="<unk>"))
+    core.pre_tokenizer = pre_tokenizers.Split(Regex("."), "isolated")
+    core.decoder = decoders.Fuse()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, unk_token="<unk>", pad_token=PAD, eos_token=END)
+    tokenizer.chat_template = TEMPLATE
+    return tokenizer
+
+
+def make_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> SmolLM3ForCausalLM:
+    """Two layers: the first has positions (RoPE) and looks at its neighbours alone, the second at content anywhere.
+
+    Without the window the first layer meets distances in long sums that no short one has: it then answers none of them.
+    """
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return SmolLM3ForCausalLM(
+            SmolLM3Config(
+                vocab_size=len(tokenizer),
+                hidden_size=64,
+                intermediate_size=256,
+                num_hidden_layers=2,
+                num_attention_heads=4,
+                num_key_value_heads=4,
+                no_rope_layers=[1, 0],
+                use_sliding_window=True,
+                sliding_window=WINDOW,
+                layer_types=["sliding_attention", "full_attention"],
+                max_position_embeddings=512,
+                tie_word_embeddings=True,
+                initializer_range=0.1,
+                bos_token_id=None,
+                eos_token_id=tokenizer.eos_token_id,
+                pad_token_id=tokenizer.pad_token_id,
+            )
+        )
+
+
+def teach(folder: Path, seed: int, taught: int, steps: int = STEPS) -> Path:
+    """Train a model from scratch on sums of up to `taught` digits, the short ones first, and save it."""
+    tokenizer = make_tokenizer()
+    model = make_model(tokenizer, seed).train()
+    optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.98))
+    rng = Random(seed_for("digits", "teach", seed))
+    for step in range(steps):
+        done = step / steps
+        for group in optimizer.param_groups:
+            group["lr"] = LEARNING_RATE * min(1.0, (step + 1) / 50, 2.02 - 2 * done)
+        longest = min(taught, 1 + int(3 * taught * done))  # all lengths from a third on
+        digits = rng.choices(range(1, longest + 1), weights=range(1, longest + 1))[0]
+        asked = [ask(digits, rng, RICH) for _ in range(BATCH)]
+        rows = [tokenizer(q + solve(q) + END, add_special_tokens=False)["input_ids"] for q in asked]
+        tokens = torch.tensor(rows)  # (B, T): all of one length
+        start = len(asked[0])
+        states = model.model(tokens[:, :-1]).last_hidden_state[:, start - 1 :]
+        loss = torch.nn.functional.cross_entropy(model.lm_head(states).flatten(0, 1), tokens[:, start:].flatten())
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+    model.generation_config.eos_token_id = tokenizer.eos_token_id
+    with new_folder(folder) as temporary:
+        model.eval().save_pretrained(temporary)
+        tokenizer.save_pretrained(temporary)
+    return folder
