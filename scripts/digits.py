@@ -11,6 +11,7 @@ round one digit more, whatever the arm. A round trains on what it agrees on, and
 """
 
 import argparse
+import itertools
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,10 +22,10 @@ from random import Random
 from typing import Any
 
 import torch
-from arms import ARMS, Arm, Replaced, Vote, configure, merged
+from arms import ARMS, Arm, Vote, configure, equip, merged
 from quiz import Question, write_questions
 from results import insert
-from sums import length, questions, solve, teach
+from sums import digits_of, length, questions, read, solve, spell, teach, write
 
 from selfimprove.audit import Key, load_audit
 from selfimprove.consistency.vote import Ballot
@@ -33,18 +34,29 @@ from selfimprove.evaluate import audit
 from selfimprove.fsio import make_folder, write_json, write_text
 from selfimprove.memory import ResponseMemory
 from selfimprove.progress import Progress
+from selfimprove.prompts import make_prompt
 from selfimprove.rounds import improve
 from selfimprove.run import Run, open_run
-from selfimprove.types import VOTERS, Message, Origin, Prompt, Request, Response, Sampling, Split, Stage, Unit
+from selfimprove.seeds import seed_for
+from selfimprove.types import VOTERS, Example, Message, Origin, Prompt, Request, Response, Sampling, Split, Stage, Unit
+from selfimprove.verdicts import Judgement, Tally
 
 TAUGHT = 4
 """Digits of the longest sums that the base is taught."""
 REACH = 10
 """Digits of the longest sums that the loop is given, and that the figures are measured on."""
-PROMPTS = 150
+SUMS = 60
 """Sums of each length that the loop is given, the held-out ones among them."""
+WRITINGS = 4
+"""Times that it is given each sum that is not held out, every time written otherwise."""
+COPIES = 6
+"""Times that the `rewrite` arm writes each survivor anew."""
+TRAINED_TOKENS = 80_000
+"""Completion tokens that every arm trains on in a round, about, all epochs counted."""
 FRESH = 200
 """Sums of each length, seen by nobody, that the figures are measured on."""
+HELDOUT = 0.2
+ROUNDS = 8
 WHOLE = 0.05
 """Share of the answers to questions of one length that are as long as a whole one, at least."""
 GOOD = 0.95
@@ -54,15 +66,15 @@ BASE = WORK / "base-0"
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "results.md"
 
 SETTINGS: dict[str, Any] = {
-    "rounds": REACH - TAUGHT,
+    "rounds": ROUNDS,
     "model": {"device": "cpu", "dtype": "float32", "threads": 1},
     "embedder": "hash:64",  # sums have no meaning to embed
-    "prompts": {"heldout": 0.2},
-    "sample": {"k": 6, "temperature": 1.0, "top_k": 0, "max_new_tokens": 2 * REACH + 4, "unit_prompts": 512},
+    "prompts": {"heldout": HELDOUT},
+    "sample": {"k": 4, "temperature": 1.0, "top_k": 0, "max_new_tokens": 2 * REACH + 4, "unit_prompts": 512},
     "propose": {"exemplar": {"k": 0}, "stitch": {"k": 1}},  # the model knows one sum at a time, and no language
     "vote": {"kind": "short"},
-    "select": {"threshold": 0.6, "per_prompt": 1, "near_duplicate": 1.0},
-    "train": {"rank": 32, "alpha": 64, "lr": 1e-3, "epochs": 4, "batch_tokens": 512, "start": "current"},
+    "select": {"threshold": 0.7, "per_prompt": 1, "near_duplicate": 1.0},
+    "train": {"rank": 32, "alpha": 64, "lr": 2e-3, "batch_tokens": 1024, "beta": 0.0, "start": "current"},
     "evaluate": {"k": 4},
     "guard": {
         # Most held-out sums are longer than a round's: what is said of them is noise at first, and has to change.
@@ -76,8 +88,18 @@ SETTINGS: dict[str, Any] = {
 
 
 def prompts(seed: int) -> Iterator[str]:
-    """Yield the sums that the loop is given: all lengths, no answers."""
-    return questions(range(1, REACH + 1), PROMPTS, "prompts", seed)
+    """Yield the sums that the loop is given, all lengths, no answers: no sum is on both sides of the split."""
+    for question in questions(range(TAUGHT - 1, REACH + 1), SUMS, "prompts", seed):
+        yield question
+        if split(question) is Split.TRAIN:
+            rng = Random(seed_for("digits", "writings", question))
+            ways = (write(read(question), rng) for _ in itertools.count())
+            yield from itertools.islice((way for way in ways if split(way) is Split.TRAIN), WRITINGS - 1)
+
+
+def split(question: str) -> Split:
+    """Return the side that the hash of a prompt puts it on."""
+    return make_prompt((Message("user", question),), HELDOUT).split
 
 
 class Growing:
@@ -94,6 +116,40 @@ class Growing:
         """Return all that are held out, and of the others those of up to `TAUGHT` digits and one more a round."""
         longest = TAUGHT + 1 + len(self.memory.rounds())
         return [p for p in self.memory.prompts(split) if p.split is Split.HELDOUT or length(p.text) <= longest]
+
+
+class Pooling(Growing):
+    """The same, and votes are counted over all the ways in which a sum is written.
+
+    What a model this small gets wrong in one writing all its samples get wrong; in another writing it errs elsewhere.
+    """
+
+    def commit_vote(
+        self, round_: int, judgements: Sequence[Judgement], tallies: Sequence[Tally], *, index: int, wall_s: float
+    ) -> None:
+        """Commit the vote on each sum as the vote on each of its writings; an answer is its digits alone."""
+        sums = {p.id: str(read(p.text)) for p in self.memory.prompts(Split.TRAIN)}
+        asked = {r.id: r.prompt_id for r in self.memory.responses(ids=[j.response_id for j in judgements])}
+        ballots: dict[str, list[Ballot]] = {}
+        for j in judgements:
+            answer = digits_of(j.answer) if j.answer else None
+            ballots.setdefault(sums[asked[j.response_id]], []).append(Ballot(j.response_id, answer, False, j.weight))
+        counted = {key: count_votes(key, cast, derived_cap=1.0) for key, cast in ballots.items()}
+        pooled = [replace(counted[sums[t.prompt_id]][0], prompt_id=t.prompt_id) for t in tallies]
+        judged = [judgement for _, found in counted.values() for judgement in found]
+        self.memory.commit_vote(round_, judged, pooled, index=index, wall_s=wall_s)
+
+
+def rewritten(examples: list[Example]) -> list[Example]:
+    """Write every survivor anew, in other orders and letters: what is so in one writing is so in all."""
+    made = []
+    for e in examples:
+        rng = Random(seed_for("digits", "rewritten", e.response_id))
+        for _ in range(COPIES):
+            question = write(read(e.messages[0].content), rng)
+            answer = spell(digits_of(e.completion), question)
+            made.append(replace(e, messages=(Message("user", question),), completion=answer))
+    return made
 
 
 def whole(vote: Vote, responses: Mapping[int, Response], keys: Mapping[str, Key], rng: Random) -> Vote:
@@ -114,14 +170,15 @@ def whole(vote: Vote, responses: Mapping[int, Response], keys: Mapping[str, Key]
     return [tally for tally, _ in counted], [judgement for _, judged in counted for judgement in judged]
 
 
-WAYS = {
-    "ssd": ARMS["ssd"],
-    "lmsi": ARMS["lmsi"],
-    "length": Arm("length", "lmsi", vote=whole),
-    "ours": ARMS["ours"],
-    "oracle": ARMS["oracle"],
+WAYS: dict[str, tuple[Arm, type[Growing]]] = {
+    "ssd": (ARMS["ssd"], Growing),
+    "lmsi": (ARMS["lmsi"], Growing),
+    "length": (Arm("length", "lmsi", vote=whole), Growing),
+    "ours": (ARMS["ours"], Growing),
+    "rewrite": (Arm("rewrite", "lmsi", examples=rewritten), Pooling),
+    "oracle": (ARMS["oracle"], Growing),
 }
-"""The length filter is the bench's; the loop has none."""
+"""The length filter and the rewriting are the bench's; the loop, which does not know what a sum is, has neither."""
 
 
 def cell_name(arm: str, seed: int, changes: Sequence[str] = ()) -> str:
@@ -130,23 +187,26 @@ def cell_name(arm: str, seed: int, changes: Sequence[str] = ()) -> str:
     return f"{arm}-{seed}-{mark}" if changes else f"{arm}-{seed}"
 
 
-def play(arm: Arm, model: Path, work: Path, seed: int, changes: Sequence[str] = ()) -> dict[str, Any]:
+def play(
+    way: tuple[Arm, type[Growing]], model: Path, work: Path, seed: int, changes: Sequence[str] = ()
+) -> dict[str, Any]:
     """Improve the model in this way and return its accuracy by length: of every round, and on fresh sums.
 
     `rows` holds the figures of every round as docs/results.json has them.
     """
+    arm, growing = way
     folder = work / cell_name(arm.name, seed, changes)
-    make_folder(work / f"prompts-{seed}")
+    answers = work / f"answers-{seed}"
+    for needed in (answers, work / f"prompts-{seed}"):
+        make_folder(needed)
     asked = (Question(text, (solve(text),)) for text in prompts(seed))
     prompt_file, audit_file = map(str, write_questions(work / f"prompts-{seed}", asked))
     given = {"seed": seed, "prompts": {"path": prompt_file, "audit": audit_file}, "model": {"path": str(model)}}
     config = configure(arm, merged(SETTINGS, given), changes)
     resume = (folder / "memory.db").is_file()
     with open_run(config, folder=folder, resume=resume, progress=Progress()) as opened:
-        memory: Any = Growing(opened.memory)
-        if arm.vote is not None:
-            memory = Replaced(memory, arm, load_audit(audit_file), seed)
-        run = replace(opened, memory=memory)
+        memory: Any = growing(opened.memory)
+        run = equip(replace(opened, memory=memory), arm, load_audit(audit_file), answers, TRAINED_TOKENS)
         improve(run)
         return {
             "arm": arm.name,
@@ -238,7 +298,7 @@ def table(cells: Sequence[Mapping[str, Any]]) -> str:
 def main() -> None:
     """Teach the base, run the arms, and show what they reached."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--arms", nargs="+", choices=WAYS, default=["ssd", "lmsi", "length", "ours", "oracle"])
+    parser.add_argument("--arms", nargs="+", choices=WAYS, default=list(WAYS))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--work", type=Path, default=WORK, help="folder for what is finished")
     parser.add_argument("--set", dest="changes", action="append", default=[], metavar="KEY=VALUE")

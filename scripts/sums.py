@@ -40,20 +40,41 @@ def ask(digits: int, rng: Random, rich: float = 0.0) -> str:
     a, b = (str(rng.randint(low, high))[::-1] for _ in range(2))
     if rng.random() < rich:
         b = "".join(str(9 - int(x)) if rng.random() < 0.6 else y for x, y in zip(a, b, strict=True))
-    start = rng.randrange(len(string.ascii_lowercase) - digits)
-    letters = string.ascii_lowercase[start : start + digits + 1]
-    columns = [x + y + letter for x, y, letter in zip(a + ".", b + ".", letters, strict=True)]
-    return "".join(rng.sample(columns, digits + 1)) + "=" + letters[0]
+    return write(list(zip(a, b, strict=True)), rng)
+
+
+def write(columns: Sequence[tuple[str, str]], rng: Random) -> str:
+    """Return one of the ways to write a sum, given the digits of its columns, the smallest first."""
+    start = rng.randrange(len(string.ascii_lowercase) - len(columns))
+    written = [
+        x + y + letter for (x, y), letter in zip([*columns, (".", ".")], string.ascii_lowercase[start:], strict=False)
+    ]
+    return "".join(rng.sample(written, len(written))) + "=" + string.ascii_lowercase[start]
+
+
+def read(question: str) -> tuple[tuple[str, str], ...]:
+    """Return the digits of a sum's columns, the smallest first: the same however it is written."""
+    return tuple((x, y) for x, y, _ in sorted(re.findall(r"(\d)(\d)([a-z])", question), key=lambda c: c[2]))
+
+
+def spell(digits: str, question: str) -> str:
+    """Return an answer of these digits, the smallest first, in the letters of the question."""
+    first = string.ascii_lowercase.index(question[-1])
+    return digits[0] + "".join(
+        letter + x for letter, x in zip(string.ascii_lowercase[first + 1 :], digits[1:], strict=False)
+    )
+
+
+def digits_of(answer: str) -> str:
+    """Return what `spell` was given."""
+    return answer[::2]
 
 
 def solve(question: str) -> str:
     """Return the right answer: the digit of each column and the last carry, with the letters between them."""
-    columns = sorted(re.findall(r"(\d)(\d)([a-z])", question), key=lambda column: column[2])
-    total = sum((int(x) + int(y)) * 10**place for place, (x, y, _) in enumerate(columns))
-    digits = str(total).zfill(len(columns) + 1)[::-1]
-    return digits[0] + "".join(
-        chr(ord(letter) + 1) + digit for (*_, letter), digit in zip(columns, digits[1:], strict=True)
-    )
+    columns = read(question)
+    total = sum((int(x) + int(y)) * 10**place for place, (x, y) in enumerate(columns))
+    return spell(str(total).zfill(len(columns) + 1)[::-1], question)
 
 
 def length(question: str) -> int:
