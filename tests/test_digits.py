@@ -15,12 +15,14 @@ from selfimprove.consistency.answers import Kind, extract
 from selfimprove.engines.local import LocalEngine
 from selfimprove.errors import PromptError
 from selfimprove.policy import Policy
-from selfimprove.types import Finish, Message, Origin, Request, Response, Sampling, Stage, Unit
+from selfimprove.prompts import make_prompt
+from selfimprove.types import Example, Finish, Message, Origin, Request, Response, Sampling, Split, Stage, Unit
 from selfimprove.verdicts import Judgement, Tally
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
 import chain
 import digits
+import growing
 import sums
 import warm_start
 
@@ -45,6 +47,24 @@ def test_a_sum_is_its_columns_and_the_answer_their_digits():
         question = sums.ask(length, Random(length))
         assert sums.length(question) == length
         assert len(sums.solve(question)) == 2 * length + 1
+
+
+def test_a_sum_is_the_same_in_every_writing():
+    columns = (("1", "2"), ("7", "5"), ("0", "9"))
+    ways = [sums.write(columns, Random(i)) for i in range(20)]
+    assert len(set(ways)) > 15
+    assert {sums.read(way) for way in ways} == {columns}
+    assert {sums.digits_of(sums.solve(way)) for way in ways} == {"3201"}  # 71 + 952 from the right
+    assert {sums.spell("3201", way) == sums.solve(way) for way in ways} == {True}
+
+
+def test_no_sum_is_learnt_from_and_held_out(monkeypatch):
+    monkeypatch.setattr(digits, "SUMS", 10)
+    sides = {}
+    for question in digits.prompts(0):
+        sides.setdefault(sums.read(question), []).append(digits.split(question))
+    assert {len(set(found)) for found in sides.values()} == {1}
+    assert {found[0]: len(found) for found in sides.values()} == {Split.TRAIN: digits.WRITINGS, Split.HELDOUT: 1}
 
 
 def test_questions_are_different_and_keyed():
@@ -85,13 +105,14 @@ def test_a_cell_of_other_settings_is_another_cell():
     assert digits.cell_name("ours", 0, ("a=1", "a=2")) != digits.cell_name("ours", 0, ("a=2", "a=1"))
 
 
-@pytest.mark.parametrize("arm", ["length", "ssd"])
+@pytest.mark.parametrize("arm", ["length", "rewrite"])
 def test_an_arm_is_played_and_goes_on_where_it_was(base, tmp_path, monkeypatch, arm):
     monkeypatch.setattr(digits, "REACH", 2)
-    monkeypatch.setattr(digits, "PROMPTS", 24)
+    monkeypatch.setattr(digits, "TAUGHT", 2)
+    monkeypatch.setattr(digits, "SUMS", 24)
     monkeypatch.setattr(digits, "FRESH", 20)
     changes = ("rounds=1", "sample.max_new_tokens=8", "guard.trips=5")
-    cell = digits.play(digits.WAYS[arm], base, tmp_path, 0, changes)
+    cell = digits.play(growing.WAYS[arm], base, tmp_path, 0, changes)
     assert cell["arm"] == arm
     assert len(cell["rounds"]) == len(cell["rows"]) == 2
     (first, last) = cell["rows"]
@@ -100,19 +121,20 @@ def test_an_arm_is_played_and_goes_on_where_it_was(base, tmp_path, monkeypatch, 
     assert last["generated_tokens"] > 0
     assert 0 <= last["mean_at_k"] <= last["pass_at_k"] <= 1
     assert set(cell["after"]) == {1, 2}
-    assert digits.play(digits.WAYS[arm], base, tmp_path, 0, changes) == cell
+    assert digits.play(growing.WAYS[arm], base, tmp_path, 0, changes) == cell
     assert f"| {arm} | 0 |" in digits.table([cell])
 
 
 def test_a_round_gets_sums_one_digit_longer_than_the_round_before(base, tmp_path, monkeypatch):
     from selfimprove.memory import ResponseMemory
 
-    monkeypatch.setattr(digits, "TAUGHT", 1)
+    monkeypatch.setattr(growing, "TAUGHT", 1)
+    monkeypatch.setattr(digits, "TAUGHT", 2)
     monkeypatch.setattr(digits, "REACH", 4)
-    monkeypatch.setattr(digits, "PROMPTS", 12)
+    monkeypatch.setattr(digits, "SUMS", 12)
     monkeypatch.setattr(digits, "FRESH", 2)
     changes = ("rounds=2", "sample.max_new_tokens=10", "guard.trips=5")
-    cell = digits.play(digits.WAYS["ssd"], base, tmp_path, 0, changes)
+    cell = digits.play(growing.WAYS["ssd"], base, tmp_path, 0, changes)
     with ResponseMemory.open(tmp_path / digits.cell_name("ssd", 0, changes) / "memory.db") as memory:
         texts = {p.id: p.text for p in memory.prompts()}
         asked = {
@@ -126,13 +148,14 @@ def test_a_round_gets_sums_one_digit_longer_than_the_round_before(base, tmp_path
 def test_raw_samples_are_trained_on_whatever_the_vote_says(base, tmp_path, monkeypatch):
     from selfimprove.memory import ResponseMemory
 
+    monkeypatch.setattr(digits, "TAUGHT", 2)
     monkeypatch.setattr(digits, "REACH", 3)
-    monkeypatch.setattr(digits, "PROMPTS", 12)
+    monkeypatch.setattr(digits, "SUMS", 12)
     monkeypatch.setattr(digits, "FRESH", 2)
     kept = {}
     for arm in ("lmsi", "ssd"):
         changes = ("rounds=1", "sample.max_new_tokens=10")
-        digits.play(digits.WAYS[arm], base, tmp_path, 0, changes)
+        digits.play(growing.WAYS[arm], base, tmp_path, 0, changes)
         with ResponseMemory.open(tmp_path / digits.cell_name(arm, 0, changes) / "memory.db") as memory:
             ids = [id_ for id_, verdict in memory.verdicts(1).items() if verdict.kept]
             texts = {p.id: p.text for p in memory.prompts()}
@@ -141,18 +164,50 @@ def test_raw_samples_are_trained_on_whatever_the_vote_says(base, tmp_path, monke
     assert sum(kept["ssd"]) / len(kept["ssd"]) < sum(kept["lmsi"]) / len(kept["lmsi"])
 
 
-def test_an_answer_that_ends_early_abstains():
-    def response(id_, text, prompt="p"):
-        where = {"round": 1, "origin": Origin.SAMPLE, "unit": "u", "slot": 0, "seed": 0, "policy": "base"}
-        return Response(id_, prompt, text=text, finish=Finish.STOP, prompt_tokens=8, new_tokens=9, parents=(), **where)
+def response(id_, text, prompt="p"):
+    where = {"round": 1, "origin": Origin.SAMPLE, "unit": "u", "slot": 0, "seed": 0, "policy": "base"}
+    return Response(id_, prompt, text=text, finish=Finish.STOP, prompt_tokens=8, new_tokens=9, parents=(), **where)
 
+
+def test_an_answer_that_ends_early_abstains():
     texts = ["2b4", "2b4", "2b4", "2b4c0", "2b4c0"]
     responses = {i: response(i, text) for i, text in enumerate(texts)}
     judgements = [Judgement(i, text, 1.0, None) for i, text in enumerate(texts)]
     tallies = [Tally("p", "2b4", 0.6, 0.2, 5.0, 5, 0)]
-    ((tally,), judged) = digits.whole((tallies, judgements), responses, {}, Random(0))
+    ((tally,), judged) = growing.whole((tallies, judgements), responses, {}, Random(0))
     assert (tally.answer, tally.agreement, tally.voters, tally.abstained) == ("2b4c0", 1.0, 2, 3)
     assert [j.answer for j in judged] == [None, None, None, "2b4c0", "2b4c0"]
+
+
+def test_the_writings_of_a_sum_vote_together_and_teach_each_other():
+    class Memory:
+        def prompts(self, split):
+            return [make_prompt((Message("user", text),), 0.0) for text in ("12b..c75a=a", "..x12w75v=v", "99b..c=b")]
+
+        def responses(self, ids):
+            return [answers[id_] for id_ in ids]
+
+        def commit_vote(self, round_, judgements, tallies, *, index, wall_s):
+            self.judgements, self.tallies = judgements, tallies
+
+    memory = Memory()
+    first, second, other = (p.id for p in memory.prompts(None))
+    texts = [(first, "2b5c0"), (second, "2w4x0"), (second, "2w4x0"), (other, "8c1")]
+    answers = {i: response(i, text, prompt) for i, (prompt, text) in enumerate(texts)}
+    judgements = [Judgement(i, text, 1.0, 1.0) for i, (_, text) in enumerate(texts)]
+    alone = [Tally(id_, None, 1.0, 1.0, 1.0, 1, 0) for id_ in (first, second, other)]
+    growing.Pooling(memory).commit_vote(1, judgements, alone, index=0, wall_s=0.0)
+    assert [(t.prompt_id, t.answer, t.voters) for t in memory.tallies] == [
+        (first, "240", 3),
+        (second, "240", 3),
+        (other, "81", 1),
+    ]
+    assert {j.response_id: j.answer for j in memory.judgements} == {0: "250", 1: "240", 2: "240", 3: "81"}
+
+    (asked,) = (Example(second, (Message("user", "..x12w75v=v"),), "2w4x0", 1.0, 1),)
+    made = growing.rewritten([asked])
+    assert len({e.messages for e in made}) > 1
+    assert all(e.completion == sums.solve(e.messages[0].content) for e in made)
 
 
 def test_a_chain_is_worked_out_step_by_step_and_demonstrations_are_no_task():
