@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from .memory.entries import Entry
     from .memory.lineage import Echo
 
+SHOWN_IDS = 12
+
 inspection = click.Group()
 """The commands that only look; `cli_memory` takes them in."""
 
@@ -79,8 +81,15 @@ def show(run_name: str, response_id: int, as_json: bool) -> None:
         return
     for name, value in facts.items():
         if value not in (None, []):
-            text = f"{value:.2f}" if isinstance(value, float) else str(value)
-            click.echo(f"{name:14}{printable(text)}")
+            click.echo(f"{name:14}{printable(_told(value))}")
+
+
+def _told(value: Any) -> str:
+    """Return a fact as people read it: of many ids the first few."""
+    if isinstance(value, list):
+        more = f", and {len(value) - SHOWN_IDS} more (--json)" if len(value) > SHOWN_IDS else ""
+        return ", ".join(map(str, value[:SHOWN_IDS])) + more
+    return f"{value:.2f}" if isinstance(value, float) else str(value)
 
 
 @inspection.command()

@@ -227,3 +227,13 @@ def test_every_command_has_help(command):
     result = CliRunner().invoke(main, [*command.split(), "--help"])
     assert result.exit_code == 0
     assert len(result.output) > 80
+
+
+def test_show_names_the_first_of_many_ids_and_json_all_of_them(cli):
+    rows = [json.loads(line) for line in cli("memory", "tiny", "echo", "--json").splitlines()]
+    facts = [json.loads(cli("memory", "tiny", "show", row["response_id"], "--json")) for row in rows]
+    most = max(facts, key=lambda fact: len(fact["made"]))
+    assert len(most["made"]) > 12
+    (line,) = [x for x in cli("memory", "tiny", "show", most["id"]).splitlines() if x.startswith("made")]
+    assert line.split(None, 1)[1].startswith(", ".join(map(str, most["made"][:12])))
+    assert line.endswith(f"and {len(most['made']) - 12} more (--json)")
