@@ -3,7 +3,7 @@
 
     python scripts/digits.py --work DIR                   teach the base, run every arm; running again goes on
     python scripts/digits.py --arms lmsi --seed 1 --json  one arm, figures as JSON
-    python scripts/digits.py --write                      put the table into docs/results.md
+    python scripts/digits.py --write                      put the table into docs/results.md, the rows into results.json
 
 After Lee et al. 2025 (arXiv 2502.01612). scripts/sums.py trains the base from scratch on sums of up to `TAUGHT`
 digits; the loop then gets longer ones and no answers: in its first round sums of up to `TAUGHT` + 1 digits, in every
@@ -24,7 +24,7 @@ import torch
 from arms import Arm, configure, equip, merged
 from growing import TAUGHT, WAYS, Growing
 from quiz import Question, write_questions
-from results import insert
+from results import insert, put_rows
 from sums import length, questions, read, solve, teach, write
 
 from selfimprove.audit import load_audit
@@ -136,8 +136,9 @@ def rows(run: Run, arm: str) -> list[dict[str, Any]]:
     return [
         {
             "task": "digits",
-            "arm": arm,
+            "arm": arm if round_ else "base",
             "seed": run.config.seed,
+            "dtype": run.config.model.dtype,
             "round": round_,
             "greedy": float(found.greedy.mean()),
             "mean_at_k": float(found.mean.mean()),
@@ -215,7 +216,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=WORK, help="folder for what is finished")
     parser.add_argument("--set", dest="changes", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
-    parser.add_argument("--write", action="store_true", help="put the table into docs/results.md")
+    parser.add_argument("--write", action="store_true", help="write docs/results.md and results.json")
     options = parser.parse_args()
     torch.set_num_threads(1)  # for matrices this small, more threads only wait for each other
     options.work.mkdir(parents=True, exist_ok=True)
@@ -230,6 +231,8 @@ def main() -> None:
         cells.append(_read(done))
     if options.write:
         write_text(PAGE, insert(PAGE.read_text(encoding="utf-8"), "digits", table(cells)))
+        base, *_ = cells[0]["rows"]  # the same for all arms
+        put_rows([base, *(row for cell in cells for row in cell["rows"][1:])], PAGE.with_name("results.json"))
     print(json.dumps(cells) if options.json else table(cells))
 
 

@@ -116,8 +116,8 @@ def test_an_arm_is_played_and_goes_on_where_it_was(base, tmp_path, monkeypatch, 
     assert cell["arm"] == arm
     assert len(cell["rounds"]) == len(cell["rows"]) == 2
     (first, last) = cell["rows"]
-    assert (first["task"], first["arm"], first["round"], first["generated_tokens"]) == ("digits", arm, 0, 0)
-    assert last["round"] == 1
+    assert (first["task"], first["arm"], first["round"], first["generated_tokens"]) == ("digits", "base", 0, 0)
+    assert (last["arm"], last["round"]) == (arm, 1)
     assert last["generated_tokens"] > 0
     assert 0 <= last["mean_at_k"] <= last["pass_at_k"] <= 1
     assert set(cell["after"]) == {1, 2}
