@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from functools import partial
 from math import prod
+from weakref import WeakSet
 
 import torch
 from transformers import PreTrainedModel
@@ -25,6 +26,8 @@ CACHE_SHARE = 0.25
 """Share of the device's memory that the cache of one batch may take."""
 
 log = logging.getLogger(__name__)
+
+_told: "WeakSet[PreTrainedModel]" = WeakSet()
 
 
 def generate(
@@ -63,7 +66,7 @@ def generate(
     longest = _longest(model, token_ids, sampling)
     reason = misfit(model, longest)
     if reason:
-        log.warning("%s runs on transformers' generate, which is slower: %s", type(model).__name__, reason)
+        _say_once(model, reason)
         run = partial(generate_batch, model, pad_id=pad_id)
     else:
         run = partial(decode_batch, model)
@@ -85,6 +88,13 @@ def generate(
             log.warning("out of memory with %d rows: going on with %d", rows, rows // 2)
             waiting = list(cut_batches([group for batch in waiting for group in batch], rows // 2))
     return [rollouts[row] for row in range(len(token_ids))]
+
+
+def _say_once(model: PreTrainedModel, reason: str) -> None:
+    """Say that a model runs on the slow path; a run asks for many batches of it."""
+    if model not in _told:
+        _told.add(model)
+        log.warning("%s runs on transformers' generate, which is slower: %s", type(model).__name__, reason)
 
 
 def _longest(model: PreTrainedModel, token_ids: Sequence[Sequence[int]], sampling: Sampling) -> int:
