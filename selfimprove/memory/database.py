@@ -46,6 +46,8 @@ class Database:
             with closing(sqlite3.connect(temporary, isolation_level=None)) as connection:
                 connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
                 migrate(connection, MIGRATIONS)
+                # Before it appears: a reader could not undo a switch that a killed writer left half done.
+                connection.execute("PRAGMA journal_mode = WAL")
             publish(temporary, path)
             return cls(path, _connect(path, "rw"), lock)
 

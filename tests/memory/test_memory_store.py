@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from memory_story import EMBEDDER, PROMPTS, commit, commit_vote, make_unit, prompt
 
 from selfimprove.errors import MemoryError_
-from selfimprove.memory import ResponseMemory
+from selfimprove.memory import ResponseMemory, database
 from selfimprove.memory.rows import storable
 from selfimprove.types import BASE, Finish, Generation, Message, Origin, Prompt, Request, Split, Stage, Unit
 from selfimprove.verdicts import Check, Decision, GuardVerdict, Judgement, Reason, Selection, Tally, Verdict
@@ -329,3 +329,16 @@ def test_kill_in_the_middle_of_appending_loses_no_committed_unit(memory, path, r
         commit(survivor, [("hot", "cold")], index=99_999)
         assert survivor.verify() == []
         assert prompt("france", "What is the capital of France?") in survivor.prompts()
+
+
+def test_a_memory_can_be_read_from_the_moment_it_appears(path, monkeypatch):
+    publish, journal = database.publish, []
+
+    def published(temporary, path):
+        publish(temporary, path)
+        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as reader:
+            journal.append(reader.execute("PRAGMA journal_mode").fetchone()[0])
+
+    monkeypatch.setattr(database, "publish", published)
+    ResponseMemory.create(path).close()
+    assert journal == ["wal"], "what a killed writer leaves of a later switch, only a writer can undo"
