@@ -69,9 +69,9 @@ def recall(
     ids, scores = index.search(queries, min(len(shown), POOL * k), np.array(sorted(shown), dtype=np.int64))
     found = []
     for query, row_ids, row_scores in zip(queries, ids, scores, strict=True):
-        near = row_ids[row_ids >= 0]  # a sealed segment looks into some cells only: it may find fewer than asked for
+        near = row_ids[row_ids >= 0]  # a sealed segment looks into some cells only: it may find fewer, -1 last
         picked = mmr(query, memory.vectors(near.tolist()), k, diversity)
-        found.append([replace(shown[int(row_ids[row])], score=float(row_scores[row])) for row in picked])
+        found.append([replace(shown[int(near[row])], score=float(row_scores[row])) for row in picked])
     return found
 
 

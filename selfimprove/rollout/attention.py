@@ -24,9 +24,10 @@ class Segment:
 class Pass:
     """What one forward pass writes and reads.
 
-    `own` holds the rows' keys and values, (layers, 2, R, Hkv, C, D). The queries stand in its columns `first` to
-    `last` - 1: token t of the pack is in row `place_T[0][t]` and column `place_T[1][t]`; without `place_T`, row t has
-    one token, in column `first`. `mask` is additive, (R, 1, last - first, 1, last); None when every row sees all.
+    `own` holds the rows' keys and values, (layers, 2, R, Hkv, C, D), of which columns below `last` are read. Token t of
+    the pack is in row `place_T[0][t]` and column `place_T[1][t]`, from `first` on, of w = `last` - `first` columns;
+    without `place_T`, row t has one token, in column `first`, and w = 1. `mask` is additive, (R, 1, w, 1, last); None
+    when every row sees all.
     """
 
     own: Tensor
