@@ -160,6 +160,7 @@ def _round(run: Run, round_: int, last: Sequence[int], accuracy: Accuracy, keys:
         "agreement": health[-1].agreement,
         "parse_rate": health[-1].parse_rate,
         "kl": health[-1].kl,
+        "label_accuracy": _label_accuracy(run, round_, keys),
         "guard": verdict and ("keep" if verdict.decision is Decision.KEEP else verdict.because),
         "tokens": tokens[-1] if tokens else {},
         "operators": _operators(run, round_, keys),
@@ -187,6 +188,13 @@ def _operators(run: Run, round_: int, keys: Mapping[str, Key]) -> dict[str, dict
         book["kept"] += r.id in kept
         book["kept_right"] += right and r.id in kept
     return books
+
+
+def _label_accuracy(run: Run, round_: int, keys: Mapping[str, Key]) -> float | None:
+    """The share of the round's survivors that are right, earlier rounds' responses among them; None without any."""
+    kept = [id_ for id_, verdict in run.memory.verdicts(round_).items() if verdict.kept]
+    right = [is_right(r.text, keys[r.prompt_id]) for r in run.memory.responses(ids=kept)]
+    return sum(right) / len(right) if right else None
 
 
 def _votes(run: Run, round_: int, keys: Mapping[str, Key]) -> list[tuple[float, float]]:

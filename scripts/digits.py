@@ -2,7 +2,7 @@
 """See how long the additions are that a tiny transformer teaches itself when it was taught short ones.
 
     python scripts/digits.py --work DIR                   teach the base, run every arm; running again goes on
-    python scripts/digits.py --arms lmsi --seed 1 --json  one arm, figures as JSON
+    python scripts/digits.py --arms lmsi --seeds 1 --json one arm, figures as JSON
     python scripts/digits.py --write                      put the table into docs/results.md, the rows into results.json
 
 After Lee et al. 2025 (arXiv 2502.01612). scripts/sums.py trains the base from scratch on sums of up to `TAUGHT`
@@ -212,7 +212,7 @@ def main() -> None:
     """Teach the base, run the arms, and show what they reached."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--arms", nargs="+", choices=WAYS, default=list(WAYS))
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seeds", default="0", help="numbers, joined by commas")
     parser.add_argument("--work", type=Path, default=WORK, help="folder for what is finished")
     parser.add_argument("--set", dest="changes", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
@@ -220,19 +220,21 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)  # for matrices this small, more threads only wait for each other
     options.work.mkdir(parents=True, exist_ok=True)
-    model = options.work / f"base-{options.seed}"
-    if not model.is_dir():
-        teach(model, options.seed, TAUGHT)
     cells = []
-    for name in options.arms:
-        done = options.work / f"{cell_name(name, options.seed, options.changes)}.json"
-        if not done.is_file():
-            write_json(done, play(WAYS[name], model, options.work, options.seed, options.changes))
-        cells.append(_read(done))
+    for seed in map(int, options.seeds.split(",")):
+        model = options.work / f"base-{seed}"
+        if not model.is_dir():
+            teach(model, seed, TAUGHT)
+        for name in options.arms:
+            done = options.work / f"{cell_name(name, seed, options.changes)}.json"
+            if not done.is_file():
+                write_json(done, play(WAYS[name], model, options.work, seed, options.changes))
+            cells.append(_read(done))
     if options.write:
         write_text(PAGE, insert(PAGE.read_text(encoding="utf-8"), "digits", table(cells)))
-        base, *_ = cells[0]["rows"]  # the same for all arms
-        put_rows([base, *(row for cell in cells for row in cell["rows"][1:])], PAGE.with_name("results.json"))
+        bases = {cell["seed"]: cell["rows"][0] for cell in cells}  # the same for all arms of a seed
+        learnt = [row for cell in cells for row in cell["rows"][1:]]
+        put_rows([*bases.values(), *learnt], PAGE.with_name("results.json"))
     print(json.dumps(cells) if options.json else table(cells))
 
 

@@ -34,17 +34,10 @@ Cell = dict[str, Any]
 def rows(cells: Sequence[Cell]) -> list[dict[str, Any]]:
     """Return one row a cell and round: the base's is round 0, every other arm's begin with round 1."""
     return [
-        {name: ({**cell, **figures, "label_accuracy": label_accuracy(figures)})[name] for name in ROW}
+        {name: ({**cell, **figures})[name] for name in ROW}
         for cell in cells
         for figures in (cell["rounds"] if cell["arm"] == BASE else cell["rounds"][1:])
     ]
-
-
-def label_accuracy(figures: Cell) -> float | None:
-    """Return the share of the round's own survivors that are right; None without any."""
-    books = figures["operators"].values()
-    kept = sum(book["kept"] for book in books)
-    return sum(book["kept_right"] for book in books) / kept if kept else None
 
 
 def over_seeds(
@@ -87,7 +80,10 @@ def share_of_gain(cells: Sequence[Cell], oracles: Sequence[Cell]) -> float | Non
 
 
 def table(cells: Sequence[Cell]) -> str:
-    """Return Markdown: one row an arm and task, means over seeds, changes with their 95 % intervals."""
+    """Return Markdown: one row an arm and task, means over seeds, changes with their 95 % intervals.
+
+    mean@k stands for every round; all other figures are of the last.
+    """
     lines = []
     for task in _unique(cells, "task"):
         own = [cell for cell in cells if cell["task"] == task]
@@ -105,15 +101,16 @@ def table(cells: Sequence[Cell]) -> str:
 
 
 def _line(arm: str, group: Sequence[Cell], groups: dict[str, list[Cell]]) -> str:
-    last = [cell["rounds"][-1] for cell in group]
-    labels = [share for share in map(label_accuracy, last) if share is not None]
+    by_round = list(zip(*(cell["rounds"][0 if arm == BASE else 1 :] for cell in group), strict=True))
+    last = by_round[-1]
+    labels = [figures["label_accuracy"] for figures in last if figures["label_accuracy"] is not None]
     gain = over_seeds([np.subtract(c["heldout"]["mean"][-1], c["heldout"]["mean"][0]) for c in group])
     share = share_of_gain(group, groups.get(ORACLE, []))
     kept = sum(figures["guard"] == "keep" for figures in last)
     fields = [
         arm,
         str(len(group)),
-        _mean(last, "mean_at_k"),
+        ", ".join(_mean(figures, "mean_at_k") for figures in by_round),
         "" if arm == BASE else _signed(gain),
         "" if arm in (BASE, ORACLE) or share is None else f"{share:.0%}",
         "" if arm in (BASE, RIVAL) else _signed(against(group, groups.get(RIVAL, []))),

@@ -87,6 +87,9 @@ SHORT = {
 }
 """Answers of a dozen tokens, one round: a cell takes a minute or two on one core."""
 
+ROUNDS = SHORT | {"rounds": 3}
+"""The same in three rounds, each with three times the training."""
+
 SMOL = "bundled:smollm2-135m"
 WORKED = SHORT | {"sample": {"max_new_tokens": 48}}
 """The same with worked steps, for the base that `scripts/chain.py` warms up."""
@@ -96,6 +99,8 @@ TASKS = {
     for task in (
         Task("everyday", SMOL, SHORT, drawn(questions, 120, 80), trained_tokens=1600),
         Task("arith", SMOL, SHORT, drawn(arithmetic, 120, 80), trained_tokens=1600),
+        Task("everyday-rounds", SMOL, ROUNDS, drawn(questions, 120, 80), trained_tokens=4800),
+        Task("arith-rounds", SMOL, ROUNDS, drawn(arithmetic, 120, 80), trained_tokens=4800),
         *(
             Task(f"rg-{kind}", str(puzzles.BASE), SHORT, drawn(partial(puzzles.questions, kind), 120, 80), 800)
             for kind in puzzles.KINDS
