@@ -10,7 +10,7 @@ from typing import Any
 from .config import RunConfig, ServerConfig
 from .errors import UserError
 from .policy import Policy
-from .prompts import load_prompts
+from .prompts import load_prompts, twins
 from .run import RUNS, refuse_unfit, refuse_unusable
 from .types import Sampling, Split
 
@@ -25,7 +25,8 @@ def check(config: RunConfig, *, probe: bool = False) -> str:
     from .rollout import generate
 
     prompts = load_prompts(config.prompts)
-    split = {s: [p for p in prompts.prompts if p.split is s] for s in Split}
+    left_out = twins(prompts.prompts)
+    split = {s: [p for p in prompts.prompts if p.split is s and p.id not in left_out] for s in Split}
     refuse_unusable(config.prompts, prompts.prompts)
     policy = Policy.load(config.model)
     refuse_unfit(prompts.prompts, policy, config.sample.max_new_tokens)
@@ -43,7 +44,8 @@ def check(config: RunConfig, *, probe: bool = False) -> str:
     seconds = time.monotonic() - began
     lines = [
         f"prompts   {len(split[Split.TRAIN])} to learn from, {len(split[Split.HELDOUT])} held out, "
-        f"{prompts.duplicates} duplicates, {len(prompts.skipped)} malformed lines",
+        f"{prompts.duplicates} duplicates, {len(prompts.skipped)} malformed lines, "
+        f"{len(left_out)} that say the same as a held-out one",
         *(f"          line {s.line}: {s.why}" for s in prompts.skipped[:5]),
         f"model     {config.model.path}, {str(policy.dtype).removeprefix('torch.')} on {policy.device}, "
         f"chat template {'its own' if policy.has_chat_template else 'none: Question / Answer is used'}",

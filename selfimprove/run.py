@@ -150,18 +150,11 @@ def _twins(memory: ResponseMemory) -> frozenset[str]:
     """Return the prompts to learn from that say the same as a held-out one.
 
     Settled before the first unit and noted, so that a run goes on with the prompts that it was begun with.
-
-    Raises:
-        PromptError: nothing is left to learn from.
     """
     noted = noted_twins(memory)
     if memory.units():
         return noted
-    prompts = memory.prompts()
-    found = twins(prompts)
-    train = sum(prompt.split is Split.TRAIN for prompt in prompts)
-    if len(found) == train:
-        raise PromptError(f"all {train} prompts to learn from say the same as a held-out one; add other prompts")
+    found = twins(memory.prompts())
     if found or noted:
         memory.set_meta("twins", " ".join(sorted(found)))
     return found
@@ -175,6 +168,9 @@ def refuse_unusable(config: PromptsConfig, prompts: Sequence[Prompt]) -> None:
                 f"no {split} prompts: {len(prompts)} prompts with prompts.heldout {config.heldout:g}; "
                 "add prompts or change the share"
             )
+    train = sum(prompt.split is Split.TRAIN for prompt in prompts)
+    if len(twins(prompts)) == train:
+        raise PromptError(f"all {train} prompts to learn from say the same as a held-out one; add other prompts")
     if config.audit is not None and not Path(config.audit).expanduser().is_file():
         raise PromptError(f"no audit file {config.audit}; leave prompts.audit unset to run without one")
 

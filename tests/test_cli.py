@@ -14,7 +14,8 @@ from selfimprove.cli import main
 from selfimprove.config_file import to_yaml
 from selfimprove.errors import Interrupted
 from selfimprove.memory import ResponseMemory
-from selfimprove.types import VOTERS, Origin
+from selfimprove.prompts import load_prompts, twins
+from selfimprove.types import VOTERS, Origin, Split
 
 
 @pytest.fixture
@@ -178,6 +179,20 @@ def test_dry_run_and_check_spend_nothing(cli, taught_folder, prompts, tmp_path):
     assert "end of turn '<|end|>'" in cli("check", config)
     assert "tokens/s\nexpect" in cli("check", config, "--probe")
     assert not (tmp_path / "runs" / "fresh").exists()
+
+
+def test_check_counts_the_prompts_that_a_run_leaves_out(cli, taught_folder, tmp_path):
+    asked = [f"Who was number {n}{end}" for n in range(9) for end in ("?", "!")]
+    (tmp_path / "p.txt").write_text("\n".join(asked))
+    settings = tiny_config(taught_folder, tmp_path / "p.txt")
+    found = load_prompts(settings.prompts).prompts
+    same = len(twins(found))
+    assert same > 0
+    train = sum(p.split is Split.TRAIN for p in found) - same
+    (tmp_path / "c.yaml").write_text(to_yaml(settings))
+    said = cli("check", tmp_path / "c.yaml")
+    assert f"{train} to learn from" in said
+    assert f"{same} that say the same as a held-out one" in said
 
 
 def test_no_library_takes_a_signal_for_an_error_of_its_own():
