@@ -132,6 +132,7 @@ class Policy:
         try:
             with safe_open(weights, framework="pt") as file, warnings.catch_warnings():
                 warnings.filterwarnings("ignore", "Found missing adapter keys")
+                warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
                 attached = PeftModel.from_pretrained(model, str(adapter)).eval()
                 astray = set(file.keys()) ^ get_peft_model_state_dict(attached, save_embedding_layers=False).keys()
         except (RuntimeError, ValueError, KeyError, SafetensorError) as error:
