@@ -14,15 +14,28 @@ TEMPORARY = ".tmp-"
 """What the name of a file begins with that is not whole yet."""
 
 
-def write_text(path: Path, text: str) -> None:
-    """Replace `path` by `text` atomically: a reader sees the old file or the new one, never a part."""
+def temporary_for(path: Path) -> Path:
+    """Return where to write what will be published as `path`; what an earlier try left there is removed."""
     temporary = path.with_name(f"{TEMPORARY}{path.name}")
-    with open(temporary, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
+    if temporary.is_dir() and not temporary.is_symlink():
+        shutil.rmtree(temporary)
+    else:
+        temporary.unlink(missing_ok=True)
+    return temporary
+
+
+def publish(temporary: Path, path: Path) -> None:
+    """Make a finished temporary file durable under its own name."""
+    fsync_file(temporary)
     os.replace(temporary, path)
     fsync_folder(path.parent)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace `path` by `text` atomically: a reader sees the old file or the new one, never a part."""
+    temporary = temporary_for(path)
+    temporary.write_text(text, encoding="utf-8")
+    publish(temporary, path)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -47,8 +60,7 @@ def new_folder(path: Path) -> Iterator[Path]:
 
     Nothing appears at `path` unless the block ends without an exception; what was there before is replaced.
     """
-    temporary = path.with_name(f"{TEMPORARY}{path.name}")
-    shutil.rmtree(temporary, ignore_errors=True)
+    temporary = temporary_for(path)
     make_folder(path.parent)
     temporary.mkdir()
     try:

@@ -17,6 +17,21 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path):
     assert json.loads((target / MANIFEST).read_text())["a"] == {"bytes": 1, "sha256": sha256(target / "a")}
 
 
+def test_what_is_in_the_way_of_the_temporary_name_is_removed_and_a_link_is_not_followed(tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "kept").write_text("x")
+    for name in ("f", "t"):
+        (tmp_path / f".tmp-{name}").symlink_to(tmp_path / "mine")
+    with new_folder(tmp_path / "f") as folder:
+        (folder / "a").write_text("x")
+    write_text(tmp_path / "t", "one")
+    (tmp_path / ".tmp-t").mkdir()
+    write_text(tmp_path / "t", "two")
+    assert (tmp_path / "t").read_text() == "two"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["f", "mine", "t"]
+    assert [p.name for p in (tmp_path / "mine").iterdir()] == ["kept"]
+
+
 def test_a_folder_replaces_the_one_before(tmp_path):
     for content in ("old", "new"):
         with new_folder(tmp_path / "f") as folder:

@@ -17,7 +17,7 @@ from typing import Any
 import filelock
 
 from ..errors import MemoryError_
-from ..fsio import fsync_file, fsync_folder, make_folder, write_json
+from ..fsio import make_folder, publish, temporary_for, write_json
 from .schema import APPLICATION_ID, MIGRATIONS, PAGE_BYTES, migrate
 
 
@@ -41,8 +41,7 @@ class Database:
         with _writers_lock(path) as lock, _explained(path):
             if path.exists():
                 raise MemoryError_(f"{path} exists already: open it, or choose another place")
-            temporary = path.with_name(f".tmp-{path.name}")
-            temporary.unlink(missing_ok=True)
+            temporary = temporary_for(path)
             with closing(sqlite3.connect(temporary, isolation_level=None)) as connection:
                 connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
                 migrate(connection, MIGRATIONS)
@@ -177,17 +176,9 @@ def _version(connection: sqlite3.Connection, path: Path) -> int:
 
 def _back_up(connection: sqlite3.Connection, path: Path, version: int) -> None:
     backup = path.with_name(f"{path.stem}.v{version}.bak.db")
-    temporary = path.with_name(f".tmp-{backup.name}")
-    temporary.unlink(missing_ok=True)
+    temporary = temporary_for(backup)
     connection.execute("VACUUM INTO ?", (str(temporary),))
     publish(temporary, backup)
-
-
-def publish(temporary: Path, path: Path) -> None:
-    """Make a finished temporary file durable under its own name."""
-    fsync_file(temporary)
-    os.replace(temporary, path)
-    fsync_folder(path.parent)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from .database import publish
+from ..fsio import publish, temporary_for
 from .reads import Filter, MemoryReader, where
 
 EVERY = Filter()
@@ -59,7 +59,7 @@ def in_order(memory: MemoryReader, ids: Sequence[int]) -> list[Entry]:
 
 def write_jsonl(entries: Iterable[Entry], path: Path) -> None:
     """Write one JSON object a line, whole or not at all."""
-    temporary = path.with_name(f".tmp-{path.name}")
+    temporary = temporary_for(path)
     with open(temporary, "w", encoding="utf-8") as file:
         file.writelines(json.dumps(asdict(entry), ensure_ascii=False) + "\n" for entry in entries)
     publish(temporary, path)
@@ -71,7 +71,7 @@ def write_parquet(entries: Iterable[Entry], path: Path) -> None:
     from pyarrow import parquet
 
     schema = arrow_schema()
-    temporary = path.with_name(f".tmp-{path.name}")
+    temporary = temporary_for(path)
     rest = iter(entries)
     with parquet.ParquetWriter(temporary, schema) as writer:
         while rows := [asdict(entry) for entry in islice(rest, ROW_GROUP)]:

@@ -11,10 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from ..fsio import sha256
+from ..fsio import publish, sha256, temporary_for
 from ..seeds import seed_for
 from .candidates import Candidates
-from .database import publish
 from .exact import ExactRows
 from .store import ResponseMemory
 
@@ -92,7 +91,7 @@ def save(memory: ResponseMemory, segment: Segment) -> None:
     folder = _folder(memory)
     folder.mkdir(exist_ok=True)
     path = folder / f"{segment.first_id}-{segment.last_id}.faiss"
-    temporary = path.with_name(f".tmp-{path.name}")
+    temporary = temporary_for(path)
     _faiss().write_index(segment.index, str(temporary))
     row = (segment.first_id, segment.last_id, path.name, sha256(temporary))
     publish(temporary, path)
