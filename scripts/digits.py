@@ -3,7 +3,7 @@
 
     python scripts/digits.py --work DIR                   teach the base, run every arm; running again goes on
     python scripts/digits.py --arms lmsi --seeds 1 --json one arm, figures as JSON
-    python scripts/digits.py --write                      put the table into docs/results.md, the rows into results.json
+    python scripts/digits.py --write                      put all that is finished there into docs/results.md and .json
 
 After Lee et al. 2025 (arXiv 2502.01612). scripts/sums.py trains the base from scratch on sums of up to `TAUGHT`
 digits; the loop then gets longer ones and no answers: in its first round sums of up to `TAUGHT` + 1 digits, in every
@@ -25,7 +25,7 @@ from arms import Arm, configure, equip, merged
 from growing import TAUGHT, WAYS, Growing
 from quiz import Question, write_questions
 from results import insert, put_rows
-from sums import length, questions, read, solve, teach, write
+from sums import STEPS, length, questions, read, solve, teach, write
 
 from selfimprove.audit import load_audit
 from selfimprove.evaluate import audit
@@ -213,6 +213,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--arms", nargs="+", choices=WAYS, default=list(WAYS))
     parser.add_argument("--seeds", default="0", help="numbers, joined by commas")
+    parser.add_argument("--steps", type=int, default=STEPS, help="steps that a base is taught for")
     parser.add_argument("--work", type=Path, default=WORK, help="folder for what is finished")
     parser.add_argument("--set", dest="changes", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
@@ -224,18 +225,26 @@ def main() -> None:
     for seed in map(int, options.seeds.split(",")):
         model = options.work / f"base-{seed}"
         if not model.is_dir():
-            teach(model, seed, TAUGHT)
+            teach(model, seed, TAUGHT, options.steps)
         for name in options.arms:
             done = options.work / f"{cell_name(name, seed, options.changes)}.json"
             if not done.is_file():
                 write_json(done, play(WAYS[name], model, options.work, seed, options.changes))
             cells.append(_read(done))
     if options.write:
-        write_text(PAGE, insert(PAGE.read_text(encoding="utf-8"), "digits", table(cells)))
-        bases = {cell["seed"]: cell["rows"][0] for cell in cells}  # the same for all arms of a seed
-        learnt = [row for cell in cells for row in cell["rows"][1:]]
+        found = finished(options.work)
+        write_text(PAGE, insert(PAGE.read_text(encoding="utf-8"), "digits", table(found)))
+        bases = {cell["seed"]: cell["rows"][0] for cell in found}  # the same for all arms of a seed
+        learnt = [row for cell in found for row in cell["rows"][1:]]
         put_rows([*bases.values(), *learnt], PAGE.with_name("results.json"))
     print(json.dumps(cells) if options.json else table(cells))
+
+
+def finished(work: Path) -> list[dict[str, Any]]:
+    """Return the finished cells of a folder, seed by seed; those of settings changed by hand are left out."""
+    order = {arm: place for place, arm in enumerate(WAYS)}
+    found = [_read(file) for file in work.glob("*.json") if file.stem.rpartition("-")[0] in order]
+    return sorted(found, key=lambda cell: (cell["seed"], order[cell["arm"]]))
 
 
 def _read(done: Path) -> dict[str, Any]:

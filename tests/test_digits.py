@@ -247,3 +247,19 @@ def test_a_malformed_demonstration_is_named(tmp_path):
         warm_start.read_demonstrations(file)
     with pytest.raises(PromptError, match="cannot read"):
         warm_start.read_demonstrations(tmp_path / "none.jsonl")
+
+
+def test_the_page_holds_what_is_finished_and_was_not_changed_by_hand(tmp_path):
+    for name, arm, seed in (
+        ("rewrite-1", "rewrite", 1),
+        ("lmsi-1", "lmsi", 1),
+        ("rewrite-0", "rewrite", 0),
+        (digits.cell_name("lmsi", 0, ("rounds=1",)), "lmsi", 0),
+        ("MANIFEST", "", 0),
+    ):
+        shares = {"2": 0.5, "1": 1.0}
+        cell = {"arm": arm, "seed": seed, "before": shares, "after": shares}
+        (tmp_path / f"{name}.json").write_text(json.dumps(cell))
+    found = digits.finished(tmp_path)
+    assert [(cell["arm"], cell["seed"]) for cell in found] == [("rewrite", 0), ("lmsi", 1), ("rewrite", 1)]
+    assert found[0]["after"] == {1: 1.0, 2: 0.5}
