@@ -150,10 +150,7 @@ def _round(run: Run, round_: int, last: Sequence[int], accuracy: Accuracy, keys:
     trained = [run.memory.result(r, Stage.TRAIN) or {} for r in range(1, round_ + 1)]
     return {
         "round": round_,
-        "greedy": float(accuracy.greedy.mean()),
-        "mean_at_k": float(accuracy.mean.mean()),
-        "maj_at_k": float(accuracy.majority.mean()),
-        "pass_at_k": float(accuracy.any.mean()),
+        **accuracy.means(),
         "generated_tokens": sum(sum(stages.values()) for stages in tokens),
         "trained_tokens": sum(report.get("trained_tokens", 0) for report in trained),
         "examples": trained[-1].get("examples", 0) if trained else 0,

@@ -140,10 +140,7 @@ def rows(run: Run, arm: str) -> list[dict[str, Any]]:
             "seed": run.config.seed,
             "dtype": run.config.model.dtype,
             "round": round_,
-            "greedy": float(found.greedy.mean()),
-            "mean_at_k": float(found.mean.mean()),
-            "maj_at_k": float(found.majority.mean()),
-            "pass_at_k": float(found.any.mean()),
+            **found.means(),
             "generated_tokens": sum(
                 r.new_tokens for r in run.memory.responses(rounds=range(1, round_ + 1), origins=VOTERS)
             ),

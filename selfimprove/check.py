@@ -10,8 +10,8 @@ from typing import Any
 from .config import RunConfig, ServerConfig
 from .errors import UserError
 from .policy import Policy
-from .prompts import load_prompts, twins
-from .run import RUNS, refuse_unfit, refuse_unusable
+from .prompts import load_prompts
+from .run import RUNS, leave_out, refuse_unfit
 from .types import Sampling, Split
 
 
@@ -25,9 +25,8 @@ def check(config: RunConfig, *, probe: bool = False) -> str:
     from .rollout import generate
 
     prompts = load_prompts(config.prompts)
-    left_out = twins(prompts.prompts)
+    left_out = leave_out(config.prompts, prompts.prompts)
     split = {s: [p for p in prompts.prompts if p.split is s and p.id not in left_out] for s in Split}
-    refuse_unusable(config.prompts, prompts.prompts)
     policy = Policy.load(config.model)
     refuse_unfit(prompts.prompts, policy, config.sample.max_new_tokens)
     needed = (config.rounds * adapter_bytes(policy.model, config.train.rank) + 2**28) / 1e9

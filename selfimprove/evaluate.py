@@ -35,6 +35,15 @@ class Accuracy:
     majority: np.ndarray  # (P,) maj@k, ties averaged
     any: np.ndarray  # (P,) pass@k: 0 or 1
 
+    def means(self) -> dict[str, float]:
+        """Return the means over prompts, under the names that reports and results have for them."""
+        return {
+            "greedy": float(self.greedy.mean()),
+            "mean_at_k": float(self.mean.mean()),
+            "maj_at_k": float(self.majority.mean()),
+            "pass_at_k": float(self.any.mean()),
+        }
+
 
 def heldout(run: Run) -> list[Prompt]:
     """Return the held-out prompts that are measured: all, or those whose ids (hashes, so at random) come first."""

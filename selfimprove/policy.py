@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,14 @@ ADAPTER_FILES = ("adapter_config.json", ADAPTER_WEIGHTS)
 
 NEXT_QUESTION = "\nQuestion:"
 """Where a base model without a turn end starts to ask itself the next question."""
+
+
+@contextmanager
+def quiet_peft() -> Iterator[None]:
+    """Hide a warning to PEFT's developers that attaching an adapter gives; the filters are as before at the end."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+        yield
 
 
 class Policy:
@@ -130,9 +139,8 @@ class Policy:
         if not weights.is_file():
             raise ModelError(f"{adapter} holds no {weights.name}; pass a PEFT adapter folder")
         try:
-            with safe_open(weights, framework="pt") as file, warnings.catch_warnings():
+            with safe_open(weights, framework="pt") as file, quiet_peft():
                 warnings.filterwarnings("ignore", "Found missing adapter keys")
-                warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
                 attached = PeftModel.from_pretrained(model, str(adapter)).eval()
                 astray = set(file.keys()) ^ get_peft_model_state_dict(attached, save_embedding_layers=False).keys()
         except (RuntimeError, ValueError, KeyError, SafetensorError) as error:

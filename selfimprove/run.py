@@ -106,7 +106,7 @@ def open_run(
     if exists and recorded:
         _refuse_changes(saved_config(folder), config)
     prompt_set = load_prompts(config.prompts)
-    refuse_unusable(config.prompts, prompt_set.prompts)
+    same = leave_out(config.prompts, prompt_set.prompts)
     policy = Policy.load(config.model)
     refuse_unfit(prompt_set.prompts, policy, config.sample.max_new_tokens)
     embedder = Embedder.load(config.embedder)
@@ -119,7 +119,7 @@ def open_run(
         memory.check_fingerprint("embedder", embedder.fingerprint)
         memory.check_fingerprint("prompts", _prompts_digest(prompt_set.prompts))
         memory.add_prompts(prompt_set.prompts, embedder.encode([p.text for p in prompt_set.prompts]))
-        left_out = _twins(memory)
+        left_out = _settled(memory, same)
         write_text(folder / "config.yaml", to_yaml(config))
         write_json(folder / "env.json", environment(policy))
         train, heldout = (sum(p.split is s for p in prompt_set.prompts) for s in (Split.TRAIN, Split.HELDOUT))
@@ -146,33 +146,35 @@ def noted_twins(memory: ResponseMemory) -> frozenset[str]:
     return frozenset((memory.meta("twins") or "").split())
 
 
-def _twins(memory: ResponseMemory) -> frozenset[str]:
-    """Return the prompts to learn from that say the same as a held-out one.
-
-    Settled before the first unit and noted, so that a run goes on with the prompts that it was begun with.
-    """
+def _settled(memory: ResponseMemory, found: frozenset[str]) -> frozenset[str]:
+    """Return the prompts that a run leaves out: `found`, noted before its first unit, and later what was noted."""
     noted = noted_twins(memory)
     if memory.units():
         return noted
-    found = twins(memory.prompts())
     if found or noted:
         memory.set_meta("twins", " ".join(sorted(found)))
     return found
 
 
-def refuse_unusable(config: PromptsConfig, prompts: Sequence[Prompt]) -> None:
-    """Raise a PromptError where no prompt is left to learn from or to measure on, or the audit file is missing."""
+def leave_out(config: PromptsConfig, prompts: Sequence[Prompt]) -> frozenset[str]:
+    """Return the ids of the prompts to learn from that say the same as a held-out one.
+
+    Raises:
+        PromptError: no prompt is left to learn from or to measure on, or the audit file is missing.
+    """
     for split in Split:
         if not any(prompt.split is split for prompt in prompts):
             raise PromptError(
                 f"no {split} prompts: {len(prompts)} prompts with prompts.heldout {config.heldout:g}; "
                 "add prompts or change the share"
             )
+    found = twins(prompts)
     train = sum(prompt.split is Split.TRAIN for prompt in prompts)
-    if len(twins(prompts)) == train:
+    if len(found) == train:
         raise PromptError(f"all {train} prompts to learn from say the same as a held-out one; add other prompts")
     if config.audit is not None and not Path(config.audit).expanduser().is_file():
         raise PromptError(f"no audit file {config.audit}; leave prompts.audit unset to run without one")
+    return found
 
 
 def refuse_unfit(prompts: Sequence[Prompt], policy: Policy, new_tokens: int) -> None:

@@ -96,7 +96,7 @@ def metrics(run: Run, audited: dict[int, Accuracy]) -> list[dict[str, Any]]:
         training = run.memory.result(round_, Stage.TRAIN) or {}
         row |= {f"train/{name}": value for name, value in training.items() if not isinstance(value, list)}
         if round_ in audited:
-            row |= {f"audit/{name}": value for name, value in _means(audited[round_]).items()}
+            row |= {f"audit/{name}": value for name, value in audited[round_].means().items()}
         rows.append(row)
     return rows
 
@@ -115,18 +115,9 @@ def _rounds_on_disk(run: Run) -> set[int]:
         return set()
 
 
-def _means(accuracy: Accuracy) -> dict[str, float]:
-    return {
-        "greedy": float(accuracy.greedy.mean()),
-        "mean_at_k": float(accuracy.mean.mean()),
-        "maj_at_k": float(accuracy.majority.mean()),
-        "pass_at_k": float(accuracy.any.mean()),
-    }
-
-
 def _heldout(before: Accuracy, after: Accuracy, seed: int) -> dict[str, Any]:
     interval = compare(before, after, seed)
-    old, new = _means(before), _means(after)
+    old, new = before.means(), after.means()
     return {
         "prompts": len(before.prompt_ids),
         "before": old["mean_at_k"],

@@ -25,7 +25,7 @@ from selfimprove.memory import ResponseMemory
 from selfimprove.progress import Progress
 from selfimprove.prompts import make_prompt
 from selfimprove.rounds import guard, improve
-from selfimprove.run import open_run, refuse_unusable
+from selfimprove.run import leave_out, open_run
 from selfimprove.types import Message, Origin, Split, Stage
 from selfimprove.verdicts import Decision, Reason, Selection, Verdict
 
@@ -185,7 +185,7 @@ def test_an_audit_file_may_be_in_the_home_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "audit.jsonl").touch()
     both = [asked(sum_question(a, b)) for a, b in SUMS]
-    refuse_unusable(PromptsConfig(path="p.jsonl", audit="~/audit.jsonl"), both)
+    leave_out(PromptsConfig(path="p.jsonl", audit="~/audit.jsonl"), both)
 
 
 def test_what_says_the_same_as_a_held_out_prompt_is_not_learnt_from(taught_folder, tmp_path, capsys, monkeypatch):

@@ -1,6 +1,5 @@
 """A LoRA adapter on a plain model: put on, taken off without a trace, written in PEFT format."""
 
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ from safetensors.torch import save_file
 from ..config import TrainConfig
 from ..errors import TrainingError
 from ..fsio import new_folder, write_json
+from ..policy import quiet_peft
 from .lora import fuse
 
 
@@ -25,8 +25,7 @@ def attached(model: Any, spec: TrainConfig, *, seed: int, start: Path | None) ->
     """
     needed_grad = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
     was_training = model.training
-    with torch.random.fork_rng(), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)  # peft asks
+    with torch.random.fork_rng(), quiet_peft():
         torch.manual_seed(seed)
         if start is None:
             config = LoraConfig(
