@@ -15,16 +15,15 @@ from typing import Any
 
 import yaml
 
-from selfimprove.audit import Key, is_right
 from selfimprove.config import RunConfig, TrainConfig
 from selfimprove.config_file import parse_config
 from selfimprove.engines.local import LocalEngine
+from selfimprove.evaluation.answer_key import Key, is_right
 from selfimprove.fsio import write_json
 from selfimprove.memory import ResponseMemory
-from selfimprove.run import Run
+from selfimprove.run.session import Run
 from selfimprove.seeds import seed_for
-from selfimprove.types import BASE, Example, Finish, Generation, Request, Response, Unit
-from selfimprove.verdicts import Judgement, Tally
+from selfimprove.types import BASE, Example, Finish, Generation, Judgement, Request, Response, Tally, Unit
 
 FOLDER = Path(__file__).resolve().parent.parent / "configs" / "arms"
 

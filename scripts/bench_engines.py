@@ -33,7 +33,7 @@ from selfimprove.engines.engine import Engine
 from selfimprove.engines.local import LocalEngine
 from selfimprove.errors import MemoryError_
 from selfimprove.memory import ResponseMemory
-from selfimprove.policy import Policy
+from selfimprove.models.policy import Policy
 from selfimprove.seeds import seed_for
 from selfimprove.types import BASE, Message, Origin, Request, Sampling, Split, Stage, Unit
 

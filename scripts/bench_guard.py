@@ -28,14 +28,14 @@ from tiny_world import teach_numbers, write_numbers
 from selfimprove.config import GuardConfig
 from selfimprove.config_file import parse_config
 from selfimprove.engines.local import LocalEngine
-from selfimprove.evaluate import audit, stored_health
-from selfimprove.guard import judge, score
-from selfimprove.health import Health
-from selfimprove.progress import Progress
+from selfimprove.evaluation.accuracy import audit
+from selfimprove.evaluation.limits import judge, score
+from selfimprove.evaluation.metrics import Health
 from selfimprove.rounds import improve
-from selfimprove.run import Run, open_run
-from selfimprove.types import BASE, Example, Generation, Stage, Unit
-from selfimprove.verdicts import Decision, GuardVerdict
+from selfimprove.run.progress import Progress
+from selfimprove.run.session import Run, open_run
+from selfimprove.stages.evaluate import stored_health
+from selfimprove.types import BASE, Decision, Example, Generation, GuardVerdict, Stage, Unit
 
 ROUNDS = 4
 SEEDS = (3, 4, 5)
@@ -82,7 +82,7 @@ def planted(unit: Unit, answers: list[Generation]) -> list[Generation]:
 
 def echoed(unit: Unit, answers: list[Generation]) -> list[Generation]:
     """The demonstration is copied."""
-    if unit.stage is not Stage.EXEMPLAR:
+    if unit.stage is not Stage.RECALL:
         return answers
     return [replace(a, text=r.messages[-2].content) for r, a in zip(unit.requests, answers, strict=True)]
 

@@ -35,8 +35,8 @@ IN_PYTHON = 100_000
 def export(source: Path, out: Path) -> None:
     """Export, and print seconds and peak RAM in MB; a process of its own, so that the peak is its own."""
     from selfimprove.memory import ResponseMemory
-    from selfimprove.memory.entries import find
-    from selfimprove.memory.lance_export import write_lance
+    from selfimprove.memory.inspect.entries import find
+    from selfimprove.memory.lance.write import write_lance
 
     begun = time.perf_counter()
     with ResponseMemory.open(source) as memory:
@@ -50,8 +50,8 @@ def bench(responses: int, folder: Path) -> dict[str, Any]:
     from selfimprove.config import RayConfig
     from selfimprove.engines.ray import connect
     from selfimprove.memory import ResponseMemory, VectorIndex
-    from selfimprove.memory.lance_search import condition, open_set, search, search_index, search_on_ray
-    from selfimprove.verdicts import Reason
+    from selfimprove.memory.lance.search import condition, open_set, search, search_index, search_on_ray
+    from selfimprove.types import Reason
 
     data, queries = Data(responses), Data(responses).queries(4)
     source, out = folder / "memory.db", folder / "all.lance"
@@ -96,7 +96,7 @@ def bench(responses: int, folder: Path) -> dict[str, Any]:
 
 def flat(out: Path, batch: np.ndarray, where: str) -> None:
     """Search a batch with Lance's own exact search."""
-    from selfimprove.memory.lance_search import open_set
+    from selfimprove.memory.lance.search import open_set
 
     question = {"column": "vector", "q": batch, "k": K, "metric": "dot", "use_index": False}
     open_set(out).to_table(["id", "_distance"], where, nearest=question, prefilter=True)

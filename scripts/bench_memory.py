@@ -131,8 +131,21 @@ def bench_ours(responses: int, folder: Path) -> dict[str, float]:
 
 def fill(memory: Any, data: Data) -> float:
     """Commit all responses and what select said of them; return the seconds that the responses took."""
-    from selfimprove.types import Finish, Generation, Message, Origin, Prompt, Request, Sampling, Split, Stage, Unit
-    from selfimprove.verdicts import Reason, Selection, Verdict
+    from selfimprove.types import (
+        Finish,
+        Generation,
+        Message,
+        Origin,
+        Prompt,
+        Reason,
+        Request,
+        Sampling,
+        Selection,
+        Split,
+        Stage,
+        Unit,
+        Verdict,
+    )
 
     prompts = [
         Prompt(f"{i:016x}", (Message("user", f"Question {i}?"),), Split.HELDOUT if out else Split.TRAIN)

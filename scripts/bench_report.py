@@ -26,8 +26,8 @@ from tiny_world import teach_numbers, write_numbers
 
 from selfimprove.fsio import write_text
 from selfimprove.memory import ResponseMemory
-from selfimprove.report import COLUMNS, figures, render, samples
-from selfimprove.run import run_folder
+from selfimprove.reports.html import COLUMNS, figures, render, samples
+from selfimprove.run.folder import run_folder
 
 sys.path.append(str(Path(__file__).resolve().parent.parent / "tests"))
 from tiny_runs import run_it, tiny_config

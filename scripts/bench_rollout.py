@@ -276,7 +276,7 @@ def main() -> None:
     import torch
 
     from selfimprove.config import ModelConfig
-    from selfimprove.policy import Policy
+    from selfimprove.models.policy import Policy
 
     policy = Policy.load(ModelConfig(path=args.model))
     if args.profile:

@@ -31,7 +31,7 @@ from selfimprove.config import ModelConfig, ProposeConfig, RunConfig
 from selfimprove.config_file import load_config
 from selfimprove.errors import UserError
 from selfimprove.memory import ResponseMemory
-from selfimprove.policy import Policy
+from selfimprove.models.policy import Policy
 from selfimprove.types import Split
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -44,7 +44,7 @@ BATCH = 64
 
 def run_ours(folder: Path, overrides: Sequence[str]) -> dict[str, Any]:
     """Run one round by the command line and return the seconds, responses and new tokens of each of its stages."""
-    command = [sys.executable, "-m", "selfimprove.cli", "run", str(ROOT / "configs" / "quickstart.yaml")]
+    command = [sys.executable, "-m", "selfimprove", "run", str(ROOT / "configs" / "quickstart.yaml")]
     done = subprocess.run([*command, *overrides], cwd=folder, capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(f"the round failed:\n{done.stdout[-1000:]}\n{done.stderr[-2000:]}")

@@ -68,7 +68,7 @@ def make_problems(prompts: int, samples: int) -> list[tuple[str, list[str]]]:
 def encode(prompts: int, samples: int, folder: Path) -> dict[str, Any]:
     """Tokenize the problems with the bundled model's chat template and write them where the workers read them."""
     from selfimprove.config import ModelConfig
-    from selfimprove.policy import Policy
+    from selfimprove.models.policy import Policy
     from selfimprove.types import Message
 
     policy = Policy.load(ModelConfig())

@@ -114,8 +114,8 @@ class Reference:
 
     def __init__(self, run: str) -> None:
         from selfimprove.memory import ResponseMemory
-        from selfimprove.policy import Policy
-        from selfimprove.run import adapter_folder, run_folder, saved_config
+        from selfimprove.models.policy import Policy
+        from selfimprove.run.folder import adapter_folder, run_folder, saved_config
         from selfimprove.types import Split
 
         folder = run_folder(run)

@@ -24,16 +24,16 @@ from arms import ARMS, Arm, NothingLeft, configure, equip, merged
 from results import table, write_results
 from tasks import TASKS, Task
 
-from selfimprove.audit import Key, is_right, load_audit
 from selfimprove.config import GuardConfig, RunConfig
 from selfimprove.config_file import to_yaml
-from selfimprove.evaluate import Accuracy, audit, measure, stored_health
-from selfimprove.guard import judge
-from selfimprove.progress import Progress
+from selfimprove.evaluation.accuracy import Accuracy, audit
+from selfimprove.evaluation.answer_key import Key, is_right, load_audit
+from selfimprove.evaluation.limits import judge
 from selfimprove.rounds import improve
-from selfimprove.run import Run, open_run
-from selfimprove.types import BASE, VOTERS, Stage
-from selfimprove.verdicts import Decision
+from selfimprove.run.progress import Progress
+from selfimprove.run.session import Run, open_run
+from selfimprove.stages.evaluate import evaluate, stored_health
+from selfimprove.types import BASE, VOTERS, Decision, Stage
 
 OURS = "ours"
 WIDE_OPEN = {
@@ -43,7 +43,7 @@ WIDE_OPEN = {
 }
 """Guard limits that nothing trips: shares at 1, all others out of reach."""
 OPERATORS = {
-    "exemplar": (Stage.EXEMPLAR,),
+    "exemplar": (Stage.RECALL,),
     "revise": (Stage.CRITIQUE, Stage.REVISE),
     "stitch": (Stage.STITCH,),
 }
@@ -108,7 +108,7 @@ class Bench:
         with open_run(config, folder=folder, resume=resume, progress=self.progress) as opened:
             run = equip(opened, ARMS.get(arm, ARMS[OURS]), keys, answers, task.trained_tokens)
             if arm == BASE:
-                measure(run, 0, BASE)
+                evaluate(run, 0, BASE)
             else:
                 try:
                     improve(run)

@@ -38,7 +38,7 @@ from operations import DIED, DIED_UNSYNCED, Countdown
 from selfimprove.config_file import to_yaml
 from selfimprove.errors import UserError
 from selfimprove.memory import ResponseMemory
-from selfimprove.progress import Bar, Progress
+from selfimprove.run.progress import Bar, Progress
 
 PARTS = ("operations", "torn", "kills", "boundaries")
 
@@ -212,15 +212,15 @@ def boundaries(world: World, folder: Path, tally: Tally, stride: int) -> None:
 
 
 def _signalled(folder: Path, config: Path, number: int, signum: signal.Signals, _: int) -> None:
-    import selfimprove.run
-    from selfimprove.cli import main
+    import selfimprove.run.session as session
+    from selfimprove.cli.main import main
 
     os.chdir(folder)
     quiet = os.open(os.devnull, os.O_WRONLY)
     os.dup2(quiet, 1)
     os.dup2(quiet, 2)
     Tripwire.left, Tripwire.signal = number, signum
-    selfimprove.run.Progress = Tripwire
+    session.Progress = Tripwire
     main(["run", str(config)])
 
 

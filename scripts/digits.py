@@ -27,13 +27,13 @@ from quiz import Question, write_questions
 from results import insert, put_rows
 from sums import STEPS, length, questions, read, solve, teach, write
 
-from selfimprove.audit import load_audit
-from selfimprove.evaluate import audit
+from selfimprove.evaluation.accuracy import audit
+from selfimprove.evaluation.answer_key import load_audit
 from selfimprove.fsio import make_folder, write_json, write_text
-from selfimprove.progress import Progress
 from selfimprove.prompts import make_prompt
 from selfimprove.rounds import improve
-from selfimprove.run import Run, open_run
+from selfimprove.run.progress import Progress
+from selfimprove.run.session import Run, open_run
 from selfimprove.seeds import seed_for
 from selfimprove.types import VOTERS, Message, Origin, Request, Sampling, Split, Stage, Unit
 

@@ -27,9 +27,9 @@ from selfimprove.config import RunConfig
 from selfimprove.errors import UserError
 from selfimprove.fsio import folder_digest
 from selfimprove.memory import ResponseMemory
-from selfimprove.progress import Progress
 from selfimprove.rounds import improve
-from selfimprove.run import open_run
+from selfimprove.run.progress import Progress
+from selfimprove.run.session import open_run
 
 SMALL = {
     "sample": {"k": 2, "max_new_tokens": 16, "unit_prompts": 8},

@@ -12,13 +12,11 @@ from typing import Any
 from arms import ARMS, Arm, Vote
 from sums import digits_of, length, read, spell, write
 
-from selfimprove.audit import Key
-from selfimprove.consistency.vote import Ballot
-from selfimprove.consistency.vote import vote as count_votes
+from selfimprove.evaluation.answer_key import Key
 from selfimprove.memory import ResponseMemory
 from selfimprove.seeds import seed_for
-from selfimprove.types import Example, Message, Prompt, Response, Split
-from selfimprove.verdicts import Judgement, Tally
+from selfimprove.stages.vote import Ballot, count_votes
+from selfimprove.types import Example, Judgement, Message, Prompt, Response, Split, Tally
 
 TAUGHT = 4
 """Digits of the longest sums that the base is taught."""

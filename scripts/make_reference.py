@@ -7,8 +7,8 @@ from itertools import groupby
 from pathlib import Path
 
 from selfimprove.config_file import config_keys
-from selfimprove.health import SIGNS
-from selfimprove.memory.dictionary import markdown
+from selfimprove.evaluation.metrics import SIGNS
+from selfimprove.memory.store.dictionary import markdown
 
 DOCS = Path(__file__).parents[1] / "docs"
 

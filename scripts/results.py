@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from selfimprove.evaluation.statistics import Interval
 from selfimprove.fsio import write_text
-from selfimprove.stats import Interval
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 BASE, RIVAL, ORACLE = "base", "lmsi", "oracle"

@@ -24,7 +24,7 @@ from json_line import JSON, tell
 
 from selfimprove.errors import UserError
 from selfimprove.memory import ResponseMemory
-from selfimprove.progress import Progress
+from selfimprove.run.progress import Progress
 
 ROUNDS = 20
 WARM = 3

@@ -17,8 +17,8 @@ from pathlib import Path
 from selfimprove.config import ModelConfig, TrainConfig
 from selfimprove.engines.local import LocalEngine
 from selfimprove.errors import PromptError, UserError
-from selfimprove.exporting import export
-from selfimprove.policy import Policy
+from selfimprove.exports.export import export
+from selfimprove.models.policy import Policy
 from selfimprove.prompts import Unusable, parse_json, prompt_id, read_messages
 from selfimprove.training import TrainReport
 from selfimprove.types import Example

@@ -3,11 +3,12 @@
 from pathlib import Path
 
 from .config_file import load_config
-from .exporting import export_run
-from .progress import Progress
+from .exports.export import export_run
+from .reports.summary import Summary
 from .rounds import improve as improve_run
-from .run import open_run, run_folder
-from .summary import Summary
+from .run.folder import run_folder
+from .run.progress import Progress
+from .run.session import open_run
 
 
 def improve(config: str | Path, *overrides: str, resume: bool = False, quiet: bool = False) -> Summary:

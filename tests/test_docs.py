@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 from tiny_runs import tiny_config
 
-from selfimprove.cli import main
+from selfimprove.cli.main import main
 from selfimprove.config_file import config_keys, to_yaml
 
 ROOT = Path(__file__).parent.parent

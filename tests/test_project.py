@@ -34,7 +34,7 @@ def test_every_configuration_loads_and_starts_with_its_command(path):
 
 
 def test_the_commands_of_the_readme_exist():
-    from selfimprove.cli import main
+    from selfimprove.cli.main import main
 
     commands = set(re.findall(r"^selfimprove (\w+)", README, re.MULTILINE))
     assert {"run", "memory", "export"} <= commands <= main.commands.keys()
@@ -70,9 +70,11 @@ def modules_imported(path):
         yield from (name.rpartition(".")[2] for name in names)
 
 
-def test_only_evaluate_can_see_answers():
+def test_only_accuracy_can_see_answers():
     """Rule 1: label-free by construction."""
-    assert [relative(path) for path in MODULES if "audit" in modules_imported(path)] == ["selfimprove/evaluate.py"]
+    assert [relative(path) for path in MODULES if "answer_key" in modules_imported(path)] == [
+        "selfimprove/evaluation/accuracy.py"
+    ]
 
 
 def tracked_files():

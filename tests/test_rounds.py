@@ -11,7 +11,7 @@ import time
 from dataclasses import asdict, replace
 
 import pytest
-from test_guard import BASE
+from healths import BASE
 from tiny import SUMS, sum_question
 from tiny_runs import run_it, tiny_config, write_prompts
 
@@ -19,15 +19,16 @@ from selfimprove.config import PromptsConfig
 from selfimprove.consistency.answers import Kind, extract
 from selfimprove.engines.local import LocalEngine
 from selfimprove.errors import ConfigError, UserError
+from selfimprove.evaluation.metrics import Health
 from selfimprove.fsio import folder_digest
-from selfimprove.health import Health
 from selfimprove.memory import ResponseMemory
-from selfimprove.progress import Progress
 from selfimprove.prompts import make_prompt
-from selfimprove.rounds import guard, improve
-from selfimprove.run import leave_out, open_run
-from selfimprove.types import Message, Origin, Split, Stage
-from selfimprove.verdicts import Decision, Reason, Selection, Verdict
+from selfimprove.rounds import improve
+from selfimprove.run.progress import Progress
+from selfimprove.run.session import open_run
+from selfimprove.run.validate import leave_out
+from selfimprove.stages.guard import guard
+from selfimprove.types import Decision, Message, Origin, Split, Stage
 
 EVERY_STAGE = set(Stage) - {Stage.IMPORT}
 
@@ -203,7 +204,7 @@ def test_what_says_the_same_as_a_held_out_prompt_is_not_learnt_from(taught_folde
     assert f"{len(texts) - 2} to learn from, 1 held out" in said.out + said.err
     assert "1 prompts say the same as a held-out one and are left out" in said.out + said.err
 
-    monkeypatch.setattr("selfimprove.run.twins", lambda *_: frozenset())  # as another version might say
+    monkeypatch.setattr("selfimprove.run.validate.twins", lambda *_: frozenset())  # as another version might say
     with open_run(config, folder=folder, resume=True, progress=Progress(quiet=True)) as run:
         assert run.twins == {asked(twin).id}, "units must go on with the prompts that they were begun with"
 
@@ -271,7 +272,7 @@ def decide(run, shares, first=0):
     for round_, share in enumerate(shares, first):
         run.memory.commit_result(round_, Stage.HEALTH, asdict(replace(BASE, kl=0.1, base_majority_share=share)))
         if round_:
-            guard(run, round_, Selection((Verdict(1, Reason.KEPT),), ()), f"r{round_:04d}")
+            guard(run, round_, f"r{round_:04d}")
             policies.append(run.memory.current)
     return policies, run.memory.rounds()[-1]
 

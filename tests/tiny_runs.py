@@ -5,9 +5,9 @@ import json
 from tiny import SUMS, exactly, sum_question
 
 from selfimprove.config_file import parse_config
-from selfimprove.progress import Progress
 from selfimprove.rounds import improve
-from selfimprove.run import open_run
+from selfimprove.run.progress import Progress
+from selfimprove.run.session import open_run
 
 
 def tiny_config(model, file, **changes):

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ..config import TrainConfig
-from ..policy import Policy
+from ..models.policy import Policy
 from ..training import TrainReport
 from ..types import Example, Generation, Unit
 

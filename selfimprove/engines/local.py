@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from ..config import TrainConfig
-from ..policy import Policy
+from ..models.policy import Policy
 from ..rollout import generate
 from ..training import Encoded, TrainReport, train_adapter
 from ..types import Example, Generation, Unit

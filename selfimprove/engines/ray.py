@@ -17,12 +17,12 @@ from typing import Any
 from ..config import ModelConfig, RayConfig, TrainConfig
 from ..errors import ConfigError, EngineError, UserError
 from ..fsio import new_folder
-from ..policy import ADAPTER_FILES, Policy
+from ..models.policy import ADAPTER_FILES, Policy
 from ..training import TrainReport
 from ..types import Example, Generation, Unit
 from .engine import OnTokens
 from .local import LocalEngine
-from .work import Files, TrainingJob, Worker, train_with_peers
+from .ray_worker import Files, TrainingJob, Worker, train_with_peers
 
 log = logging.getLogger(__name__)
 

@@ -18,14 +18,14 @@ from pathlib import Path
 from ..config import ServerConfig, TrainConfig
 from ..errors import EngineError
 from ..fsio import folder_digest
-from ..policy import Policy
+from ..models.policy import Policy
 from ..training import TrainReport
 from ..types import BASE, Example, Generation, Unit
-from .client import KEY_VARIABLE, PASSING, Client, Refused, parse_object
-from .completions import Call, Completion, group, read_completions, read_models, request_body
 from .engine import OnTokens
 from .local import LocalEngine
-from .process import ServerProcess
+from .server_client import KEY_VARIABLE, PASSING, Client, Refused, parse_object
+from .server_process import ServerProcess
+from .server_protocol import Call, Completion, group, read_completions, read_models, request_body
 
 log = logging.getLogger(__name__)
 

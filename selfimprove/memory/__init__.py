@@ -1,8 +1,8 @@
 """The response memory: SQLite is the only truth, the vector index and the full-text index are caches."""
 
-from .embed import Embedder
-from .index import VectorIndex
-from .reads import Filter
-from .store import ResponseMemory
+from .search.embedder import Embedder
+from .search.vector_index import VectorIndex
+from .store.memory import ResponseMemory
+from .store.reads import Filter
 
 __all__ = ["Embedder", "Filter", "ResponseMemory", "VectorIndex"]

@@ -11,7 +11,7 @@ from typing import Any
 from ..errors import UserError, first_line
 from ..fsio import sha256
 from ..types import Finish, Stage
-from .store import ResponseMemory
+from .store.memory import ResponseMemory
 
 SOURCE = ("id", "round", "origin", "policy", "unit")
 """What is kept of where a response was written, in the numbering of the memory that it was exported from."""

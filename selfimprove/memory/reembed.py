@@ -1,8 +1,8 @@
 """Another embedder for an old memory: all vectors are made again, in one transaction."""
 
-from .embed import Embedder
-from .rows import vector_rows
-from .store import ResponseMemory
+from .search.embedder import Embedder
+from .store.memory import ResponseMemory
+from .store.rows import vector_rows
 
 CHUNK = 4096
 """Texts embedded between two writes."""

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from .attention import Pass, Segment
 from .prefill import forward
+from .prefix_attention import Pass, Segment
 
 GROWTH = 32
 """Columns by which a full cache grows: a product over part of a tensor's columns would copy that part in each step."""

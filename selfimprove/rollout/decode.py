@@ -10,8 +10,8 @@ from transformers import PreTrainedModel
 from ..types import Finish, Sampling
 from .branches import GROWTH, Branches, grown
 from .prefill import additive, make_segments, prefill, prefill_trunks
-from .prefix import Group
 from .sampling import draw
+from .shared_prefix import Group
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,8 @@ from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList,
 
 from ..types import Finish, Sampling
 from .decode import Rollout
-from .prefix import Group
 from .sampling import draw
+from .shared_prefix import Group
 
 
 class _Keyed(LogitsProcessor):

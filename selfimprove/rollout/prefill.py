@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from .attention import Pass, Segment
-from .prefix import Group
+from .prefix_attention import Pass, Segment
+from .shared_prefix import Group
 
 PREFILL_TOKENS = 2048
 """Most tokens in one prefill pass: enough to fill the matrix products, few enough to bound the attention scores."""

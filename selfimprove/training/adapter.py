@@ -13,8 +13,8 @@ from safetensors.torch import save_file
 from ..config import TrainConfig
 from ..errors import TrainingError
 from ..fsio import new_folder, write_json
-from ..policy import quiet_peft
-from .lora import fuse
+from ..models.policy import quiet_peft
+from .fused_lora import fuse
 
 
 @contextmanager

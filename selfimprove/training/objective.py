@@ -7,7 +7,7 @@ from peft import PeftModel
 
 from ..config import TrainConfig
 from .losses import dpo_loss, token_losses
-from .network import Network
+from .model_split import Network
 from .packing import Encoded, Packed
 
 Figures = dict[str, float]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import torch
 
-from .attention import Blocks, lay_out
+from .tree_attention import Blocks, lay_out
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,12 +14,12 @@ from peft import PeftModel
 
 from ..config import TrainConfig
 from ..errors import TrainingError
-from ..footprint import peak_gb
 from .adapter import attached, save_adapter
-from .network import Network, split_network
+from .distributed import ALONE, Peers
+from .footprint import peak_gb
+from .model_split import Network, split_network
 from .objective import Figures, Objective
 from .packing import Encoded
-from .peers import ALONE, Peers
 from .schedule import plan_steps, rate
 
 log = logging.getLogger(__name__)

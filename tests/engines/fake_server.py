@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tiny import exactly
 
-from selfimprove.policy import Policy
+from selfimprove.models.policy import Policy
 from selfimprove.rollout import generate
 from selfimprove.types import Sampling
 

@@ -5,11 +5,11 @@ from click.testing import CliRunner
 from engines.fake_server import FakeServer, serving
 from tiny import exactly
 
-from selfimprove.cli import main
+from selfimprove.cli.main import main
 from selfimprove.config_file import load_config
+from selfimprove.engines import make_engine
 from selfimprove.engines.local import LocalEngine
-from selfimprove.engines.opening import make_engine
-from selfimprove.policy import Policy
+from selfimprove.models.policy import Policy
 
 
 @pytest.mark.parametrize("name", ["one_gpu", "cluster"])

@@ -13,9 +13,10 @@ import pytest
 from engines.test_engine_server import a_unit, engine_at, outcome
 from tiny import exactly
 
-from selfimprove.engines import client, process
+from selfimprove.engines import server_client as client
+from selfimprove.engines import server_process as process
 from selfimprove.errors import ConfigError, EngineError
-from selfimprove.policy import Policy
+from selfimprove.models.policy import Policy
 
 STUB = Path(__file__).with_name("stub_server.py")
 COMMAND = f"{sys.executable} {STUB} {{port}} {{rank}} {{model}}"
@@ -117,7 +118,7 @@ def test_a_run_that_ends_does_not_wait_for_a_server_to_come_up(policy, port, tmp
 
 
 def test_a_keeper_that_is_told_to_end_ends_at_once():
-    script = Path(process.__file__).with_name("keeper.py")
+    script = Path(process.__file__).with_name("child_guard.py")
     command = [sys.executable, script, "sh", "-c", "sleep 0.2; echo up; sleep 60"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as keeper:
         assert keeper.stdout.readline() == "up\n"
@@ -175,8 +176,8 @@ def test_a_command_that_cannot_work_is_refused(policy, tmp_path, url, command, s
 DIES = """
 import sys, time
 from pathlib import Path
-from selfimprove.engines.client import Client
-from selfimprove.engines.process import ServerProcess
+from selfimprove.engines.server_client import Client
+from selfimprove.engines.server_process import ServerProcess
 url, command, model, log = sys.argv[1:]
 server = ServerProcess(command, Client(url, timeout=5, patience=5), model=Path(model), rank=4, log_file=Path(log))
 server.start()

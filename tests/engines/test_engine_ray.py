@@ -14,9 +14,9 @@ from tiny_runs import run_it, tiny_config
 from selfimprove.config import ModelConfig, RayConfig, TrainConfig
 from selfimprove.engines.local import LocalEngine
 from selfimprove.engines.ray import RayEngine
-from selfimprove.engines.work import to_share_out
+from selfimprove.engines.ray_worker import to_share_out
 from selfimprove.errors import EngineError
-from selfimprove.policy import Policy
+from selfimprove.models.policy import Policy
 from selfimprove.types import BASE, Example, Message, Origin, Request, Sampling, Stage, Unit
 
 pytestmark = [

@@ -11,12 +11,12 @@ from tiny import exactly
 from tiny_runs import run_it, tiny_config
 
 from selfimprove.config import ServerConfig, TrainConfig
-from selfimprove.engines import client
+from selfimprove.engines import server_client as client
 from selfimprove.engines.local import LocalEngine
 from selfimprove.engines.server import ServerEngine
 from selfimprove.errors import ConfigError, EngineError
 from selfimprove.memory import ResponseMemory
-from selfimprove.policy import Policy
+from selfimprove.models.policy import Policy
 from selfimprove.types import BASE, Example, Finish, Message, Origin, Request, Sampling, Split, Stage, Unit
 
 FAULTS = [408, 429, 500, 502, 503, "truncated", "cut off", "hang up", "too few", "too many", "doubled", "no reason"]

@@ -8,7 +8,7 @@ import pytest
 from selfimprove.config import ModelConfig, ServerConfig, TrainConfig
 from selfimprove.engines.local import LocalEngine
 from selfimprove.engines.server import ServerEngine
-from selfimprove.policy import Policy
+from selfimprove.models.policy import Policy
 from selfimprove.types import BASE, Example, Finish, Message, Origin, Request, Sampling, Stage, Unit
 
 PYTHON = os.environ.get("SELFIMPROVE_VLLM")

@@ -3,8 +3,20 @@
 import numpy as np
 
 from selfimprove.memory import Embedder
-from selfimprove.types import Finish, Generation, Message, Origin, Prompt, Request, Sampling, Split, Stage, Unit
-from selfimprove.verdicts import Judgement, Tally
+from selfimprove.types import (
+    Finish,
+    Generation,
+    Judgement,
+    Message,
+    Origin,
+    Prompt,
+    Request,
+    Sampling,
+    Split,
+    Stage,
+    Tally,
+    Unit,
+)
 
 EMBEDDER = Embedder.load("hash:64")
 SAMPLING = Sampling(temperature=0.7, top_k=50, top_p=1.0, max_new_tokens=16)

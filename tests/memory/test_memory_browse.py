@@ -19,11 +19,11 @@ import pytest
 from memory_story import EMBEDDER, PROMPTS, commit, commit_vote
 
 from selfimprove.errors import UserError
-from selfimprove.memory import ResponseMemory, browse
-from selfimprove.memory.browse import QUERIES, metadata
-from selfimprove.memory.dictionary import relations
-from selfimprove.types import Stage
-from selfimprove.verdicts import Reason, Selection, Verdict
+from selfimprove.memory import ResponseMemory
+from selfimprove.memory.inspect import browse
+from selfimprove.memory.inspect.browse import QUERIES, metadata
+from selfimprove.memory.store.dictionary import relations
+from selfimprove.types import Reason, Selection, Stage, Verdict
 
 EVIL = "<script>document.title = 'owned'</script>"
 
@@ -50,7 +50,7 @@ def site(written):
     """The address at which `selfimprove memory RUN browse` serves that memory."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "selfimprove.cli", "memory", str(written.db.path.parent), "browse"]
+    command = [sys.executable, "-m", "selfimprove", "memory", str(written.db.path.parent), "browse"]
     command += ["--port", str(port), "--no-open"]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True) as server:
         address = f"http://127.0.0.1:{port}"

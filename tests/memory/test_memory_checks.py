@@ -8,10 +8,10 @@ import pytest
 from memory_story import EMBEDDER, PROMPTS, commit, commit_vote, make_unit
 
 from selfimprove.errors import MemoryError_
-from selfimprove.memory import Embedder, ResponseMemory, VectorIndex, database, schema
+from selfimprove.memory import Embedder, ResponseMemory, VectorIndex
 from selfimprove.memory.reembed import reembed
-from selfimprove.types import Stage
-from selfimprove.verdicts import Reason, Selection, Verdict
+from selfimprove.memory.store import database, schema
+from selfimprove.types import Reason, Selection, Stage, Verdict
 
 
 @pytest.fixture

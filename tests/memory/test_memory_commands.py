@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from selfimprove.cli import main
+from selfimprove.cli.main import main
 from selfimprove.memory import Embedder, ResponseMemory
-from selfimprove.run import saved_config
+from selfimprove.run.folder import saved_config
 from selfimprove.types import Origin
 
 

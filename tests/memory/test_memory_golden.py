@@ -13,10 +13,11 @@ import pytest
 from memory_story import EMBEDDER
 
 from selfimprove.errors import MemoryError_
-from selfimprove.memory import ResponseMemory, VectorIndex, database, schema
-from selfimprove.memory.lineage import lines, trace
-from selfimprove.memory.recall import recall, trust
-from selfimprove.verdicts import Decision, Reason
+from selfimprove.memory import ResponseMemory, VectorIndex
+from selfimprove.memory.inspect.lineage import lines, trace
+from selfimprove.memory.retrieval import recall, trust
+from selfimprove.memory.store import database, schema
+from selfimprove.types import Decision, Reason
 
 GOLDEN = Path(__file__).parent / "golden"
 

@@ -8,9 +8,9 @@ from memory_story import EMBEDDER, PROMPTS, commit, commit_vote
 
 from selfimprove.errors import UserError
 from selfimprove.memory import ResponseMemory, VectorIndex
-from selfimprove.memory.entries import find, write_jsonl, write_parquet
 from selfimprove.memory.importing import import_file
-from selfimprove.memory.recall import own_past, trust
+from selfimprove.memory.inspect.entries import find, write_jsonl, write_parquet
+from selfimprove.memory.retrieval import own_past, trust
 from selfimprove.types import VOTERS, Origin
 
 

@@ -6,7 +6,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from memory_story import PROMPTS, SAMPLING, unit_rows
 
-from selfimprove.memory import ResponseMemory, VectorIndex, exact, segments
+from selfimprove.memory import ResponseMemory, VectorIndex
+from selfimprove.memory.search import exact, segments
 from selfimprove.types import Finish, Generation, Origin, Request, Stage, Unit
 
 

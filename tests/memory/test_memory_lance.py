@@ -12,14 +12,14 @@ import pytest
 from click.testing import CliRunner
 from memory_story import commit, commit_vote, make_unit, unit_rows
 
-from selfimprove.cli import main
+from selfimprove.cli.main import main
 from selfimprove.config import RayConfig
 from selfimprove.engines.ray import connect
 from selfimprove.errors import UserError
-from selfimprove.memory import VectorIndex, lance_export
-from selfimprove.memory.entries import find
-from selfimprove.memory.lance_export import write_lance
-from selfimprove.memory.lance_search import (
+from selfimprove.memory import VectorIndex
+from selfimprove.memory.inspect.entries import find
+from selfimprove.memory.lance import write as lance_export
+from selfimprove.memory.lance.search import (
     check_embedder,
     condition,
     entries_of,
@@ -28,9 +28,9 @@ from selfimprove.memory.lance_search import (
     search_index,
     search_on_ray,
 )
-from selfimprove.memory.reads import Filter
-from selfimprove.types import Stage
-from selfimprove.verdicts import Reason, Selection, Verdict
+from selfimprove.memory.lance.write import write_lance
+from selfimprove.memory.store.reads import Filter
+from selfimprove.types import Reason, Selection, Stage, Verdict
 
 needs_lance = pytest.mark.skipif(find_spec("lance") is None, reason="needs the extra: pip install 'selfimprove[lance]'")
 needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="needs the extra: pip install 'selfimprove[ray]'")

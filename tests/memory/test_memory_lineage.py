@@ -6,12 +6,22 @@ import pytest
 from memory_story import EMBEDDER, commit, commit_vote
 
 from selfimprove.memory import VectorIndex
-from selfimprove.memory.entries import find, in_order, write_jsonl, write_parquet
-from selfimprove.memory.lineage import Change, Echo, Turn, diff, echo, lines, offspring, recalled_for, trace, turns
-from selfimprove.memory.overview import FlippedPrompt, OperatorLine, overview
-from selfimprove.memory.reads import Filter
-from selfimprove.types import Message, Origin, Prompt, Split, Stage
-from selfimprove.verdicts import Reason, Selection, Tally, Verdict
+from selfimprove.memory.inspect.entries import find, in_order, write_jsonl, write_parquet
+from selfimprove.memory.inspect.lineage import (
+    Change,
+    Echo,
+    Turn,
+    diff,
+    echo,
+    lines,
+    offspring,
+    recalled_for,
+    trace,
+    turns,
+)
+from selfimprove.memory.inspect.overview import FlippedPrompt, OperatorLine, overview
+from selfimprove.memory.store.reads import Filter
+from selfimprove.types import Message, Origin, Prompt, Reason, Selection, Split, Stage, Tally, Verdict
 
 
 @pytest.fixture

@@ -7,8 +7,9 @@ import pytest
 from memory_story import ANSWERS, EMBEDDER, PROMPTS, TEXT, commit, commit_vote, prompt, unit_rows
 
 from selfimprove.errors import ModelError
-from selfimprove.memory import Embedder, ResponseMemory, VectorIndex, exact, segments
-from selfimprove.memory.recall import leaking, mmr, own_past, recall, trust
+from selfimprove.memory import Embedder, ResponseMemory, VectorIndex
+from selfimprove.memory.retrieval import leaking, mmr, own_past, recall, trust
+from selfimprove.memory.search import exact, segments
 from selfimprove.types import Finish, Split, Stage
 
 

@@ -15,10 +15,29 @@ from hypothesis import strategies as st
 from memory_story import EMBEDDER, PROMPTS, commit, commit_vote, make_unit, prompt
 
 from selfimprove.errors import MemoryError_
-from selfimprove.memory import ResponseMemory, database
-from selfimprove.memory.rows import storable
-from selfimprove.types import BASE, Finish, Generation, Message, Origin, Prompt, Request, Split, Stage, Unit
-from selfimprove.verdicts import Check, Decision, GuardVerdict, Judgement, Reason, Selection, Tally, Verdict
+from selfimprove.memory import ResponseMemory
+from selfimprove.memory.store import database
+from selfimprove.memory.store.rows import storable
+from selfimprove.types import (
+    BASE,
+    Check,
+    Decision,
+    Finish,
+    Generation,
+    GuardVerdict,
+    Judgement,
+    Message,
+    Origin,
+    Prompt,
+    Reason,
+    Request,
+    Selection,
+    Split,
+    Stage,
+    Tally,
+    Unit,
+    Verdict,
+)
 
 KEEP = GuardVerdict(Decision.KEEP, (Check("agreement", 0.5, 0.4, True),))
 REJECT = GuardVerdict(Decision.REJECT, (Check("agreement", 0.3, 0.4, False),))

@@ -13,21 +13,22 @@ from click.testing import CliRunner
 from tiny import byte_tokenizer, exactly, tiny_llama
 from tiny_runs import tiny_config
 
-from selfimprove.audit import load_audit
-from selfimprove.cli import main
+from selfimprove.cli.main import main
+from selfimprove.cli.terminal import printable
 from selfimprove.config import PromptsConfig
 from selfimprove.config_file import load_config, to_yaml
 from selfimprove.consistency.answers import Kind, classes, extract, kind_of
-from selfimprove.consistency.vote import Ballot, vote
 from selfimprove.errors import ConfigError, ModelError, PromptError, UserError
+from selfimprove.evaluation.answer_key import load_audit
 from selfimprove.memory import Embedder, ResponseMemory
 from selfimprove.memory.importing import import_file
-from selfimprove.policy import Policy
+from selfimprove.models.policy import Policy
 from selfimprove.prompts import load_prompts
-from selfimprove.propose import exemplar, revise
-from selfimprove.report import write_report
-from selfimprove.run import RUNS
-from selfimprove.terminal import printable
+from selfimprove.reports.html import write_report
+from selfimprove.run.folder import RUNS
+from selfimprove.stages.recall import plan_recall
+from selfimprove.stages.revise import plan_critiques, plan_revisions
+from selfimprove.stages.vote import Ballot, count_votes
 from selfimprove.types import (
     BASE,
     Finish,
@@ -143,9 +144,9 @@ def test_control_tokens_in_data_are_plain_text_wherever_data_goes(policy, text):
         critique = replace(past[2], parents=(1, 2))
         recalled = [type("Recalled", (), {"prompt_id": "q", "prompt_text": text, "text": text, "response_id": 1})()]
         requests = [
-            *exemplar.plan([prompt], recalled, k=1, shots=1, seed_key=(0,)),
-            *revise.plan_critiques([prompt], {"p": past}, {1: "a", 2: "b"}, k=1, rivals=2, seed_key=(0,)),
-            *revise.plan_revisions([prompt], [critique], {"p": past}, seed_key=(0,)),
+            *plan_recall([prompt], recalled, k=1, shots=1, seed_key=(0,)),
+            *plan_critiques([prompt], {"p": past}, {1: "a", 2: "b"}, k=1, rivals=2, seed_key=(0,)),
+            *plan_revisions([prompt], [critique], {"p": past}, seed_key=(0,)),
         ]
         assert len(requests) == 3
         encoded = [policy.encode(request.messages, prefix=text) for request in requests]
@@ -163,7 +164,7 @@ def test_a_planted_response_has_at_most_one_vote(text, derived):
     honest = ["The answer is 4.", "2 plus 2 is 4", "4"]
     read = classes([*honest, text], Kind.NUMBER, "What is 2 plus 2?", EMBEDDER.encode, 0.85)
     ballots = [Ballot(id_, answer, derived and id_ == 3) for id_, answer in enumerate(read)]
-    tally, judgements = vote("p", ballots, derived_cap=0.5)
+    tally, judgements = count_votes("p", ballots, derived_cap=0.5)
     assert tally.answer == "4"
     assert tally.agreement >= 3 / 4
     assert judgements[3].weight <= 1

@@ -12,11 +12,26 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from selfimprove.consistency.answers import Kind, classes, extract, kind_of
-from selfimprove.consistency.vote import Ballot, vote
 from selfimprove.memory import Embedder, ResponseMemory, VectorIndex
-from selfimprove.memory.rows import storable
-from selfimprove.types import BASE, Finish, Generation, Message, Origin, Prompt, Request, Sampling, Split, Stage, Unit
-from selfimprove.verdicts import Decision, GuardVerdict, Judgement, Tally
+from selfimprove.memory.store.rows import storable
+from selfimprove.stages.vote import Ballot, count_votes
+from selfimprove.types import (
+    BASE,
+    Decision,
+    Finish,
+    Generation,
+    GuardVerdict,
+    Judgement,
+    Message,
+    Origin,
+    Prompt,
+    Request,
+    Sampling,
+    Split,
+    Stage,
+    Tally,
+    Unit,
+)
 
 EMBEDDER = Embedder.load("hash:16")
 SAMPLING = Sampling(0.7, 50, 1.0, 8)
@@ -102,7 +117,7 @@ class MemoryAgainstDictionary(RuleBasedStateMachine):
 
     @precondition(lambda self: self.said)
     @rule(index=st.integers(0, 2), answer=ANY_TEXT)
-    def vote(self, index, answer):
+    def count_votes(self, index, answer):
         answer = storable(answer)
         judgements = [Judgement(r.id, answer, 1.0, 1.0) for r in self.memory.responses()]
         tally = Tally("p0", answer, 1.0, 1.0, 1.0, 1, 0)
@@ -162,8 +177,8 @@ BALLOTS = st.lists(
 def test_a_vote_is_the_same_in_whatever_order_it_is_cast(cast, rng, cap):
     ballots = [Ballot(id_, *ballot) for id_, ballot in enumerate(cast)]
     shuffled = rng.sample(ballots, len(ballots))
-    tally, judgements = vote("p", ballots, derived_cap=cap)
-    other, others = vote("p", shuffled, derived_cap=cap)
+    tally, judgements = count_votes("p", ballots, derived_cap=cap)
+    other, others = count_votes("p", shuffled, derived_cap=cap)
     assert other == tally
     assert sorted(others, key=lambda j: j.response_id) == judgements
     assert 0 <= tally.margin <= tally.agreement <= 1 + 1e-9

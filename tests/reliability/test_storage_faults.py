@@ -13,12 +13,12 @@ import pytest
 from click.testing import CliRunner
 from fault_world import ending, forked, run, units_of
 
-from selfimprove import summary
-from selfimprove.cli import main
+from selfimprove.cli.main import main
 from selfimprove.config_file import to_yaml
 from selfimprove.errors import MemoryError_, UserError
 from selfimprove.memory import ResponseMemory
-from selfimprove.progress import Progress
+from selfimprove.reports import summary
+from selfimprove.run.progress import Progress
 from selfimprove.types import Stage
 
 

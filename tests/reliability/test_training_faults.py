@@ -10,11 +10,10 @@ from tiny_runs import run_it, tiny_config, write_prompts
 from selfimprove.engines.local import LocalEngine
 from selfimprove.errors import ModelError, TrainingError
 from selfimprove.memory import ResponseMemory
-from selfimprove.rollout import entry
-from selfimprove.stages import generate as stages
+from selfimprove.rollout import generation as entry
+from selfimprove.stages import recall
 from selfimprove.training import trainer
-from selfimprove.types import Finish, Generation, Origin, Stage
-from selfimprove.verdicts import Decision
+from selfimprove.types import Decision, Finish, Generation, Origin, Stage
 
 SMALL = {"rounds": 1, "sample": {"k": 2, "max_new_tokens": 16, "unit_prompts": 30}, "evaluate": {"k": 1}}
 ONE_OPERATOR = {"exemplar": {"k": 0}, "revise": {"k": 0}, "stitch": {"k": 0}}
@@ -117,10 +116,10 @@ def test_recalled_answers_that_do_not_fit_the_model_are_not_shown(taught_folder,
     propose = ONE_OPERATOR | {"exemplar": {"k": 1, "below": 2.0, "shots": 2, "trust": 0.0}}
     config = tiny_config(taught_folder, file, propose=propose, **SMALL)
     planned = []
-    plan = stages.exemplars.plan
-    monkeypatch.setattr(stages.exemplars, "plan", lambda *a, **k: planned.append(plan(*a, **k)) or planned[-1])
+    plan = recall.plan_recall
+    monkeypatch.setattr(recall, "plan_recall", lambda *a, **k: planned.append(plan(*a, **k)) or planned[-1])
     run_it(config, tmp_path / "run")
     assert any(planned), "or nothing was too long"
     with ResponseMemory.open(tmp_path / "run" / "memory.db") as memory:
         assert memory.responses(origins=[Origin.SAMPLE])
-        assert memory.responses(origins=[Origin.EXEMPLAR]) == []
+        assert memory.responses(origins=[Origin.RECALL]) == []

@@ -7,8 +7,9 @@ import torch
 from tiny_models import prompts_that_share, reference, tiny
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from selfimprove.rollout import entry, generate, prefill
-from selfimprove.rollout.fit import misfit
+from selfimprove.rollout import generate, prefill
+from selfimprove.rollout import generation as entry
+from selfimprove.rollout.compatibility import misfit
 from selfimprove.types import Finish, Sampling
 
 GREEDY = Sampling(0.0, 0, 1.0, 12)

@@ -10,7 +10,10 @@ from hypothesis import strategies as st
 from tiny_models import VOCABULARY, prompts_that_share, reference, tiny, tokens
 
 from selfimprove.errors import ModelError
-from selfimprove.rollout import Rollout, branches, decode, entry, fit, generate, prefill, prefix
+from selfimprove.rollout import Rollout, branches, decode, generate, prefill
+from selfimprove.rollout import compatibility as fit
+from selfimprove.rollout import generation as entry
+from selfimprove.rollout import shared_prefix as prefix
 from selfimprove.types import Finish, Sampling
 
 GREEDY = Sampling(0.0, 0, 1.0, 16)

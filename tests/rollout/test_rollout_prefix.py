@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selfimprove.rollout import prefix
-from selfimprove.rollout.prefix import cut_batches, group_prompts
+from selfimprove.rollout import shared_prefix as prefix
+from selfimprove.rollout.shared_prefix import cut_batches, group_prompts
 
 ROWS = st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=8), max_size=12)
 

@@ -6,7 +6,7 @@ import pytest
 from tiny_models import reference
 
 from selfimprove.config import ModelConfig
-from selfimprove.policy import Policy
+from selfimprove.models.policy import Policy
 from selfimprove.rollout import generate
 from selfimprove.types import Message, Sampling
 

@@ -5,7 +5,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from torch import nn
 
-from selfimprove.training.lora import fuse
+from selfimprove.training.fused_lora import fuse
 
 
 class Net(nn.Module):

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selfimprove.training import attention
+from selfimprove.training import tree_attention as attention
 from selfimprove.training.packing import Encoded, pack_tree, pad_rows, split_rows, split_tree
 
 EXAMPLES = [

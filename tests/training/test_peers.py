@@ -13,9 +13,9 @@ from safetensors.torch import load_file
 from tiny import exactly
 
 from selfimprove.config import TrainConfig
-from selfimprove.policy import Policy
+from selfimprove.models.policy import Policy
 from selfimprove.training import Encoded, train_adapter
-from selfimprove.training.peers import Peers, shard
+from selfimprove.training.distributed import Peers, shard
 from selfimprove.training.schedule import plan_steps
 
 SPECS = {

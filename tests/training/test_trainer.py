@@ -14,10 +14,10 @@ from selfimprove.errors import TrainingError
 from selfimprove.seeds import seed_for
 from selfimprove.training import Encoded, train_adapter
 from selfimprove.training.adapter import attached
-from selfimprove.training.network import Network, split_network
+from selfimprove.training.distributed import ALONE
+from selfimprove.training.model_split import Network, split_network
 from selfimprove.training.objective import Objective
 from selfimprove.training.packing import split_tree
-from selfimprove.training.peers import ALONE
 from selfimprove.training.trainer import _Loop
 
 SPEC = TrainConfig(rank=4, alpha=8, lr=1e-2, epochs=6, batch_tokens=120, beta=0.02)

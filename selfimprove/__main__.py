@@ -1,0 +1,5 @@
+"""`python -m selfimprove`."""
+
+from .cli import main
+
+main()

@@ -1,0 +1,178 @@
+"""Talk to a run's current policy, beside the base or another round and with recall from the memory, if asked."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import textwrap
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import zip_longest
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ..errors import UserError
+from ..memory import ResponseMemory
+from ..models.policy import Policy
+from ..prompts import make_prompt
+from ..run.folder import adapter_folder, saved_config
+from ..types import BASE, Message, Sampling
+from .terminal import printable
+
+if TYPE_CHECKING:
+    from ..config import RunConfig
+    from ..memory.retrieval import Recalled
+
+NEW_TOKENS = 256
+VOTES = (2, 1, 0)
+"""The votes of a round, the last first."""
+
+
+def policy_name(folder: Path, against: str) -> str:
+    """Return the policy that `against` names: `base` or a round number.
+
+    Raises:
+        UserError: that round has no adapter.
+    """
+    name = against if against == BASE else f"r{int(against):04d}" if against.isdecimal() else against
+    adapter = adapter_folder(folder, name)
+    if adapter is not None and not adapter.is_dir():
+        raise UserError(f"no policy {against!r} in {folder}; use base or the number of a trained round")
+    return name
+
+
+def chat_loop(folder: Path, against: str | None, recalling: bool = False) -> None:
+    """Read lines and answer each with every chosen policy, with the same seed; each goes on with its own answers."""
+    config = saved_config(folder)
+    with ResponseMemory.open(folder / "memory.db") as memory:
+        names = [memory.current, *([] if against is None else [policy_name(folder, against)])]
+        recall = Recall(memory, config) if recalling else None
+        policies = {}
+        for name in dict.fromkeys(names):
+            policies[name] = Policy.load(config.model)
+            policies[name].use(adapter_folder(folder, name))
+        sampling = Sampling(config.sample.temperature, config.sample.top_k, config.sample.top_p, NEW_TOKENS)
+        histories: dict[str, list[Message]] = {name: [] for name in policies}
+        click.echo(f"{' | '.join(policies)}   (an empty line ends)")
+        turn = 0
+        while text := _ask():
+            shown, said = recall(text, turn) if recall else (), Message("user", text)
+            asked = {name: p.encode([*shown, *histories[name], said]) for name, p in policies.items()}
+            left = min(room(policies[name], ids) for name, ids in asked.items())
+            if left < 1:
+                click.echo("that is not answered: with it the conversation is longer than the model reads; begin anew")
+                continue
+            how = replace(sampling, max_new_tokens=min(NEW_TOKENS, left))
+            streams = [stream(policies[name], ids, turn, how) for name, ids in asked.items()]
+            for name, answer in zip(policies, show(list(policies), streams), strict=True):
+                histories[name] += [said, Message("assistant", answer)]
+            turn += 1
+
+
+def room(policy: Policy, ids: Sequence[int]) -> int:
+    """Return how many tokens may follow these: the model's positions, less what is there."""
+    return NEW_TOKENS if policy.positions is None else policy.positions - len(ids)
+
+
+def _ask() -> str:
+    """Return what the user says next; "" for an empty line, Ctrl-D or Ctrl-C."""
+    try:
+        return click.prompt("you", default="", show_default=False, prompt_suffix=" > ").strip()
+    except click.Abort:
+        return ""
+
+
+class Recall:
+    """Trusted answers to other prompts, as the exemplar operator shows them: earlier turns of the conversation."""
+
+    def __init__(self, memory: ResponseMemory, config: RunConfig) -> None:
+        """Find whom the last vote that trusts anybody trusts.
+
+        Raises:
+            UserError: no vote of the run trusts any answer.
+        """
+        from ..memory import Embedder, VectorIndex
+        from ..memory.retrieval import trust
+
+        self._memory, self._config = memory, config
+        self._index, self._embedder = VectorIndex(memory), Embedder.load(config.embedder)
+        rounds = [record.round for record in reversed(memory.rounds())]
+        least = config.propose.exemplar.trust
+        found = (trust(memory, round=r, vote_index=vote, min_support=least) for r in rounds for vote in VOTES)
+        trusted = next((one for one in found if one.shown), None)
+        if trusted is None:
+            raise UserError("this memory trusts no answer yet; chat without --memory")
+        self._trusted = trusted
+
+    def __call__(self, text: str, turn: int) -> list[Message]:
+        """Return the demonstrations for a question, and say which they are."""
+        from ..memory.retrieval import recall
+        from ..stages.recall import plan_recall
+
+        settings = self._config.propose.exemplar
+        query = self._embedder.encode([text])
+        near: list[Recalled] = recall(
+            self._memory, self._index, self._trusted, query, k=settings.shots + 1, diversity=settings.diversity
+        )[0]
+        asked = make_prompt([Message("user", text)], self._config.prompts.heldout)  # its own answers are not shown
+        requests = plan_recall([asked], near, k=1, shots=settings.shots, seed_key=(self._config.seed, "chat", turn))
+        by_id = {r.response_id: r for r in near}
+        for response in (by_id[id_] for request in requests for id_ in request.parents):
+            line = f"recalled #{response.response_id}  {response.prompt_text} -> {response.text}"
+            click.secho(f"  {printable(line, 100)}", dim=True)
+        return list(requests[0].messages[:-1]) if requests else []
+
+
+def stream(policy: Policy, ids: Sequence[int], seed: int, sampling: Sampling) -> Iterator[str]:
+    """Yield the answer so far after each token; draws are keyed as in a rollout, so a seed gives one answer."""
+    import torch
+    from transformers import DynamicCache
+
+    from ..rollout.sampling import draw
+
+    cache = DynamicCache(config=policy.model.config)
+    tokens, seeds = torch.tensor([list(ids)], device=policy.device), torch.tensor([seed], device=policy.device)
+    answer: list[int] = []
+    for position in range(sampling.max_new_tokens):
+        with torch.inference_mode():
+            logits = policy.model(tokens, past_key_values=cache, use_cache=True, logits_to_keep=1).logits[:, -1]
+        tokens = draw(logits, seeds, position, sampling)[:, None]
+        answer.append(int(tokens))
+        if answer[-1] in policy.eos_ids:
+            return
+        yield policy.decode(answer)
+
+
+def show(names: Sequence[str], streams: Sequence[Iterator[str]]) -> list[str]:
+    """Show answers while they are written, in columns; one after the other where nobody watches. Return them whole."""
+    answers = [""] * len(names)
+    live = sys.stdout.isatty()
+    width, height = shutil.get_terminal_size()
+    drawn = 0
+    for step in zip_longest(*streams):
+        answers = [new if new is not None else old for new, old in zip(step, answers, strict=True)]
+        if live:
+            lines = columns(names, answers, width)[-(height - 2) :]
+            click.echo((f"\x1b[{drawn}A\x1b[J" if drawn else "") + "\n".join(lines))
+            drawn = len(lines)
+    if not live:
+        for name, answer in zip(names, answers, strict=True):
+            click.echo(f"{name:>6} > {printable(answer)}")
+    elif drawn == height - 2:  # the beginning had scrolled out of what is redrawn
+        click.echo(f"\x1b[{drawn}A\x1b[J" + "\n".join(columns(names, answers, width)))
+    return answers
+
+
+def columns(names: Sequence[str], texts: Sequence[str], width: int) -> list[str]:
+    """Return the lines of texts side by side, wrapped, each below its name."""
+    each = max(8, (width - 3 * (len(names) - 1)) // len(names))
+    blocks = [
+        [
+            name,
+            *(part for line in printable(text).expandtabs(4).split("\n") for part in textwrap.wrap(line, each) or [""]),
+        ]
+        for name, text in zip(names, texts, strict=True)
+    ]
+    return [" | ".join(f"{cell:{each}}" for cell in row).rstrip() for row in zip_longest(*blocks, fillvalue="")]

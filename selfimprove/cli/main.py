@@ -1,0 +1,254 @@
+"""The command line: thin. Every command imports what it needs when it runs, so that --help answers at once."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shlex
+import signal
+import warnings
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .. import __version__
+from ..errors import Interrupted, UserError
+from ..fsio import TEMPORARY
+from .memory import memory
+from .report import compare, report
+
+DISK_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EIO}
+"""What the system says when it is the disk that cannot, and not the program."""
+
+WRONG_PLACES = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG}
+"""What it says when a file was asked for where none can be."""
+
+
+class Group(click.Group):
+    """Turns user mistakes and failing disks into one line and exit code 2, and signals into 128 + signal."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; only the outermost group translates exceptions."""
+        if ctx.parent is not None:
+            return super().invoke(ctx)
+        try:
+            return super().invoke(ctx)
+        except UserError as error:
+            click.echo(f"Error: {error}", err=True)
+            ctx.exit(2)
+        except OSError as error:
+            if error.errno in DISK_FAULTS:
+                advice = "what was committed is safe: make room or check the permissions, then do it again"
+            elif error.errno in WRONG_PLACES and error.filename:
+                advice = "name another place"
+            else:
+                raise
+            where = f"{_named(error.filename)}: " if error.filename else ""
+            click.echo(f"Error: {where}{error.strerror}; {advice}", err=True)
+            ctx.exit(2)
+        except Interrupted as stop:
+            click.echo(f"\nstopped by {signal.Signals(stop.signum).name}; what is finished is saved", err=True)
+            ctx.exit(128 + stop.signum)
+
+
+def _named(file: str | bytes) -> Path:
+    """Return the file that was asked for: until it is whole it is written under another name."""
+    path = Path(os.fsdecode(file))
+    return path.with_name(path.name.removeprefix(TEMPORARY))
+
+
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__)
+def main() -> None:
+    r"""Make a language model better from its own history alone.
+
+    \b
+      selfimprove run configs/quickstart.yaml
+      selfimprove memory quickstart list --kept -n 5
+      selfimprove export quickstart out
+    """
+    # Notes of one library to another's developers are not the user's.
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
+
+
+@main.command()
+@click.argument("config", type=click.Path(path_type=Path))
+@click.argument("overrides", nargs=-1)
+@click.option("--rounds", type=click.IntRange(min=1), help="Number of rounds; also extends a finished run.")
+@click.option("--resume", is_flag=True, help="Go on with an existing run from its last committed unit.")
+@click.option("--dry-run", is_flag=True, help="Check everything, show the resolved configuration, spend nothing.")
+def run(config: Path, overrides: tuple[str, ...], rounds: int | None, resume: bool, dry_run: bool) -> None:
+    r"""Run improvement rounds as CONFIG says; `section.key=value` overrides settings.
+
+    \b
+      selfimprove run configs/quickstart.yaml
+      selfimprove run configs/quickstart.yaml name=mine train.lr=2e-4
+      selfimprove run configs/quickstart.yaml --resume
+    """
+    from ..config_file import load_config, to_yaml
+
+    if rounds is not None:
+        overrides = (*overrides, f"rounds={rounds}")
+    settings = load_config(config, overrides)
+    if dry_run:
+        from ..preflight.check import check
+
+        click.echo(to_yaml(settings))
+        click.echo(check(settings))
+        return
+    _stop_on_signals()  # before torch is imported: that takes seconds
+    try:
+        from ..rounds import improve
+        from ..run.folder import RUNS
+        from ..run.session import open_run
+
+        with open_run(settings, resume=resume) as opened:
+            summary = improve(opened)
+    except Interrupted:
+        again = shlex.join(("selfimprove", "run", str(config), *overrides, "--resume"))
+        click.echo(f"\ngo on with: {again}", err=True)
+        raise
+    folder = RUNS / settings.name
+    click.echo(f"\n{summary.table}\n\nNext:")
+    click.echo(f"  selfimprove chat {folder} --against base")
+    click.echo(f"  selfimprove memory {folder} list --kept -n 5")
+    click.echo(f"  selfimprove export {folder} out")
+
+
+@main.command()
+@click.argument("config", type=click.Path(path_type=Path))
+@click.argument("overrides", nargs=-1)
+@click.option("--probe", is_flag=True, help="Sample a little as well, and say what rounds can be expected to do.")
+def check(config: Path, overrides: tuple[str, ...], probe: bool) -> None:
+    """Check CONFIG, prompts, model, chat template and disk, and generate one answer; nothing is kept."""
+    from ..config_file import load_config
+    from ..preflight.check import check
+
+    click.echo(check(load_config(config, overrides), probe=probe))
+
+
+@main.command()
+@click.argument("key", required=False)
+def explain(key: str | None) -> None:
+    """Say what a configuration KEY means; without KEY, list all of them."""
+    from ..config_file import config_keys
+
+    keys = config_keys()
+    chosen = {k: v for k, v in keys.items() if key is None or k == key or k.startswith(f"{key}.")}
+    if not chosen:
+        raise UserError(f"no configuration key {key!r}; `selfimprove explain` lists them all")
+    width = max(map(len, chosen))
+    for name, (default, text) in chosen.items():
+        click.echo(f"{name:{width}}  {text} [{default}]")
+
+
+@main.command()
+@click.argument("run_name", metavar="[RUN]", required=False)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+def status(run_name: str | None, as_json: bool) -> None:
+    """Show how far RUN is, what was decided and which policy is current; without RUN, list the runs."""
+    from ..reports.status import list_runs, run_status
+    from ..run.folder import run_folder
+
+    rows = [run_status(run_folder(run_name))] if run_name else list_runs()
+    if as_json:
+        click.echo(json.dumps(rows[0] if run_name else rows))
+        return
+    for row in rows:
+        click.echo(f"{row['run']}: current {row['current']}, {row['responses']} responses")
+        for record in row["rounds"] if run_name else ():
+            click.echo(f"  round {record['round']} {record['decision']}: {record['because']}")
+        if run_name:
+            click.echo(f"  last committed unit {row['last_unit']}")
+
+
+@main.command()
+@click.argument("run_name", metavar="RUN")
+@click.argument("round_", metavar="ROUND", type=click.IntRange(min=0))
+def rollback(run_name: str, round_: int) -> None:
+    """Make the policy of a kept ROUND current again (0: the base).
+
+    A run that goes on, goes on from there: the guard no longer measures new rounds against those that came after.
+    """
+    from ..memory import ResponseMemory
+    from ..run.folder import run_folder
+
+    with ResponseMemory.open(run_folder(run_name) / "memory.db", write=True) as memory:
+        click.echo(f"current policy: {memory.rollback(round_)}")
+
+
+@main.command()
+@click.argument("run_name", metavar="RUN")
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--round", "round_", type=click.IntRange(min=1), help="Export this round instead of the current policy.")
+@click.option(
+    "--as",
+    "form",
+    type=click.Choice(["merged", "adapter", "gguf", "ollama"]),
+    default="merged",
+    show_default=True,
+    help="A transformers folder, the PEFT adapter alone, one file for llama.cpp, or that and a Modelfile.",
+)
+@click.option(
+    "--weights",
+    type=click.Choice(["f16", "q8_0"]),
+    default="f16",
+    show_default=True,
+    help="How gguf and ollama store matrices: 16 bits, or 8 in blocks of 32.",
+)
+@click.option("--push", metavar="OWNER/NAME", help="Upload OUT to this repository of the Hugging Face hub, too.")
+@click.option("--public", is_flag=True, help="With --push: anybody may see the repository.")
+def export(
+    run_name: str, out: Path, round_: int | None, form: str, weights: str, push: str | None, public: bool
+) -> None:
+    r"""Write the improved model of RUN to the folder OUT, reload it and compare before saying done.
+
+    \b
+      selfimprove export quickstart out
+      selfimprove export quickstart out-gguf --as gguf --weights q8_0
+      selfimprove export quickstart out --push me/better-smollm2
+    """
+    from ..exports.export import prepare_export
+    from ..exports.hub import Upload
+    from ..run.folder import run_folder
+
+    if public and push is None:
+        raise UserError("--public says who may see what --push uploads; add --push OWNER/NAME, or leave it out")
+    folder = run_folder(run_name)
+    write = prepare_export(folder, out, round_=round_, form=form, weights=weights)
+    upload = Upload.prepare(push, public) if push else None
+    click.echo(write())
+    if upload:
+        click.echo(upload.send(out))
+
+
+@main.command()
+@click.argument("run_name", metavar="RUN")
+@click.option("--against", metavar="base|ROUND", help="Answer with this policy too, side by side, same seed.")
+@click.option("--memory", "recalling", is_flag=True, help="Show the model trusted answers from its memory first.")
+def chat(run_name: str, against: str | None, recalling: bool) -> None:
+    """Talk to the current policy of RUN; an empty line or Ctrl-D ends."""
+    from ..run.folder import run_folder
+    from .chat import chat_loop
+
+    chat_loop(run_folder(run_name), against, recalling)
+
+
+def _stop_on_signals() -> None:
+    """First SIGINT or SIGTERM: raise Interrupted (nothing partial is ever committed). Second: the default, at once."""
+
+    def stop(signum: int, _frame: object) -> None:
+        signal.signal(signum, signal.SIG_DFL)
+        raise Interrupted(signum)
+
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, stop)
+
+
+for command in (memory, report, compare):
+    main.add_command(command)
+
+if __name__ == "__main__":
+    main()

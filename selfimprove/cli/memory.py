@@ -1,0 +1,187 @@
+"""`selfimprove memory RUN ...`: the group, and its commands on the memory as a whole."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..errors import UserError
+from .memory_options import (
+    filters,
+    found_entries,
+    id_argument,
+    json_option,
+    member,
+    opened_memory,
+    show_entries,
+    vector_of,
+)
+from .memory_read import inspection
+
+
+@click.group(commands=inspection.commands)
+@click.argument("run_name", metavar="RUN")
+@click.pass_context
+def memory(ctx: click.Context, run_name: str) -> None:
+    r"""Look into the response memory of RUN: who wrote what, from what, and why it was kept or dropped.
+
+    \b
+      selfimprove memory quickstart list --kept -n 5
+      selfimprove memory quickstart trace 4711
+      selfimprove memory quickstart browse
+    """
+    ctx.obj = run_name
+
+
+@memory.command()
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option(
+    "--to", "form", type=click.Choice(["jsonl", "parquet", "lance"]), help="Said by OUT's suffix if not given."
+)
+@filters
+@click.pass_obj
+def export(run_name: str, out: Path, form: str | None, **wanted: Any) -> None:
+    """Write responses to OUT: a .jsonl or .parquet file, or a .lance data set, which holds their vectors, too.
+
+    Lance needs `selfimprove[lance]`; `nearest` searches such a data set.
+    """
+    from ..memory.inspect.entries import write_jsonl, write_parquet
+    from ..memory.lance.write import write_lance
+
+    form = form or out.suffix.removeprefix(".")
+    if form not in ("jsonl", "parquet", "lance"):
+        raise UserError(f"cannot tell the format of {out}; name it .jsonl, .parquet or .lance")
+    if out.exists():
+        raise UserError(f"{out} exists; choose another name or remove it")
+    if not out.parent.is_dir():
+        raise UserError(f"no folder {out.parent} to write {out.name} in; make it first")
+    with opened_memory(run_name) as opened:
+        writers: dict[str, Callable[..., None]]
+        writers = {"jsonl": write_jsonl, "parquet": write_parquet, "lance": partial(write_lance, opened)}
+        writers[form](found_entries(opened, wanted, -1), out)
+    click.echo(f"wrote {out}")
+
+
+@memory.command()
+@id_argument
+@click.argument("data", metavar="DATA", type=click.Path(path_type=Path))
+@click.option("-n", "limit", type=click.IntRange(1), default=10, show_default=True)
+@click.option("--round", "round_", type=int, help="Only responses written in this round.")
+@click.option("--prompt", "prompt_id", help="Only responses to this prompt (its whole id).")
+@click.option("--reason", multiple=True, help="Only those last judged so; may be repeated.")
+@click.option("--ray", "on_ray", is_flag=True, help="On the cluster at the run's ray.address, or one started here.")
+@json_option
+@click.pass_obj
+def nearest(
+    run_name: str,
+    response_id: int,
+    data: Path,
+    limit: int,
+    round_: int | None,
+    prompt_id: str | None,
+    reason: tuple[str, ...],
+    on_ray: bool,
+    as_json: bool,
+) -> None:
+    """List the responses in DATA, a Lance data set, nearest in meaning to response ID of RUN, with their cosine.
+
+    DATA is what `export` wrote of this run, or of another with the same embedder.
+    """
+    from ..memory.lance import search as lance
+    from ..run.folder import run_folder, saved_config
+    from ..types import Reason
+
+    if on_ray:
+        from ..engines.ray import connect
+
+        connect(saved_config(run_folder(run_name)).ray)
+    with opened_memory(run_name) as opened:
+        lance.check_embedder(data, opened.meta("embedder"))
+        query = vector_of(opened, response_id)
+    where = lance.condition(
+        round=round_, prompt_id=prompt_id, reasons=[member(Reason, name) for name in reason] or None
+    )
+    found = (lance.search_on_ray if on_ray else lance.search)(data, query, limit, where)
+    near = [(int(id_), float(score)) for id_, score in zip(found[0][0], found[1][0], strict=True) if id_ != -1]
+    show_entries(lance.entries_of(data, [id_ for id_, _ in near]), as_json, [score for _, score in near])
+
+
+@memory.command()
+@json_option
+@click.pass_obj
+def verify(run_name: str, as_json: bool) -> None:
+    """Recompute every hash and count of the memory; name what is wrong. The exit code is 2 where something is."""
+    with opened_memory(run_name) as opened:
+        faults = opened.verify()
+        count = opened.count()
+    if as_json:
+        click.echo(json.dumps({"responses": count, "faults": faults}))
+    if faults:
+        raise UserError(f"{len(faults)} fault(s): " + "; ".join(faults[:5]))
+    if not as_json:
+        click.echo(f"{count} responses, every hash, link and count is right")
+
+
+@memory.command()
+@json_option
+@click.pass_obj
+def path(run_name: str, as_json: bool) -> None:
+    """Print the path of the SQLite file, for other tools to open."""
+    from ..run.folder import run_folder
+
+    file = str(run_folder(run_name) / "memory.db")
+    click.echo(json.dumps({"path": file}) if as_json else file)
+
+
+@memory.command("import")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.pass_obj
+def import_(run_name: str, file: Path) -> None:
+    """Add the responses in FILE, as `export` writes it, in quarantine: to look at, never recalled, never voting.
+
+    Where each comes from is kept. Responses to prompts that this run does not have are left out.
+    """
+    from ..memory.importing import import_file
+
+    with opened_memory(run_name, write=True) as opened:
+        done = import_file(opened, file)
+    click.echo(f"{done.responses} responses imported as {done.unit}")
+    if done.left_out:
+        click.echo(f"{done.left_out} left out: this run does not have their prompts")
+
+
+@memory.command()
+@click.argument("embedder")
+@click.pass_obj
+def reembed(run_name: str, embedder: str) -> None:
+    """Make every vector anew with EMBEDDER (an id, a folder, bundled:minilm or hash:N), and use it from now on."""
+    from ..config_file import to_yaml
+    from ..fsio import write_text
+    from ..memory import Embedder
+    from ..memory.reembed import reembed as make_anew
+    from ..run.folder import run_folder, saved_config
+
+    folder = run_folder(run_name)
+    config = saved_config(folder)
+    loaded = Embedder.load(embedder)
+    with opened_memory(run_name, write=True) as opened:
+        make_anew(opened, loaded)
+    write_text(folder / "config.yaml", to_yaml(config.model_copy(update={"embedder": embedder})))
+    click.echo(f"every vector is {embedder}'s now, and so is the embedder in {folder / 'config.yaml'}")
+
+
+@memory.command()
+@click.option("--port", type=click.IntRange(1, 65535), default=8001, show_default=True)
+@click.option("--no-open", is_flag=True, help="Do not open a browser.")
+@click.pass_obj
+def browse(run_name: str, port: int, no_open: bool) -> None:
+    """Look around in the browser: Datasette on this machine, for reading, until Ctrl-C. Needs `selfimprove[browse]`."""
+    from ..memory.inspect import browse as browser
+    from ..run.folder import run_folder
+
+    browser.browse(run_folder(run_name) / "memory.db", port=port, open_browser=not no_open)

@@ -1,0 +1,247 @@
+"""`selfimprove memory RUN ...`, the commands that look: they work while the run is writing, too."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..errors import UserError
+from .memory_options import (
+    allowed_ids,
+    entry_of,
+    filters,
+    found_entries,
+    id_argument,
+    json_option,
+    opened_memory,
+    prompt_of,
+    show_entries,
+    vector_of,
+)
+from .terminal import printable
+
+if TYPE_CHECKING:
+    from ..memory.inspect.entries import Entry
+    from ..memory.inspect.lineage import Echo
+
+SHOWN_IDS = 12
+
+inspection = click.Group()
+"""The commands that only look; `cli_memory` takes them in."""
+
+
+@inspection.command("list")
+@filters
+@click.option("-n", "limit", type=click.IntRange(0), default=20, show_default=True, help="At most this many; 0: all.")
+@json_option
+@click.pass_obj
+def list_(run_name: str, limit: int, as_json: bool, **wanted: Any) -> None:
+    """List responses, the first ones first."""
+    with opened_memory(run_name) as opened:
+        show_entries(found_entries(opened, wanted, limit or -1), as_json)
+
+
+@inspection.command()
+@click.argument("words", nargs=-1, required=True)
+@filters
+@click.option("-n", "limit", type=click.IntRange(1), default=20, show_default=True)
+@json_option
+@click.pass_obj
+def search(run_name: str, words: tuple[str, ...], limit: int, as_json: bool, **wanted: Any) -> None:
+    """Find responses in which, prompt included, all WORDS occur; the best match first."""
+    from ..memory.inspect.entries import in_order
+
+    with opened_memory(run_name) as opened:
+        ids = opened.search_text(" ".join(words), limit, allowed_ids(opened, wanted))
+        show_entries(in_order(opened, ids), as_json)
+
+
+@inspection.command()
+@id_argument
+@json_option
+@click.pass_obj
+def show(run_name: str, response_id: int, as_json: bool) -> None:
+    """Show one response whole: prompt, vote, verdict, parents, what was made from it, survivors it was recalled for."""
+    from ..memory.inspect.lineage import recalled_for
+
+    with opened_memory(run_name) as opened:
+        entry = entry_of(opened, response_id)
+        parents = opened.responses(ids=[response_id])[0].parents
+        facts = asdict(entry) | {
+            "parents": list(parents),
+            "made": opened.descendants(response_id),
+            "recalled_for": recalled_for(opened, response_id),
+        }
+    if as_json:
+        click.echo(json.dumps(facts))
+        return
+    for name, value in facts.items():
+        if value not in (None, []):
+            click.echo(f"{name:14}{printable(_told(value))}")
+
+
+def _told(value: Any) -> str:
+    """Return a fact as people read it: of many ids the first few."""
+    if isinstance(value, list):
+        more = f", and {len(value) - SHOWN_IDS} more (--json)" if len(value) > SHOWN_IDS else ""
+        return ", ".join(map(str, value[:SHOWN_IDS])) + more
+    return f"{value:.2f}" if isinstance(value, float) else str(value)
+
+
+@inspection.command()
+@id_argument
+@click.option("--children", is_flag=True, help="Draw what was made from it instead of what it was made from.")
+@json_option
+@click.pass_obj
+def trace(run_name: str, response_id: int, children: bool, as_json: bool) -> None:
+    """Draw the tree of past responses that a response was made from, with votes and verdicts."""
+    from ..memory.inspect.lineage import lines, offspring
+    from ..memory.inspect.lineage import trace as parents_of
+
+    with opened_memory(run_name) as opened:
+        entry = entry_of(opened, response_id)
+        tree = (offspring if children else parents_of)(opened, response_id)
+    if as_json:
+        click.echo(json.dumps(asdict(tree)))
+        return
+    click.echo(printable(f"{entry.prompt_id}  {entry.prompt}"))
+    for line in lines(tree):
+        click.echo(printable(line))
+
+
+@inspection.command()
+@id_argument
+@filters
+@click.option("-n", "limit", type=click.IntRange(1), default=10, show_default=True)
+@json_option
+@click.pass_obj
+def similar(run_name: str, response_id: int, limit: int, as_json: bool, **wanted: Any) -> None:
+    """List the responses nearest in meaning to a response, with their cosine."""
+    from ..memory import VectorIndex
+    from ..memory.inspect.entries import in_order
+
+    with opened_memory(run_name) as opened:
+        query, allowed = vector_of(opened, response_id), allowed_ids(opened, wanted)
+        ids, scores = VectorIndex(opened).search(query, limit + 1, allowed)
+        near = [(int(i), float(s)) for i, s in zip(ids[0], scores[0], strict=True) if i not in (-1, response_id)]
+        entries = in_order(opened, [id_ for id_, _ in near[:limit]])
+        show_entries(entries, as_json, [score for _, score in near[:limit]])
+
+
+@inspection.command()
+@click.argument("prompt_id", metavar="PROMPT")
+@click.argument("before", metavar="ROUND")
+@click.argument("after", metavar="ROUND")
+@json_option
+@click.pass_obj
+def diff(run_name: str, prompt_id: str, before: str, after: str, as_json: bool) -> None:
+    """Show how the answers to PROMPT (its id) changed between two ROUNDs, e.g. `diff 83ab r1 r2`."""
+    from ..memory.inspect.lineage import diff as changes_of
+
+    with opened_memory(run_name) as opened:
+        prompt = prompt_of(opened, prompt_id)
+        changes = changes_of(opened, prompt.id, _round(before), _round(after))
+    if as_json:
+        for change in changes:
+            click.echo(json.dumps(asdict(change)))
+        return
+    click.echo(f"{prompt.id}  {printable(prompt.text, 100)}")
+    click.echo(f"{before:>5} {after:>5}  answer")
+    for change in changes:
+        text = change.text_after or change.text_before or ""
+        answer = "(none read)" if change.answer is None else change.answer
+        click.echo(f"{change.before:5} {change.after:5}  {printable(answer, 30):30}  {printable(text, 60)}")
+
+
+@inspection.command()
+@click.argument("prompt_id", metavar="PROMPT")
+@json_option
+@click.pass_obj
+def votes(run_name: str, prompt_id: str, as_json: bool) -> None:
+    """List the votes on PROMPT (its id), the oldest first: who won, by how much, and where the answer flipped."""
+    from ..memory.inspect.lineage import turns
+
+    with opened_memory(run_name) as opened:
+        prompt = prompt_of(opened, prompt_id)
+        found = turns(opened, prompt.id)
+    if as_json:
+        for turn in found:
+            click.echo(json.dumps(asdict(turn)))
+        return
+    click.echo(f"{prompt.id}  {printable(prompt.text, 100)}")
+    click.echo("round  vote  agreement  margin  answer")
+    for turn in found:
+        answer = "(none read)" if turn.answer is None else turn.answer
+        line = f"{turn.round:5}  {turn.vote:4}  {turn.agreement:9.2f}  {turn.margin:6.2f}  {printable(answer, 40)}"
+        click.echo(line + ("  flipped" if turn.flipped else ""))
+    click.echo(f"{sum(turn.flipped for turn in found)} flips in {len(found)} votes")
+
+
+@inspection.command()
+@json_option
+@click.pass_obj
+def stats(run_name: str, as_json: bool) -> None:
+    """Count responses, survivors and tokens by operator, verdicts by reason, and the most flipped prompts."""
+    from ..memory.inspect.entries import in_order
+    from ..memory.inspect.overview import overview
+
+    with opened_memory(run_name) as opened:
+        found = overview(opened)
+        reaching = in_order(opened, [line.response_id for line in found.echo])
+    if as_json:
+        click.echo(json.dumps(asdict(found)))
+        return
+    split = ", ".join(f"{count} {name}" for name, count in found.prompts.items())
+    click.echo(f"{found.responses} responses to {split} prompts, {found.bytes / 1e6:.1f} MB")
+    click.echo(f"\n{'origin':10}{'responses':>10}{'kept':>8}{'tokens':>10}")
+    for line in found.operators:
+        click.echo(f"{line.origin:10}{line.responses:>10}{line.kept:>8}{line.new_tokens:>10}")
+    click.echo("\nverdicts over all rounds")
+    for reason, count in found.reasons.items():
+        click.echo(f"  {reason:18}{count:>8}")
+    if found.flipped:
+        click.echo("\nmost flipped prompts")
+        for prompt in found.flipped:
+            click.echo(f"  {prompt.flips:3}  {prompt.prompt_id}  {printable(prompt.prompt, 80)}")
+    if found.echo:
+        click.echo(f"\nfarthest-reaching responses: survivors of round {found.echo_round} that descend from them")
+        _show_echo(found.echo, reaching)
+
+
+@inspection.command("echo")
+@click.option("--round", "round_", type=int, help="Survivors of this round; the last one if not given.")
+@click.option("-n", "limit", type=click.IntRange(1), default=20, show_default=True)
+@json_option
+@click.pass_obj
+def echo_(run_name: str, round_: int | None, limit: int, as_json: bool) -> None:
+    """List the responses that most survivors of a round descend from: few of them reaching far is an echo."""
+    from ..memory.inspect.entries import in_order
+    from ..memory.inspect.lineage import echo
+    from ..memory.inspect.overview import last_selection
+
+    with opened_memory(run_name) as opened:
+        chosen = last_selection(opened) if round_ is None else round_
+        found = [] if chosen is None else echo(opened, chosen, limit)
+        reaching = in_order(opened, [line.response_id for line in found])
+    if as_json:
+        for line in found:
+            click.echo(json.dumps(asdict(line)))
+        return
+    _show_echo(found, reaching)
+
+
+def _round(text: str) -> int:
+    digits = text.removeprefix("r")
+    if not digits.isdecimal():
+        raise UserError(f"{text!r} is no round; write r0, r1, ...")
+    return int(digits)
+
+
+def _show_echo(found: Sequence[Echo], entries: Sequence[Entry]) -> None:
+    for line, entry in zip(found, entries, strict=True):
+        text = printable(f"{entry.prompt} -> {entry.response}", 80)
+        click.echo(f"{line.survivors:5} ({line.share:.0%})  #{entry.id} r{entry.round} {entry.origin}  {text}")

@@ -1,0 +1,56 @@
+"""`selfimprove report` and `selfimprove compare`: look at what runs did."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from ..errors import UserError
+
+
+@click.command()
+@click.argument("run_name", metavar="RUN")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Where to write; report.html in the run's folder if unset."
+)
+@click.option(
+    "--responses",
+    type=click.IntRange(min=1),
+    default=10_000,
+    show_default=True,
+    help="Show about this many responses; beyond, prompts are left out at random.",
+)
+def report(run_name: str, out: Path | None, responses: int) -> None:
+    r"""Write one HTML file that shows what RUN did; it works offline, also while the run is going.
+
+    \b
+      selfimprove report quickstart
+      selfimprove report quickstart --out quickstart.html
+    """
+    from ..reports.html import write_report
+    from ..run.folder import run_folder
+
+    folder = run_folder(run_name)
+    out = out or folder / "report.html"
+    if out.is_dir() or not out.parent.is_dir():
+        raise UserError(f"no file can be written at {out}: {_why_not(out)}; name another place")
+    click.echo(write_report(folder, out, responses))
+
+
+def _why_not(out: Path) -> str:
+    return "it is a folder" if out.is_dir() else f"there is no folder {out.parent}"
+
+
+@click.command()
+@click.argument("before", metavar="RUN")
+@click.argument("after", metavar="RUN")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+def compare(before: str, after: str, as_json: bool) -> None:
+    """Show the figures of two runs side by side, and the settings in which they differ."""
+    from ..reports.compare import compare_runs
+    from ..run.folder import run_folder
+
+    found = compare_runs(run_folder(before), run_folder(after))
+    click.echo(json.dumps(found.as_dict()) if as_json else found.table)

@@ -1,0 +1,94 @@
+"""What runs in the processes of a cluster: an actor that answers units, and a member of a training."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+
+from ..config import ModelConfig, TrainConfig
+from ..errors import ModelError
+from ..models.policy import ADAPTER_FILES, Policy, pick_dtype
+from ..training import TrainReport, train_adapter
+from ..training.distributed import Peers, device, shard
+from ..types import Example, Generation, Unit
+from .local import LocalEngine, encode_examples
+
+Files = dict[str, bytes]
+"""An adapter on its way between nodes: contents by name."""
+
+
+class Worker:
+    """Holds the model and answers units, one at a time, just as a local engine would."""
+
+    def __init__(self, model: ModelConfig, batch_size: int, fingerprint: str) -> None:
+        """Load the model.
+
+        Raises:
+            ModelError: it is not the model with this fingerprint.
+        """
+        policy = Policy.load(model)
+        if policy.fingerprint != fingerprint:
+            raise ModelError(f"{model.path} is another model on this node than where the run started")
+        self._adapters: dict[str, Path] = {}
+        self._folder = TemporaryDirectory(prefix="selfimprove-")
+        self._engine = LocalEngine(policy, self._adapters.get, batch_size)
+
+    def answer(self, unit: Unit, adapter: Files | None) -> tuple[int, list[Generation]]:
+        """Return this process's number and the unit's generations under the base or an adapter."""
+        if adapter is not None and unit.policy not in self._adapters:
+            self._adapters[unit.policy] = _write(adapter, Path(self._folder.name) / unit.policy)
+        return os.getpid(), self._engine.answer(unit)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingJob:
+    """What every process of a training is told."""
+
+    model: ModelConfig
+    examples: tuple[Example, ...]
+    spec: TrainConfig
+    seed: int
+    start: Files | None
+    shard: bool
+
+
+def train_with_peers(config: dict[str, Any]) -> tuple[Files, TrainReport]:
+    """Train as one of the processes of a Ray Train job; the first one's adapter and report are the result."""
+    from ray.train import get_context
+
+    job: TrainingJob = config["job"]
+    context = get_context()
+    peers = Peers(context.get_world_rank(), context.get_world_size(), lockstep=job.shard)
+    policy = Policy.load(to_share_out(job.model, device()) if job.shard else job.model)
+    if job.shard:
+        shard(policy.model)
+    with TemporaryDirectory(prefix="selfimprove-") as folder:
+        out = Path(folder) / "adapter"
+        report = train_adapter(
+            policy.model,
+            encode_examples(policy, job.examples),
+            job.spec,
+            seed=job.seed,
+            out=out,
+            start=None if job.start is None else _write(job.start, Path(folder) / "start"),
+            pad_id=policy.pad_id,
+            base_name=policy.name,
+            peers=peers,
+        )
+        return {name: (out / name).read_bytes() for name in ADAPTER_FILES if peers.rank == 0}, report
+
+
+def to_share_out(model: ModelConfig, kind: str) -> ModelConfig:
+    """Return how to load a model whose layers will go to devices of this kind: into main memory, in their dtype."""
+    dtype = str(pick_dtype(model.dtype, torch.device(kind))).removeprefix("torch.")
+    return model.model_copy(update={"device": "cpu", "dtype": dtype})
+
+
+def _write(files: Files, folder: Path) -> Path:
+    folder.mkdir()
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    return folder

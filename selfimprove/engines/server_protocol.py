@@ -1,0 +1,89 @@
+"""What a server is asked and what it says: one completion request for all samples of a prompt, and their answer."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..types import Finish, Sampling
+from .server_client import Malformed, parse_object
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request to the server: the unit's requests `slots`, which share the prompt `ids`."""
+
+    slots: tuple[int, ...]
+    ids: tuple[int, ...]
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """One sample: its new tokens without the one that ended it, or its text where the server gives no tokens."""
+
+    ids: tuple[int, ...] | None
+    text: str
+    finish: Finish
+
+
+def group(prompts: Sequence[Sequence[int]], seeds: Sequence[int]) -> list[Call]:
+    """Return one call for each different prompt, in order of first appearance; its seed is that of its first row."""
+    slots: dict[tuple[int, ...], list[int]] = {}
+    for slot, ids in enumerate(prompts):
+        slots.setdefault(tuple(ids), []).append(slot)
+    return [Call(tuple(rows), ids, seeds[rows[0]]) for ids, rows in slots.items()]
+
+
+def request_body(call: Call, sampling: Sampling, eos_ids: Sequence[int]) -> dict[str, Any]:
+    """Return the body of a completion request; all that shapes the draw is said, so no server default applies."""
+    return {
+        "prompt": list(call.ids),
+        "n": len(call.slots),
+        "seed": call.seed,
+        "temperature": sampling.temperature,
+        "top_k": sampling.top_k,
+        "top_p": sampling.top_p,
+        "min_p": 0.0,
+        "repetition_penalty": 1.0,
+        "max_tokens": sampling.max_new_tokens,
+        "stop_token_ids": list(eos_ids),
+        "return_token_ids": True,
+    }
+
+
+def read_completions(answer: dict[str, Any], count: int, eos_ids: Sequence[int]) -> list[Completion]:
+    """Return the `count` samples of an answer in the order of their index.
+
+    Raises:
+        Malformed: samples are missing, doubled or ended by anything but a stop or the length.
+    """
+    try:
+        choices = {choice["index"]: choice for choice in answer["choices"]}
+        if len(answer["choices"]) != count or sorted(choices) != list(range(count)):
+            raise Malformed(f"asked for {count} samples, got those numbered {[c['index'] for c in answer['choices']]}")
+        return [_completion(choices[i], eos_ids) for i in range(count)]
+    except (KeyError, TypeError, ValueError) as error:
+        raise Malformed(f"an answer of another form: {type(error).__name__} {error}") from None
+
+
+def _completion(choice: dict[str, Any], eos_ids: Sequence[int]) -> Completion:
+    ids = choice.get("token_ids")
+    if ids is not None:
+        end = next((i for i, token in enumerate(ids) if token in eos_ids), len(ids))
+        ids = tuple(int(token) for token in ids[:end])
+    return Completion(ids, str(choice["text"]), Finish(choice["finish_reason"]))
+
+
+def read_models(raw: bytes) -> list[str]:
+    """Return the names of the models that a server lists, at least one.
+
+    Raises:
+        Malformed: it lists none, or the answer has another form.
+    """
+    try:
+        names = [str(model["id"]) for model in parse_object(raw)["data"]]
+    except (KeyError, TypeError) as error:
+        raise Malformed(f"a model list of another form: {type(error).__name__} {error}") from None
+    if not names:
+        raise Malformed("it lists no model")
+    return names

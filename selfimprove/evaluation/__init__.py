@@ -1,0 +1,1 @@
+"""Label-free metrics and limits, statistics, and audited accuracy for reports."""

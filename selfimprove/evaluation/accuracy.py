@@ -1,0 +1,66 @@
+"""Audited accuracy on the held-out prompts: for reporting alone, out of reach of every decision."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..run.session import Run
+from ..seeds import seed_for
+from ..stages.evaluate import answers, heldout
+from ..stages.vote import read_answers
+from ..types import Prompt, Stage
+from .answer_key import Key, is_right, load_audit
+from .statistics import Interval, maj_at_k, paired_bootstrap
+
+
+@dataclass(frozen=True, slots=True)
+class Accuracy:
+    """Audited accuracy on the held-out prompts: one entry a prompt, in the order of `prompt_ids`."""
+
+    prompt_ids: tuple[str, ...]
+    greedy: np.ndarray  # (P,) 0 or 1
+    mean: np.ndarray  # (P,) share of the k samples that are right
+    majority: np.ndarray  # (P,) maj@k, ties averaged
+    any: np.ndarray  # (P,) pass@k: 0 or 1
+
+    def means(self) -> dict[str, float]:
+        """Return the means over prompts, under the names that reports and results have for them."""
+        return {
+            "greedy": float(self.greedy.mean()),
+            "mean_at_k": float(self.mean.mean()),
+            "maj_at_k": float(self.majority.mean()),
+            "pass_at_k": float(self.any.mean()),
+        }
+
+
+def audit(run: Run) -> dict[int, Accuracy]:
+    """Return the accuracy of every measured round; empty without an audit file. Nothing that decides reads this."""
+    prompts, keys = audited_prompts(run)
+    rounds = [0, *(record.round for record in run.memory.rounds())]
+    measured = [r for r in rounds if run.memory.result(r, Stage.HEALTH) is not None]
+    return {r: _accuracy(run, r, prompts, keys) for r in measured} if prompts else {}
+
+
+def audited_prompts(run: Run) -> tuple[list[Prompt], dict[str, Key]]:
+    """Return the measured prompts whose answers are in the audit file, and all keys in it; none without a file."""
+    file = run.config.prompts.audit
+    keys = {} if file is None else load_audit(file)
+    return [p for p in heldout(run) if p.id in keys], keys
+
+
+def _accuracy(run: Run, round_: int, prompts: Sequence[Prompt], keys: Mapping[str, Key]) -> Accuracy:
+    probes, greedy = (answers(run, round_, stage) for stage in (Stage.PROBE, Stage.GREEDY))
+    rows = []
+    for prompt in prompts:
+        key, group = keys[prompt.id], probes[prompt.id]
+        right = [is_right(r.text, key) for r in group]
+        one = is_right(greedy[prompt.id][0].text, key)
+        rows.append((one, np.mean(right), maj_at_k(read_answers(run, prompt, group), right), any(right)))
+    columns = np.array(rows, dtype=float).T
+    return Accuracy(tuple(p.id for p in prompts), *columns)
+
+
+def compare(before: Accuracy, after: Accuracy, seed: int) -> Interval:
+    """Return the change of mean@k accuracy with its paired bootstrap 95 % interval over prompts."""
+    return paired_bootstrap(before.mean, after.mean, seed=seed_for(seed, "bootstrap"))

@@ -1,0 +1,78 @@
+"""How far a policy has moved: exact KL to the base on fixed completions, and the NLL of a human-written text."""
+
+from collections.abc import Iterator, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..models.policy import Policy
+
+if TYPE_CHECKING:
+    import torch
+
+ROWS = 16
+"""Sequences scored together."""
+
+
+def human_text() -> str:
+    """Return a fixed human-written text (Thoreau, Walden, 1854; public domain)."""
+    return files("selfimprove").joinpath("data/human.txt").read_text(encoding="utf-8").strip()
+
+
+def kl_to_base(policy: Policy, adapter: Path, completions: Sequence[tuple[list[int], list[int]]]) -> float:
+    """Return the mean over completion tokens of KL(policy || base), full vocabulary, in nats a token.
+
+    `completions` are (prompt ids, completion ids). The base's last hidden states are kept, not its logits: the
+    output head is frozen, so its logits are one matrix product away and memory stays small. Only where logits are not a
+    function of those states, the logits themselves are kept.
+    """
+    import torch
+
+    from ..training.losses import Head
+    from ..training.model_split import fitted_head
+
+    policy.use(None)
+    prompt, completion = completions[0]
+    head = fitted_head(policy.model, prompt + completion) or Head()
+    whole = head.weight is None
+    base = [s.to("cpu") for s in _states(policy.model, completions, whole)]
+    policy.use(adapter)
+    total, tokens = 0.0, 0
+    with torch.inference_mode():
+        for reference, states in zip(base, _states(policy.model, completions, whole), strict=True):
+            ours = head.logits(states).log_softmax(-1)
+            theirs = head.logits(reference.to(states.device)).log_softmax(-1)
+            total += float((ours.exp() * (ours - theirs)).sum())
+            tokens += len(states)
+    return total / tokens
+
+
+def nll(policy: Policy, text: str) -> float:
+    """Return the mean negative log-likelihood of `text` under the policy as loaded, in nats a token."""
+    import torch
+
+    ids = torch.tensor([policy.plain(text)], device=policy.device)  # (1, T)
+    with torch.inference_mode():
+        logits = policy.model(ids).logits[0, :-1].float()  # (T - 1, V)
+    return float(torch.nn.functional.cross_entropy(logits, ids[0, 1:]))
+
+
+def _states(model: Any, completions: Sequence[tuple[list[int], list[int]]], whole: bool) -> Iterator["torch.Tensor"]:
+    """Yield, for each batch, the last hidden states that predict its completion tokens, (tokens, d).
+
+    `whole`: the logits instead, (tokens, V).
+    """
+    import torch
+
+    device = model.device
+    for begin in range(0, len(completions), ROWS):
+        batch = completions[begin : begin + ROWS]
+        width = max(len(p) + len(c) for p, c in batch)
+        ids = torch.zeros(len(batch), width, dtype=torch.long)
+        predicts = torch.zeros(len(batch), width, dtype=torch.bool)
+        for row, (prompt, completion) in enumerate(batch):
+            ids[row, : len(prompt) + len(completion)] = torch.tensor(prompt + completion)
+            predicts[row, len(prompt) - 1 : len(prompt) + len(completion) - 1] = True
+        with torch.inference_mode():  # right padding: causal attention keeps it from mattering
+            states = model(ids.to(device)).logits if whole else model.get_decoder()(ids.to(device)).last_hidden_state
+        yield states[predicts.to(device)]

@@ -1,0 +1,1 @@
+"""One folder that loads anywhere, reloaded and compared."""

@@ -1,0 +1,1 @@
+"""Reading the memory as a person does: entries, lineage, overviews, SQL in a browser."""

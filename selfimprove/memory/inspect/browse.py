@@ -1,0 +1,69 @@
+"""A memory in the browser: Datasette on loopback, with every table, view and column explained and questions saved."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from ...errors import UserError
+from ..store.dictionary import relations
+from .overview import FLIPS, OPERATORS
+
+EDGE = """SELECT round, value, bound, round(bound - value, 3) AS missing, prompt, count(*) AS responses,
+  min(response_id) AS response_id, response
+FROM dropped WHERE reason = 'low_agreement' GROUP BY round, prompt_id ORDER BY missing, round, prompt_id LIMIT 200"""
+
+QUERIES = {
+    "most_flipped_prompts": ("Most flipped prompts", "Prompts whose voted answer changed most often", FLIPS),
+    "survivors_by_operator": (
+        "Survivors by operator",
+        "What each operator wrote, and how much of it was kept",
+        OPERATORS,
+    ),
+    "edge_of_the_threshold": (
+        "Dropped at the edge of the threshold",
+        "Prompts that the vote nearly agreed on, the nearest misses first",
+        EDGE,
+    ),
+}
+"""Saved questions by the name in their address: title, what they tell, SQL."""
+
+SETTINGS = {"sql_time_limit_ms": "20000", "default_page_size": "50", "truncate_cells_html": "300"}
+
+
+def metadata(title: str) -> dict[str, Any]:
+    """Return Datasette's metadata for a memory: what everything means, and the saved questions."""
+    described = {
+        r.name: {"description": f"{r.about[0].upper()}{r.about[1:]}.", "columns": r.columns} for r in relations()
+    }
+    queries = {name: {"title": t, "description": about, "sql": sql} for name, (t, about, sql) in QUERIES.items()}
+    about = "The views history, votes, kept, dropped, lineage and rounds are the readable side of the tables."
+    return {"title": title, "databases": {"memory": {"description": about, "tables": described, "queries": queries}}}
+
+
+def browse(path: Path, *, port: int, open_browser: bool) -> None:
+    """Serve the memory at `path` on loopback until interrupted.
+
+    The file is opened for reading and never as immutable: a run may be writing it, or be resumed while we look.
+
+    Raises:
+        UserError: Datasette is not installed, or does not start.
+    """
+    if importlib.util.find_spec("datasette") is None:
+        raise UserError("browsing needs Datasette: pip install 'selfimprove[browse]'")
+    with TemporaryDirectory() as folder:
+        file = Path(folder, "metadata.json")
+        file.write_text(json.dumps(metadata(f"The memory of {path.resolve().parent.name}")), encoding="utf-8")
+        command = [sys.executable, "-m", "datasette", "serve", str(path), "--host", "127.0.0.1", "--port", str(port)]
+        command += ["--metadata", str(file), *(["--open"] if open_browser else [])]
+        for name, value in SETTINGS.items():
+            command += ["--setting", name, value]
+        try:
+            status = subprocess.run(command, check=False).returncode
+        except KeyboardInterrupt:
+            return
+    if status:
+        raise UserError(f"Datasette ended with exit code {status}; is port {port} taken? another: --port {port + 1}")

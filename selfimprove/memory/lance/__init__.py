@@ -1,0 +1,1 @@
+"""Export to Lance, and search there."""

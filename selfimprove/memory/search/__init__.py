@@ -1,0 +1,1 @@
+"""Embeddings, the FAISS index, full text: caches of what SQLite holds."""

@@ -1,0 +1,142 @@
+"""The large part of the index: sealed FAISS segments, each over a fixed range of responses.
+
+A segment is an inverted file of 8-bit vectors (IVF, SQ8): a quarter of the RAM, and a search looks only into the
+`PROBES` cells nearest to the query. What it finds is scored again from the vectors in the database. A file is a cache:
+its hash stands in the database, and one that is missing, torn or foreign is never read but made again.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...fsio import publish, sha256, temporary_for
+from ...seeds import seed_for
+from ..store.memory import ResponseMemory
+from .exact import ExactRows
+from .ranking import Candidates
+
+ROWS_A_CELL = 256
+"""Mean length of an inverted list."""
+
+SAMPLE_A_CELL = 64
+"""Rows that k-means sees for each cell."""
+
+PASSES = 8
+"""Passes of k-means."""
+
+PROBES = 32
+"""Cells looked into."""
+
+OVERFETCH = 4
+"""Candidates taken for each neighbour asked for: 8 bits order near neighbours only roughly."""
+
+FEW = 16_384
+"""Up to this many allowed rows of a segment are read from the database and scored exactly."""
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A sealed range of responses. An id in FAISS is `response id - first_id`."""
+
+    first_id: int
+    last_id: int
+    index: Any  # faiss.IndexIVFScalarQuantizer
+
+    def candidates(self, memory: ResponseMemory, queries: np.ndarray, k: int, allowed: np.ndarray | None) -> Candidates:
+        """Return likely members of the k best of each query (q, d); `allowed` is sorted, None for all."""
+        selector = None
+        if allowed is not None:
+            first, last = np.searchsorted(allowed, (self.first_id, self.last_id + 1))
+            here = allowed[first:last]
+            if len(here) <= FEW:
+                few = ExactRows()
+                few.append(*memory.embedded(here.tolist()))
+                return few.candidates(queries, k, None)
+            chosen = np.zeros(self.last_id - self.first_id + 1, dtype=bool)
+            chosen[here - self.first_id] = True
+            selector = _faiss().IDSelectorBitmap(np.packbits(chosen, bitorder="little"))
+        how = _faiss().SearchParametersIVF(sel=selector, nprobe=PROBES)
+        _, offsets = self.index.search(queries, OVERFETCH * k, params=how)
+        who, column = np.nonzero(offsets >= 0)
+        if len(who) == 0:
+            return Candidates.none(queries.shape[1])
+        ids = offsets[who, column] + self.first_id
+        unique, vectors = memory.embedded(np.unique(ids).tolist())
+        return Candidates(who, ids, vectors[np.searchsorted(unique, ids)])
+
+
+def build(ids: np.ndarray, vectors: np.ndarray) -> Segment:
+    """Return a segment over the rows ids (n,), ascending, and vectors (n, d). The same rows give the same segment."""
+    faiss = _faiss()
+    rng = np.random.default_rng(seed_for("segment", int(ids[0]), int(ids[-1])))
+    cells = max(1, len(ids) // ROWS_A_CELL)
+    sample = vectors[np.sort(rng.permutation(len(ids))[: SAMPLE_A_CELL * cells])]
+    centres = _cell_centres(sample, cells, rng)
+    quantizer = faiss.IndexFlatIP(vectors.shape[1])
+    quantizer.add(centres)
+    kind = faiss.ScalarQuantizer.QT_8bit
+    index = faiss.IndexIVFScalarQuantizer(quantizer, vectors.shape[1], cells, kind, faiss.METRIC_INNER_PRODUCT)
+    index.by_residual = False
+    index.train(sample)
+    offsets, cell = ids - ids[0], _nearest(vectors, centres)
+    pointers = (faiss.swig_ptr(array) for array in (vectors, offsets, cell))
+    index.add_core(len(ids), *pointers)  # as `add` does, with the cells known already: one product instead of a search
+    return Segment(int(ids[0]), int(ids[-1]), index)
+
+
+def save(memory: ResponseMemory, segment: Segment) -> None:
+    """Write a segment's file, then the row with its hash that makes it count."""
+    folder = _folder(memory)
+    folder.mkdir(exist_ok=True)
+    path = folder / f"{segment.first_id}-{segment.last_id}.faiss"
+    temporary = temporary_for(path)
+    _faiss().write_index(segment.index, str(temporary))
+    row = (segment.first_id, segment.last_id, path.name, sha256(temporary))
+    publish(temporary, path)
+    with memory.db.transaction():
+        memory.db.insert("segments", [row], replace=True)
+
+
+def load(memory: ResponseMemory) -> list[tuple[int, int, Segment | None]]:
+    """Return (first id, last id, segment) of all that were sealed; None where the file is not the one we wrote."""
+    sealed = []
+    for first_id, last_id, file, sha in memory.db.rows("SELECT * FROM segments ORDER BY first_id"):
+        path = _folder(memory) / Path(file).name
+        sound = path.is_file() and sha256(path) == sha
+        segment = Segment(first_id, last_id, _faiss().read_index(str(path))) if sound else None
+        sealed.append((first_id, last_id, segment))
+    return sealed
+
+
+def _folder(memory: ResponseMemory) -> Path:
+    return memory.db.path.with_name(f"{memory.db.path.name}.index")
+
+
+def _cell_centres(rows: np.ndarray, cells: int, rng: np.random.Generator) -> np.ndarray:
+    """Return unit centres (cells, d) of spherical k-means (Dhillon & Modha 2001); a cell that empties stays put."""
+    centres = rows[np.sort(rng.permutation(len(rows))[:cells])]
+    for _ in range(PASSES):
+        cell = _nearest(rows, centres)
+        order = np.argsort(cell, kind="stable")
+        taken, starts = np.unique(cell[order], return_index=True)
+        sums = np.add.reduceat(rows[order], starts, axis=0)
+        centres[taken] = sums / np.linalg.norm(sums, axis=1, keepdims=True)
+    return centres
+
+
+def _nearest(rows: np.ndarray, centres: np.ndarray) -> np.ndarray:
+    """Return for each row (n, d) the centre (c, d) with the largest dot product, (n,) int64."""
+    import torch
+
+    right = torch.from_numpy(centres).T
+    return torch.cat([(part @ right).argmax(1) for part in torch.from_numpy(rows).split(8192)]).numpy()
+
+
+def _faiss() -> Any:
+    """Import FAISS after torch: the other way round their OpenMP runtimes collide."""
+    import torch  # noqa: F401
+    import faiss  # isort: skip
+
+    return faiss

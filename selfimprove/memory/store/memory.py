@@ -1,0 +1,281 @@
+"""The response memory: every response ever written, what was voted of it and what became of it.
+
+SQLite is the only truth. A unit of work and all that it produced are one durable transaction, so a run that is
+killed anywhere goes on with the units that are not committed.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from ...errors import MemoryError_
+from ...types import (
+    BASE,
+    Decision,
+    Generation,
+    GuardVerdict,
+    Judgement,
+    Origin,
+    Prompt,
+    Response,
+    Sampling,
+    Selection,
+    Stage,
+    Tally,
+    Unit,
+)
+from ...types import unit_id as name_of
+from ..search import full_text as texts
+from . import verify as checks
+from .database import Database, utc_now
+from .reads import MemoryReader
+from .rows import (
+    Tables,
+    chain_sha,
+    prompt_row,
+    rows_sha,
+    selection_tables,
+    storable,
+    unit_tables,
+    vector_rows,
+    vote_tables,
+)
+
+
+class ResponseMemory(MemoryReader):
+    """A memory file. Every commit is idempotent: a unit that is committed already stays as it is."""
+
+    @classmethod
+    def create(cls, path: str | Path) -> Self:
+        """Make a new memory and open it for writing.
+
+        Raises:
+            MemoryError_: something is there already, or another process writes there.
+        """
+        return cls(Database.create(Path(path)))
+
+    @classmethod
+    def open(cls, path: str | Path, *, write: bool = False) -> Self:
+        """Open a memory, for reading unless told otherwise.
+
+        Raises:
+            MemoryError_: it is missing, damaged, foreign or newer, or (for writing) held by another process.
+        """
+        return cls(Database.open(Path(path), write=write))
+
+    def close(self) -> None:
+        """Close the file and give up the writer's lock. Safe to call twice."""
+        self.db.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # --- commits -----------------------------------------------------------------------------------------------
+
+    def add_prompts(self, prompts: Sequence[Prompt], embeddings: np.ndarray) -> None:
+        """Add prompts with their embeddings (n, d); those already there stay as they are.
+
+        Raises:
+            MemoryError_: a prompt is there on the other side of the split: it would leak.
+        """
+        known = {prompt.id: prompt.split for prompt in self.prompts()}
+        for prompt in prompts:
+            if known.get(prompt.id, prompt.split) is not prompt.split:
+                raise MemoryError_(f"prompt {prompt.id} is {known[prompt.id]} in {self.db.path}, now {prompt.split}")
+        fresh = list({prompt.id: row for row, prompt in enumerate(prompts) if prompt.id not in known}.values())
+        seqs = range(len(known) + 1, len(known) + 1 + len(fresh))
+        vectors = vector_rows(seqs, self._checked(embeddings, len(prompts))[fresh])
+        rows = [(seq, *prompt_row(prompts[row])) for seq, row in zip(seqs, fresh, strict=True)]
+        with self.db.transaction():
+            self.db.insert("prompts", rows)
+            self.db.insert("prompt_vectors", vectors)
+
+    def commit_unit(
+        self, unit: Unit, generations: Sequence[Generation], embeddings: np.ndarray | None, *, wall_s: float
+    ) -> list[Response]:
+        """Commit a unit that generated: its responses, their parents and embeddings (n, d), in one transaction.
+
+        `embeddings` is None for responses that nothing will ever look up, such as answers to held-out prompts.
+        """
+        if not self.has_unit(unit.id):
+            (last,) = self.db.rows("SELECT coalesce(max(id), 0) FROM responses")[0]
+            tables = unit_tables(unit, generations, last + 1)
+            if embeddings is not None:
+                ids = [row[0] for row in tables["responses"]]
+                tables["response_vectors"] = vector_rows(ids, self._checked(embeddings, len(ids)))
+            with self.db.transaction():
+                self._insert(unit.round, unit.stage, unit.index, tables, unit.policy, unit.sampling, wall_s=wall_s)
+                texts.add(self.db, unit.id)
+        return self.responses(unit_ids=[unit.id])
+
+    def commit_vote(
+        self,
+        round: int,
+        judgements: Sequence[Judgement],
+        tallies: Sequence[Tally],
+        *,
+        index: int = 0,
+        wall_s: float = 0.0,
+    ) -> None:
+        """Commit a vote. A round votes several times; `index` tells its votes apart."""
+        tables = vote_tables(name_of(round, Stage.VOTE, index), judgements, tallies)
+        self._commit(round, Stage.VOTE, index, tables, wall_s=wall_s)
+
+    def commit_selection(self, round: int, selection: Selection, *, wall_s: float = 0.0) -> None:
+        """Commit select's verdicts."""
+        self._commit(round, Stage.SELECT, 0, selection_tables(name_of(round, Stage.SELECT), selection), wall_s=wall_s)
+
+    def commit_result(self, round: int, stage: Stage, payload: dict[str, Any], *, wall_s: float = 0.0) -> None:
+        """Commit what a stage reports, as JSON. Keep times out of `payload`: it is part of `digest`."""
+        self._commit(round, stage, 0, {}, payload=payload, wall_s=wall_s)
+
+    def commit_import(self, rows: Sequence[tuple[str, str, int, int, str]], source: dict[str, Any]) -> str:
+        """Commit responses from a file and return their unit's name; nothing looks them up, so they have no vectors.
+
+        A row is (prompt id, finish, prompt tokens, new tokens, text); `source` says where they are from.
+        """
+        index = len(self.units(stage=Stage.IMPORT))
+        unit = name_of(0, Stage.IMPORT, index)
+        (last,) = self.db.rows("SELECT coalesce(max(id), 0) FROM responses")[0]
+        tables: Tables = {
+            "responses": [
+                (last + 1 + slot, unit, slot, id_, Origin.IMPORTED.value, finish, 0, shown, written, storable(text))
+                for slot, (id_, finish, shown, written, text) in enumerate(rows)
+            ]
+        }
+        with self.db.transaction():
+            self._insert(0, Stage.IMPORT, index, tables, payload=source)
+            texts.add(self.db, unit)
+        return unit
+
+    def commit_round(
+        self, round: int, verdict: GuardVerdict, because: str, policy: str, *, back_to: int | None = None
+    ) -> None:
+        """Close a round and move `current`, in one transaction.
+
+        It moves to `policy` where the guard keeps it, and to what round `back_to` was kept with where one is given.
+
+        Raises:
+            MemoryError_: round `back_to` was not kept.
+        """
+        unit = name_of(round, Stage.GUARD)
+        if not self.has_unit(unit):
+            decision = (round, unit, verdict.decision.value, because, policy)
+            with self.db.transaction():
+                self._insert(round, Stage.GUARD, 0, {"decisions": [decision]}, payload=asdict(verdict))
+                if verdict.decision is Decision.KEEP:
+                    self._move(round, policy, because)
+                if back_to is not None:
+                    self._move(back_to, self._kept_with(back_to), "the best kept round at the end")
+
+    def rollback(self, round: int) -> str:
+        """Move `current` back to the policy that a round was kept with (0: base), and return its name.
+
+        Raises:
+            MemoryError_: that round was not kept.
+        """
+        policy = self._kept_with(round)
+        with self.db.transaction():
+            self._move(round, policy, "rollback")
+        return policy
+
+    def _kept_with(self, round: int) -> str:
+        kept = {0: BASE} | {r.round: r.policy for r in self.rounds() if r.decision is Decision.KEEP}
+        if round not in kept:
+            raise MemoryError_(f"round {round} was not kept; rounds to go back to: {', '.join(map(str, kept))}")
+        return kept[round]
+
+    def set_meta(self, key: str, value: str) -> None:
+        """Record a fact about the run, such as a fingerprint. Part of `digest`, so no times."""
+        with self.db.transaction():
+            self.db.write("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+
+    def check_fingerprint(self, name: str, value: str) -> None:
+        """Compare what is about to be used with what the memory was made with; a new memory takes it down.
+
+        Raises:
+            MemoryError_: they differ.
+        """
+        known = self.meta(name)
+        if known is None:
+            self.set_meta(name, value)
+        elif known != value:
+            raise MemoryError_(f"{self.db.path} was made with {name} {known}, this is {value}: {_way_out(name)}")
+
+    # --- checks ------------------------------------------------------------------------------------------------
+
+    def digest(self) -> str:
+        """Return a hash of all that the memory says, times left out: equal for a resumed and an undisturbed run."""
+        return checks.digest(self.db)
+
+    def verify(self) -> list[str]:
+        """Return every fault found in the file, each in one line; empty when it is sound."""
+        return checks.verify(self.db)
+
+    # --- inside ------------------------------------------------------------------------------------------------
+
+    def _commit(
+        self,
+        round: int,
+        stage: Stage,
+        index: int,
+        tables: Tables,
+        *,
+        payload: dict[str, Any] | None = None,
+        wall_s: float,
+    ) -> None:
+        if not self.has_unit(name_of(round, stage, index)):
+            with self.db.transaction():
+                self._insert(round, stage, index, tables, payload=payload, wall_s=wall_s)
+
+    def _insert(
+        self,
+        round: int,
+        stage: Stage,
+        index: int,
+        tables: Tables,
+        policy: str = "",
+        sampling: Sampling | None = None,
+        *,
+        payload: dict[str, Any] | None = None,
+        wall_s: float = 0.0,
+    ) -> None:
+        """Add a unit and its rows to the transaction under way."""
+        id_ = name_of(round, stage, index)
+        sampling_json = None if sampling is None else json.dumps(asdict(sampling))
+        payload_json = None if payload is None else json.dumps(payload, allow_nan=False, sort_keys=True)
+        vectors = len(tables.get("response_vectors", ()))
+        sha = rows_sha(id_, policy, sampling_json, payload_json, vectors, tables)
+        last = self.db.one("SELECT chain_sha FROM units ORDER BY seq DESC LIMIT 1")
+        what = (id_, round, stage.value, index, policy, sampling_json, payload_json, vectors)
+        proof = (sha, chain_sha(last[0] if last else "", sha))
+        self.db.insert("units", [(None, *what, *proof, wall_s, utc_now())])
+        for table, rows in tables.items():
+            self.db.insert(table, rows)
+
+    def _move(self, round: int, policy: str, because: str) -> None:
+        self.db.insert("moves", [(None, round, policy, because, utc_now())])
+
+    def _checked(self, embeddings: np.ndarray, count: int) -> np.ndarray:
+        """Return `embeddings` (count, d); ValueError unless they are finite unit vectors of the memory's one width."""
+        first = self.db.one("SELECT length(vector) / 4 FROM prompt_vectors LIMIT 1")
+        width = first[0] if first else embeddings.shape[-1]
+        if embeddings.shape != (count, width):
+            raise ValueError(f"embeddings have shape {embeddings.shape}, expected {(count, width)}")
+        norms = np.linalg.norm(embeddings, axis=1)
+        if not np.allclose(norms, 1, atol=1e-3):
+            raise ValueError("embeddings must be finite unit vectors")
+        return embeddings
+
+
+def _way_out(name: str) -> str:
+    if name == "embedder":
+        return "use the embedder that it was made with, or recompute its vectors with `memory reembed`"
+    return f"use the {name} that it was made with, or start a new run"

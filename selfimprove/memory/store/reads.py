@@ -1,0 +1,234 @@
+"""Everything that can be asked of a memory. Answers come back as nouns, in a fixed order."""
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import numpy as np
+
+from ...types import BASE, Decision, Judgement, Origin, Prompt, Reason, Response, Split, Stage, Tally, Verdict
+from ...types import unit_id as name_of
+from ..search import full_text as texts
+from .database import Database
+from .rows import RESPONSES, RoundRecord, UnitRecord, prompt_of, response_of, stack, unit_of
+
+CHUNK = 16_384
+"""Vectors handed over at a time when all are read (25 MB at 384 dimensions)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which responses are meant: those that meet all that is given.
+
+    `kept` and `reasons` ask for what select decided in any round.
+    """
+
+    round: int | None = None
+    origin: Origin | None = None
+    prompt_id: str | None = None
+    kept: bool | None = None
+    reasons: tuple[Reason, ...] | None = None
+
+    def conditions(self) -> list[tuple[str, Any]]:
+        """Return what `where` makes a clause over the view `history` of."""
+        decided = "id IN (SELECT response_id FROM verdicts WHERE reason IN {})"
+        side = None if self.kept is None else [reason for reason in Reason if (reason is Reason.KEPT) == self.kept]
+        return [
+            ("round = ?", self.round),
+            ("origin = ?", self.origin),
+            ("prompt_id = ?", self.prompt_id),
+            (decided, side),
+            (decided, self.reasons),
+        ]
+
+
+class MemoryReader:
+    """The questions; `ResponseMemory` adds the answers to the record."""
+
+    def __init__(self, database: Database) -> None:
+        self.db = database
+
+    # --- prompts -----------------------------------------------------------------------------------------------
+
+    def prompts(self, split: Split | None = None) -> list[Prompt]:
+        """Return the prompts in the order in which they were added."""
+        clause, values = where(("split = ?", split))
+        return [
+            prompt_of(*row)
+            for row in self.db.rows(f"SELECT id, split, messages FROM prompts{clause} ORDER BY seq", values)
+        ]
+
+    def prompt_vectors(self, prompt_ids: Sequence[str]) -> np.ndarray:
+        """Return the embeddings of prompts, (n, d) float32, in the order asked for. KeyError for an unknown id."""
+        sql = "SELECT p.id, v.vector FROM prompts p JOIN prompt_vectors v USING (seq) WHERE p.id IN {}"
+        return self._vectors(sql, prompt_ids)
+
+    # --- responses ---------------------------------------------------------------------------------------------
+
+    def responses(
+        self,
+        *,
+        ids: Iterable[int] | None = None,
+        rounds: Iterable[int] | None = None,
+        prompt_ids: Iterable[str] | None = None,
+        origins: Iterable[Origin] | None = None,
+        unit_ids: Iterable[str] | None = None,
+        stages: Iterable[Stage] | None = None,
+    ) -> list[Response]:
+        """Return the responses that meet all the filters given, ordered by id."""
+        clause, values = where(
+            ("r.id IN {}", ids),
+            ("u.round IN {}", rounds),
+            ("r.prompt_id IN {}", prompt_ids),
+            ("r.origin IN {}", origins),
+            ("r.unit IN {}", unit_ids),
+            ("u.stage IN {}", stages),
+        )
+        return [response_of(row) for row in self.db.rows(f"{RESPONSES}{clause} ORDER BY r.id", values)]
+
+    def ids(self, wanted: Filter) -> np.ndarray:
+        """Return the ids of the responses that a filter lets through, (n,) int64 ascending: `allowed` of a search."""
+        clause, values = where(*wanted.conditions())
+        rows = self.db.rows(f"SELECT id FROM history{clause} ORDER BY id", values)
+        return np.array([id_ for (id_,) in rows], dtype=np.int64)
+
+    def search_text(self, query: str, limit: int = 20, allowed: np.ndarray | None = None) -> list[int]:
+        """Return ids of the responses in which, prompt included, all words of `query` occur, the best match first.
+
+        `allowed` restricts the answer to these ids.
+        """
+        return texts.search(self.db, query, limit, allowed)
+
+    def count(self) -> int:
+        """Return the number of responses."""
+        return self.db.rows("SELECT count(*) FROM responses")[0][0]
+
+    def ancestors(self, response_id: int) -> list[int]:
+        """Return the ids of all responses that this one was made from, directly or not, ascending."""
+        return self._family(response_id, "parent_id", "response_id")
+
+    def descendants(self, response_id: int) -> list[int]:
+        """Return the ids of all responses that were made from this one, directly or not, ascending."""
+        return self._family(response_id, "response_id", "parent_id")
+
+    def _family(self, response_id: int, wanted: str, known: str) -> list[int]:
+        sql = f"""WITH RECURSIVE family (id) AS (
+                    SELECT {wanted} FROM parents WHERE {known} = ?
+                    UNION SELECT p.{wanted} FROM parents p JOIN family f ON p.{known} = f.id)
+                  SELECT id FROM family ORDER BY id"""
+        return [row[0] for row in self.db.rows(sql, (response_id,))]
+
+    def vectors(self, ids: Sequence[int]) -> np.ndarray:
+        """Return the embeddings of responses, (n, d) float32, in the order asked for. KeyError for one without."""
+        return self._vectors("SELECT id, vector FROM response_vectors WHERE id IN {}", ids)
+
+    def embedded(self, ids: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+        """Return those of these responses that have an embedding, ascending: ids (n,), vectors (n, d)."""
+        return _stacked(
+            self.db.rows(f"SELECT id, vector FROM response_vectors WHERE id IN {_IN} ORDER BY id", (_json(ids),))
+        )
+
+    def vector_chunks(self, first_id: int = 1, last_id: int | None = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield (ids (c,), vectors (c, d)) of the embedded responses from one id to another, both included."""
+        sql = "SELECT id, vector FROM response_vectors WHERE id BETWEEN ? AND ? ORDER BY id"
+        rows = self.db.stream(sql, (first_id, 2**63 - 1 if last_id is None else last_id))
+        while chunk := list(islice(rows, CHUNK)):
+            yield _stacked(chunk)
+
+    def _vectors(self, sql: str, ids: Sequence[Any]) -> np.ndarray:
+        found = dict(self.db.rows(sql.format(_IN), (_json(ids),)))
+        return stack([found[id_] for id_ in ids])
+
+    # --- units and rounds --------------------------------------------------------------------------------------
+
+    def has_unit(self, unit_id: str) -> bool:
+        """Return whether a unit is committed."""
+        return self.db.one("SELECT 1 FROM units WHERE id = ?", (unit_id,)) is not None
+
+    def units(self, round: int | None = None, stage: Stage | None = None) -> list[UnitRecord]:
+        """Return the committed units in the order of their commits."""
+        clause, values = where(("round = ?", round), ("stage = ?", stage))
+        columns = "id, round, stage, idx, policy, sampling, payload, wall_s, committed_at"
+        return [unit_of(row) for row in self.db.rows(f"SELECT {columns} FROM units{clause} ORDER BY seq", values)]
+
+    def result(self, round: int, stage: Stage) -> dict[str, Any] | None:
+        """Return the payload of a unit, or None when it is not committed or has none."""
+        row = self.db.one("SELECT payload FROM units WHERE id = ?", (name_of(round, stage),))
+        return None if row is None or row[0] is None else json.loads(row[0])
+
+    def rounds(self) -> list[RoundRecord]:
+        """Return the rounds that the guard has decided on."""
+        columns = "decision, round, responses, new_tokens, wall_s, kept, dropped, because, policy"
+        rows = self.db.rows(f"SELECT {columns} FROM rounds WHERE decision IS NOT NULL ORDER BY round")
+        return [RoundRecord(Decision(decision), *row) for decision, *row in rows]
+
+    @property
+    def current(self) -> str:
+        """Name of the policy that the next round starts from."""
+        row = self.db.one("SELECT policy FROM moves ORDER BY seq DESC LIMIT 1")
+        return BASE if row is None else row[0]
+
+    @property
+    def standing(self) -> tuple[int, ...]:
+        """The rounds that `current` stands on: the base (0) and the kept rounds that led to it, in order.
+
+        A round that `current` went back behind is not among them, whatever was decided on it.
+        """
+        led_to: dict[int, tuple[int, ...]] = {0: (0,)}
+        at = 0
+        for (round_,) in self.db.rows("SELECT round FROM moves ORDER BY seq"):
+            led_to.setdefault(round_, (*led_to[at], round_))  # the first move to a round is that of keeping it
+            at = round_
+        return led_to[at]
+
+    # --- votes and verdicts ------------------------------------------------------------------------------------
+
+    def tallies(self, round: int, index: int = 0) -> dict[str, Tally]:
+        """Return a vote's result for each prompt, by prompt id; empty when the vote was not held."""
+        sql = (
+            "SELECT prompt_id, answer, agreement, margin, votes, voters, abstained FROM tallies WHERE unit = ? "
+            "ORDER BY prompt_id"
+        )
+        return {row[0]: Tally(*row) for row in self.db.rows(sql, (name_of(round, Stage.VOTE, index),))}
+
+    def judgements(self, round: int, index: int = 0) -> dict[int, Judgement]:
+        """Return what a vote said of each response, by response id."""
+        sql = "SELECT response_id, answer, weight, share FROM judgements WHERE unit = ? ORDER BY response_id"
+        return {row[0]: Judgement(*row) for row in self.db.rows(sql, (name_of(round, Stage.VOTE, index),))}
+
+    def verdicts(self, round: int) -> dict[int, Verdict]:
+        """Return select's decision on each candidate of a round, by response id."""
+        sql = "SELECT response_id, reason, value, bound, weight FROM verdicts WHERE unit = ? ORDER BY response_id"
+        return {
+            id_: Verdict(id_, Reason(reason), value, bound, weight)
+            for id_, reason, value, bound, weight in self.db.rows(sql, (name_of(round, Stage.SELECT),))
+        }
+
+    # --- what the memory belongs to ----------------------------------------------------------------------------
+
+    def meta(self, key: str) -> str | None:
+        """Return a fact about the run, such as a fingerprint, or None."""
+        row = self.db.one("SELECT value FROM meta WHERE key = ?", (key,))
+        return None if row is None else row[0]
+
+
+_IN = "(SELECT value FROM json_each(?))"
+"""A list as ONE parameter: SQLite caps the number of parameters."""
+
+
+def _stacked(rows: Sequence[tuple[int, bytes]]) -> tuple[np.ndarray, np.ndarray]:
+    return np.array([row[0] for row in rows], dtype=np.int64), stack([row[1] for row in rows])
+
+
+def _json(values: Iterable[Any]) -> str:
+    return json.dumps(list(values))
+
+
+def where(*filters: tuple[str, Any]) -> tuple[str, list[Any]]:
+    """Return a WHERE clause of the conditions whose value is given, and its parameters; `{}` takes a list."""
+    given = [(condition, value) for condition, value in filters if value is not None]
+    clause = " AND ".join(condition.format(_IN) for condition, _ in given)
+    values = [_json(value) if "{}" in condition else value for condition, value in given]
+    return (f" WHERE {clause}" if clause else ""), values

@@ -1,0 +1,1 @@
+"""What a run would meet, before it spends anything."""

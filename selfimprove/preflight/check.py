@@ -1,0 +1,83 @@
+"""Look before spending: prompts, model, chat template, disk, one real answer, and a probe when asked."""
+
+import os
+import shutil
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from ..config import RunConfig, ServerConfig
+from ..errors import UserError
+from ..models.policy import Policy
+from ..prompts import load_prompts
+from ..run.folder import RUNS
+from ..run.validate import leave_out, refuse_unfit
+from ..types import Sampling, Split
+
+
+def check(config: RunConfig, *, probe: bool = False) -> str:
+    """Return a report of what a run with this configuration would meet; `probe` samples a little for it.
+
+    Raises:
+        UserError: the run could not work.
+    """
+    from ..rollout import generate
+    from . import estimate as probing
+
+    prompts = load_prompts(config.prompts)
+    left_out = leave_out(config.prompts, prompts.prompts)
+    split = {s: [p for p in prompts.prompts if p.split is s and p.id not in left_out] for s in Split}
+    policy = Policy.load(config.model)
+    refuse_unfit(prompts.prompts, policy, config.sample.max_new_tokens)
+    needed = (config.rounds * adapter_bytes(policy.model, config.train.rank) + 2**28) / 1e9
+    free = shutil.disk_usage(RUNS if RUNS.is_dir() else Path()).free / 1e9
+    if free < needed:
+        raise UserError(f"{free:.1f} GB free on disk, about {needed:.1f} GB needed for {config.rounds} rounds")
+    if config.engine == "server" and config.server.command is None:
+        _ask_server(config.server)
+    prompt = split[Split.TRAIN][0]
+    ids = policy.encode(prompt.messages)
+    began = time.monotonic()
+    sampling = Sampling(0.0, 0, 1.0, min(16, config.sample.max_new_tokens))
+    rollout = generate(policy.model, [ids], [0], sampling, eos_ids=policy.eos_ids, pad_id=policy.pad_id)[0]
+    seconds = time.monotonic() - began
+    lines = [
+        f"prompts   {len(split[Split.TRAIN])} to learn from, {len(split[Split.HELDOUT])} held out, "
+        f"{prompts.duplicates} duplicates, {len(prompts.skipped)} malformed lines, "
+        f"{len(left_out)} that say the same as a held-out one",
+        *(f"          line {s.line}: {s.why}" for s in prompts.skipped[:5]),
+        f"model     {config.model.path}, {str(policy.dtype).removeprefix('torch.')} on {policy.device}, "
+        f"chat template {'its own' if policy.has_chat_template else 'none: Question / Answer is used'}",
+        f"tokens    {len(ids)} in the first prompt, end of turn {policy.tokenizer.decode([policy.end_of_turn])!r}",
+        f"disk      {free:.0f} GB free, about {needed:.1f} GB needed",
+        f"answer    {prompt.text[:60]!r} -> {policy.decode(rollout.token_ids)!r} in {seconds:.1f} s",
+        f"round     {config.sample.k} samples + {config.propose.exemplar.k} exemplar answers for each of "
+        f"{len(split[Split.TRAIN])} prompts, {config.rounds} rounds",
+    ]
+    if probe:
+        sizes = [len(split[s]) for s in (Split.TRAIN, Split.HELDOUT)]
+        lines += probing.report(config, probing.take(config, policy, split[Split.TRAIN]), *sizes)
+    return "\n".join(lines)
+
+
+def adapter_bytes(model: Any, rank: int) -> int:
+    """Return the size of an adapter of this rank: float32, on all linear layers but the output layer."""
+    from torch.nn import Linear
+    from transformers.pytorch_utils import Conv1D
+
+    output = model.get_output_embeddings()
+    shapes = [m.weight.shape for m in model.modules() if isinstance(m, Linear | Conv1D) and m is not output]
+    return 4 * rank * sum(map(sum, shapes))
+
+
+def _ask_server(config: ServerConfig) -> None:
+    from ..engines.server_client import KEY_VARIABLE, Client
+
+    key = os.environ.get(KEY_VARIABLE)
+    with closing(Client(config.url, timeout=config.timeout, patience=0, key=key)) as client:
+        if not client.answers():
+            raise UserError(
+                f"no server answers at server.url {config.url}; start it, or let the run: set server.command "
+                f"(a key is read from {KEY_VARIABLE})"
+            )

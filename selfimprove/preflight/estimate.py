@@ -1,0 +1,137 @@
+"""Before spending: sample a little, and say what rounds can be expected to do.
+
+As free of labels as the rounds are. What voting can teach is the distance between one sample and the majority (the
+headroom), and only at prompts whose majority is trusted.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..config import RunConfig
+from ..consistency.answers import Kind, classes, kind_of
+from ..engines.local import LocalEngine
+from ..evaluation.statistics import concentration
+from ..memory import Embedder
+from ..models.policy import Policy
+from ..seeds import seed_for
+from ..stages.vote import Ballot, count_votes
+from ..types import BASE, Finish, Origin, Prompt, Request, Sampling, Stage, Unit
+
+PROMPTS = 32
+"""Prompts that are asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What the first samples of `prompts` prompts say: shares in [0, 1], lengths in tokens, speed in new tokens/s.
+
+    `headroom` is the mean share of a prompt's samples that do not give its majority answer, unreadable ones included;
+    `trusted` the share of prompts whose support reaches `select.threshold`, and `open` of those that the exemplar
+    operator would answer again; `top_answer` the share of prompts that the most frequent majority answer wins.
+    """
+
+    prompts: int
+    samples: int
+    parse_rate: float
+    agreement: float
+    headroom: float
+    trusted: float
+    open: float
+    truncation: float
+    top_answer: float
+    mean_tokens: float
+    tokens_per_s: float
+
+
+def take(config: RunConfig, policy: Policy, prompts: Sequence[Prompt]) -> Probe:
+    """Sample `sample.k` answers to each of the first `PROMPTS` prompts by hash, as round 1 would, and keep nothing."""
+    how = config.sample
+    asked = sorted(prompts, key=lambda prompt: prompt.id)[:PROMPTS]
+    requests = tuple(
+        Request(p.id, Origin.SAMPLE, p.messages, seed_for(config.seed, "probe", p.id, slot))
+        for p in asked
+        for slot in range(how.k)
+    )
+    sampling = Sampling(how.temperature, how.top_k, how.top_p, how.max_new_tokens)
+    engine = LocalEngine(policy, lambda _: None, how.batch_size)
+    begun = time.monotonic()
+    answers = engine.answer(Unit(1, Stage.SAMPLE, 0, requests, sampling, BASE))
+    seconds = time.monotonic() - begun
+    embedder = Embedder.load(config.embedder)
+    tallies = []
+    for i, prompt in enumerate(asked):
+        texts = [answer.text for answer in answers[i * how.k : (i + 1) * how.k]]
+        kind = kind_of(prompt.text, texts) if config.vote.kind == "auto" else Kind(config.vote.kind)
+        read = classes(texts, kind, prompt.text, embedder.encode, config.vote.same)
+        ballots = [Ballot(slot, answer, derived=False) for slot, answer in enumerate(read)]
+        tallies.append(count_votes(prompt.id, ballots, derived_cap=0.0)[0])
+    decided = [tally for tally in tallies if tally.answer is not None]
+    support = np.array([tally.support for tally in tallies])
+    tokens = [answer.new_tokens for answer in answers]
+    return Probe(
+        prompts=len(asked),
+        samples=how.k,
+        parse_rate=1 - sum(tally.abstained for tally in tallies) / len(answers),
+        agreement=float(np.mean([tally.agreement for tally in decided] or [0.0])),
+        headroom=float(1 - support.mean()),
+        trusted=float(np.mean(support >= config.select.threshold)),
+        open=float(np.mean(support < config.propose.exemplar.below)),
+        truncation=float(np.mean([answer.finish == Finish.LENGTH for answer in answers])),
+        top_answer=concentration([tally.answer for tally in tallies]).top,
+        mean_tokens=float(np.mean(tokens)),
+        tokens_per_s=sum(tokens) / seconds,
+    )
+
+
+def generation_seconds(config: RunConfig, probe: Probe, train: int, heldout: int) -> float:
+    """Return about how long all rounds generate, at the probe's speed and length: samples, recall, measurement."""
+    measured = min(heldout, config.evaluate.limit or heldout) * (config.evaluate.k + 1)
+    written = train * (config.sample.k + probe.open * config.propose.exemplar.k)
+    answers = config.rounds * written + (config.rounds + 1) * measured
+    return answers * probe.mean_tokens / probe.tokens_per_s if probe.mean_tokens else 0.0
+
+
+def report(config: RunConfig, probe: Probe, train: int, heldout: int) -> list[str]:
+    """Return the probe in words: what was seen, what to expect, and a warning for all that speaks against rounds."""
+    rounds = f"{config.rounds} rounds"
+    time_ = f"about {generation_seconds(config, probe, train, heldout):.0f} s of sampling, recall and measurement"
+    return [
+        f"probe     {probe.prompts} prompts x {probe.samples}: {probe.parse_rate:.0%} can be read, "
+        f"{probe.truncation:.0%} cut off, agreement {probe.agreement:.2f}, {probe.tokens_per_s:.0f} tokens/s",
+        f"expect    {probe.trusted:.0%} of the prompts to have a majority that is trusted; {probe.headroom:.0%} of the "
+        "samples still differ from their majority: that much can be learnt",
+        f"time      {time_} in {rounds}; training, and revise and stitch where they are on, come on top"
+        if probe.mean_tokens
+        else f"time      cannot be told for {rounds}: nothing was written",
+        *(f"warning   {text}" for text in warnings(config, probe)),
+    ]
+
+
+def warnings(config: RunConfig, probe: Probe) -> list[str]:
+    """Return why rounds may not help, as far as it can be seen without labels; that a majority is wrong cannot."""
+    if not probe.mean_tokens:
+        return ["every answer is empty: the model ends its turn at once; look at its chat template, or take another"]
+    found = []
+    if probe.parse_rate < 0.4:
+        found.append(
+            f"only {probe.parse_rate:.0%} of the answers can be read, {probe.truncation:.0%} are cut off: raise "
+            "sample.max_new_tokens, ask for short answers, or set vote.kind; what cannot be read has no vote"
+        )
+    if probe.trusted < 0.1:
+        found.append(
+            f"the votes on {probe.trusted:.0%} of the prompts reach select.threshold {config.select.threshold:g}: "
+            "hardly anything to learn from; take easier prompts, more samples or a better base"
+        )
+    if probe.headroom < 0.05:
+        found.append(
+            f"{1 - probe.headroom:.0%} of the samples give their majority's answer already: voting has nothing to add; "
+            "take harder prompts or a higher sample.temperature"
+        )
+    if probe.top_answer > config.select.answer_share and probe.prompts == PROMPTS:
+        found.append(
+            f"one answer wins {probe.top_answer:.0%} of the prompts: unless that is right, set vote.prior to 1"
+        )
+    return found

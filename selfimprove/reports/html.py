@@ -1,0 +1,238 @@
+"""The report: one HTML file that shows what a run did and every response that it wrote, and that needs no network.
+
+Everything is read from the memory, so a run that is still going can be reported; accuracy comes from what `evaluate`
+left in summary.json and metrics.jsonl. Charts are drawn in the page by Observable Plot (inlined, ISC): they follow the
+width of the screen and light or dark, which a picture made here could not.
+"""
+
+import base64
+import hashlib
+import json
+import math
+from collections import Counter, defaultdict
+from dataclasses import asdict, dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from ..config_file import to_yaml
+from ..evaluation.metrics import SIGNS, Health
+from ..fsio import write_text
+from ..memory import ResponseMemory
+from ..memory.inspect.overview import overview
+from ..memory.operators import operators
+from ..run.folder import noted_twins, saved_config
+from ..types import Judgement, Prompt, Response, Stage, Verdict
+
+RESPONSES = 10_000
+"""Responses in the browser of samples, about: what keeps the file small enough to send."""
+
+VOTES = 3
+"""Votes held in a round."""
+
+SCRIPTS = ("d3.min.js", "plot.min.js", "report.js")
+
+
+def write_report(folder: Path, out: Path, responses: int = RESPONSES) -> str:
+    """Write the report of the run in `folder` to `out`, whole, and return a line that says what is in it."""
+    with ResponseMemory.open(folder / "memory.db") as memory, memory.db.snapshot():
+        data = figures(folder, memory) | samples(memory, responses)
+    write_text(out, render(data))
+    shown, total = len(data["prompts"]), data["prompts_in_all"]
+    count, megabytes = len(data["responses"]), out.stat().st_size / 1e6
+    return f"wrote {out}, {megabytes:.1f} MB, {shown} of {total} prompts, {count} responses"
+
+
+def render(data: dict[str, Any]) -> str:
+    """Return the page. Every text of a model or a person is escaped, and the policy admits our own scripts alone."""
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    scripts = [_asset(name) for name in SCRIPTS]
+    return environment.from_string(_asset("report.html.j2")).render(
+        data,
+        css=_asset("report.css"),
+        scripts=scripts,
+        hashes=[base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts],
+        json=_inert(data),
+    )
+
+
+def _inert(data: dict[str, Any]) -> str:
+    r"""Return JSON that cannot end the element it stands in: `<`, `>` and `&` become `\u003c` and so on."""
+    text = json.dumps(data, separators=(",", ":"), allow_nan=False)
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _asset(name: str) -> str:
+    return files("selfimprove").joinpath("data", name).read_text(encoding="utf-8")
+
+
+def figures(folder: Path, memory: ResponseMemory) -> dict[str, Any]:
+    """Return all that the charts and tables show, as rows ready for JSON."""
+    summary = saved_summary(folder)
+    seconds: dict[str, float] = defaultdict(float)
+    for unit in memory.units():
+        seconds[unit.stage] += unit.wall_s
+    tokens = {line.origin: line.new_tokens for line in overview(memory).operators}  # origins are named like stages
+    return {
+        "run": folder.resolve().name,
+        "current": memory.current,
+        "config": to_yaml(saved_config(folder)),
+        "rounds": [asdict(record) for record in memory.rounds()],
+        "heldout": summary.get("heldout"),
+        "measured": summary.get("current", memory.current),
+        "health": _health(memory),
+        "signs": {sign.name: sign.meaning for sign in SIGNS},
+        "progress": _progress(folder, memory),
+        "operators": _operators(memory),
+        "reasons": _reasons(memory),
+        "lengths": _lengths(memory, memory.standing[-1]),
+        "seconds": [{"stage": s, "value": round(seconds[s], 1)} for s in Stage if seconds[s] >= 0.1],
+        "tokens": [{"stage": s, "value": tokens[s]} for s in Stage if s in tokens],
+    }
+
+
+def saved_summary(folder: Path) -> dict[str, Any]:
+    """Return what the run's last summary says; empty while the first is not written."""
+    path = folder / "summary.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def _last_round(memory: ResponseMemory) -> int:
+    return max((unit.round for unit in memory.units()), default=0)
+
+
+def _health(memory: ResponseMemory) -> list[dict[str, Any]]:
+    """Return one row a sign and measured round: the value, and the limit that the guard met it with, where it did."""
+    rows = []
+    for round_ in range(_last_round(memory) + 1):
+        stored = memory.result(round_, Stage.HEALTH)
+        verdict = memory.result(round_, Stage.GUARD) or {"checks": []}
+        checks = {check["name"]: check for check in verdict["checks"]}
+        if stored is None:
+            continue
+        seen = Health(**stored)
+        for sign in SIGNS:
+            row = {"name": sign.name, "round": round_, "value": sign.value(seen), "limit": None, "passed": True}
+            rows.append(row | checks.get(sign.name, {}))
+    return rows
+
+
+def _progress(folder: Path, memory: ResponseMemory) -> list[dict[str, Any]]:
+    """Return held-out agreement, and accuracy where it was audited, of every measured round."""
+    rows = []
+    for round_ in range(_last_round(memory) + 1):
+        health = memory.result(round_, Stage.HEALTH)
+        if health:
+            rows.append({"round": round_, "measure": "agreement (no labels)", "value": health["agreement"]})
+    metrics = folder / "metrics.jsonl"
+    lines = metrics.read_text(encoding="utf-8").splitlines() if metrics.is_file() else []
+    for line in map(json.loads, lines):
+        for key, measure in (("audit/mean_at_k", "mean@k accuracy"), ("audit/greedy", "greedy accuracy")):
+            if key in line:
+                rows.append({"round": line["round"], "measure": measure, "value": line[key]})
+    return rows
+
+
+def _operators(memory: ResponseMemory) -> list[dict[str, Any]]:
+    rows = []
+    for record in memory.rounds():
+        books = operators(memory, record.round).items()
+        rows += [{"round": record.round, "origin": origin, **asdict(book)} for origin, book in books]
+    return rows
+
+
+def _reasons(memory: ResponseMemory) -> list[dict[str, Any]]:
+    return [
+        {"round": round_, "reason": reason.value, "count": count}
+        for round_ in range(1, _last_round(memory) + 1)
+        for reason, count in Counter(v.reason for v in memory.verdicts(round_).values()).most_common()
+    ]
+
+
+def _lengths(memory: ResponseMemory, current: int) -> list[dict[str, Any]]:
+    """Return how the lengths of held-out samples are distributed before and after, and of the last survivors."""
+    groups = {"held-out, base": memory.responses(rounds=[0], stages=[Stage.PROBE])}
+    if current:
+        groups["held-out, now"] = memory.responses(rounds=[current], stages=[Stage.PROBE])
+    kept = [v.response_id for v in memory.verdicts(_last_round(memory)).values() if v.kept]
+    groups["survivors"] = memory.responses(ids=kept)
+    return [
+        {"who": who, "tokens": tokens, "share": round(count / len(group), 5)}
+        for who, group in groups.items()
+        for tokens, count in sorted(Counter(r.new_tokens for r in group).items())
+    ]
+
+
+COLUMNS = (
+    *("id", "prompt", "round", "origin", "answer", "share", "reason", "value", "limit", "decided"),
+    *("finish", "tokens", "text", "parents"),
+)
+"""What a row of `responses` holds; the page reads it by these names."""
+
+
+@dataclass(frozen=True)
+class Opinions:
+    """What was thought of responses and prompts, as of the last vote and the last verdict on each."""
+
+    judgements: dict[int, Judgement]
+    verdicts: dict[int, tuple[int, Verdict]]
+    """With the round that decided."""
+    votes: dict[str, list[dict[str, Any]]]
+    """All votes on a prompt, by its id."""
+
+
+def samples(memory: ResponseMemory, limit: int) -> dict[str, Any]:
+    """Return prompts with their votes, and all responses to them, for the browser: about `limit` responses.
+
+    When there are more, prompts are left out, chosen by their ids (hashes, so at random); a prompt is never cut.
+    """
+    answered = [id_ for (id_,) in memory.db.rows("SELECT DISTINCT prompt_id FROM responses ORDER BY prompt_id")]
+    share = min(1.0, limit / max(memory.count(), 1))
+    chosen = set(answered[: math.ceil(share * len(answered))])
+    prompts, twins = memory.prompts(), noted_twins(memory)
+    shown = [prompt for prompt in prompts if prompt.id in chosen]
+    place = {prompt.id: number for number, prompt in enumerate(shown)}
+    opinions = _opinions(memory)
+    return {
+        "prompts": [_prompt(prompt, opinions) for prompt in shown],
+        "prompts_in_all": len(answered),
+        "columns": COLUMNS,
+        "responses": [_row(r, place[r.prompt_id], opinions) for r in memory.responses(prompt_ids=list(place))],
+        "splits": Counter(prompt.split.value for prompt in prompts if prompt.id not in twins),
+    }
+
+
+def _opinions(memory: ResponseMemory) -> Opinions:
+    opinions = Opinions({}, {}, defaultdict(list))
+    for round_ in range(1, _last_round(memory) + 1):
+        for index in range(VOTES):
+            opinions.judgements.update(memory.judgements(round_, index))
+            for id_, t in memory.tallies(round_, index).items():
+                vote = {"round": round_, "vote": index, "answer": t.answer}
+                opinions.votes[id_].append(vote | {"agreement": _short(t.agreement), "support": _short(t.support)})
+        opinions.verdicts.update({id_: (round_, verdict) for id_, verdict in memory.verdicts(round_).items()})
+    return opinions
+
+
+def _prompt(prompt: Prompt, opinions: Opinions) -> dict[str, Any]:
+    turns = [f"{message.role}: {message.content}" for message in prompt.messages]
+    text = prompt.text if len(turns) == 1 else "\n".join(turns)
+    return {"id": prompt.id, "split": prompt.split, "text": text, "votes": opinions.votes.get(prompt.id, [])}
+
+
+def _row(response: Response, prompt: int, opinions: Opinions) -> list[Any]:
+    """Return a response as the values of COLUMNS."""
+    judgement = opinions.judgements.get(response.id)
+    decided, verdict = opinions.verdicts.get(response.id, (None, None))
+    return [
+        *(response.id, prompt, response.round, response.origin),
+        *((judgement.answer, _short(judgement.share)) if judgement else (None, None)),
+        *((verdict.reason, _short(verdict.value), _short(verdict.limit)) if verdict else (None, None, None)),
+        *(decided, response.finish, response.new_tokens, response.text, response.parents),
+    ]
+
+
+def _short(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)

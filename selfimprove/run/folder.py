@@ -1,0 +1,86 @@
+"""A run's folder: where it is, what it was started with, where adapters live. Imports nothing heavy."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..config import RunConfig
+from ..config_file import load_config
+from ..errors import UserError
+from ..memory import ResponseMemory
+from ..types import BASE
+
+if TYPE_CHECKING:
+    from ..models.policy import Policy
+
+RUNS = Path("runs")
+
+
+def run_folder(name: str | Path) -> Path:
+    """Return the folder of a run given by path or by name.
+
+    Raises:
+        UserError: there is none; the message lists the runs that exist.
+    """
+    for folder in (Path(name), RUNS / name):
+        if (folder / "memory.db").is_file():
+            return folder
+    known = sorted(p.parent.name for p in RUNS.glob("*/memory.db"))
+    raise UserError(f"no run {str(name)!r}; " + (f"there is {', '.join(known)}" if known else "runs/ holds none yet"))
+
+
+def saved_config(folder: Path) -> RunConfig:
+    """Return the resolved configuration that a run was started with.
+
+    Raises:
+        UserError: there is none, or it cannot be read.
+    """
+    file = folder / "config.yaml"
+    if not file.is_file():
+        raise UserError(f"{file} is missing: the run has not begun yet, or restore the file")
+    return load_config(file)
+
+
+def adapter_folder(folder: Path, policy: str) -> Path | None:
+    """Return where a policy's adapter lives in a run folder; None for the base."""
+    return None if policy == BASE else folder / "adapters" / policy
+
+
+def environment(policy: Policy) -> dict[str, Any]:
+    """Return what reproducing the run depends on: versions, device, threads. No host name, no environment variables."""
+    import torch
+
+    packages = ("selfimprove", "torch", "transformers", "sentence-transformers", "faiss-cpu", "peft")
+    return {
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in packages},
+        "device": str(policy.device),
+        "dtype": str(policy.dtype).removeprefix("torch."),
+        "threads": torch.get_num_threads(),
+        "cpu": torch.backends.cpu.get_cpu_capability(),
+    }
+
+
+def _version(package: str) -> str | None:
+    """The installed version, None where the package is used without being installed (a bare checkout)."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def noted_twins(memory: ResponseMemory) -> frozenset[str]:
+    """Return the prompts that a run leaves out because they say the same as a held-out one, as it began with them."""
+    return frozenset((memory.meta("twins") or "").split())
+
+
+def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return the leaves of a configuration tree by their dotted keys."""
+    rows: dict[str, Any] = {}
+    for key, value in tree.items():
+        rows |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
+    return rows

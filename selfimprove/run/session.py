@@ -1,0 +1,115 @@
+"""A run: one folder that holds the resolved configuration, the memory, the adapters and the figures."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..config import RunConfig
+from ..config_file import to_yaml
+from ..engines import make_engine
+from ..engines.engine import Engine
+from ..engines.local import LocalEngine
+from ..errors import ConfigError
+from ..fsio import make_folder, write_json, write_text
+from ..memory import Embedder, ResponseMemory, VectorIndex
+from ..models.policy import Policy
+from ..prompts import load_prompts
+from ..types import Prompt, Split
+from .folder import RUNS, adapter_folder, environment, noted_twins, saved_config
+from .progress import Progress
+from .validate import leave_out, prompts_digest, refuse_changes, refuse_unfit
+
+
+@dataclass(frozen=True)
+class Run:
+    """Everything a stage needs, opened for writing by one process."""
+
+    folder: Path
+    config: RunConfig
+    memory: ResponseMemory
+    index: VectorIndex
+    embedder: Embedder
+    engine: Engine
+    policy: Policy
+    """For what becomes tokens, and how; its weights are the engine's."""
+    progress: Progress
+    begun: float
+    """When this process began to open it, by `time.monotonic`."""
+    twins: frozenset[str] = frozenset()
+    """Prompts that are not learnt from, by id: they say the same as a held-out one."""
+
+    def prompts(self, split: Split) -> list[Prompt]:
+        """Return the prompts of one split, in the order of the file, without the twins."""
+        return [prompt for prompt in self.memory.prompts(split) if prompt.id not in self.twins]
+
+
+@contextmanager
+def open_run(
+    config: RunConfig, *, resume: bool = False, folder: Path | None = None, progress: Progress | None = None
+) -> Iterator[Run]:
+    """Create a run, or go on with one, and hold its lock until the block ends.
+
+    Raises:
+        ConfigError: the run exists and `resume` is off, or its settings differ.
+        UserError: another process holds it, or its prompts or models are not those it was started with.
+    """
+    begun = time.monotonic()
+    folder = folder or RUNS / config.name
+    progress = progress or Progress()
+    exists = (folder / "memory.db").is_file()
+    if exists and not resume:
+        raise ConfigError(
+            f"the run {folder} exists already; go on with it: add --resume, start another: add name=NEW, "
+            f"or delete the folder {folder}"
+        )
+    recorded = (folder / "config.yaml").is_file()
+    if exists and recorded:
+        refuse_changes(saved_config(folder), config)
+    prompt_set = load_prompts(config.prompts)
+    same = leave_out(config.prompts, prompt_set.prompts)
+    policy = Policy.load(config.model)
+    refuse_unfit(prompt_set.prompts, policy, config.sample.max_new_tokens)
+    embedder = Embedder.load(config.embedder)
+    make_folder(folder)
+    path = folder / "memory.db"
+    with ResponseMemory.open(path, write=True) if exists else ResponseMemory.create(path) as memory:
+        if memory.units() and not recorded:  # without units it died before it was recorded
+            raise ConfigError(f"{folder / 'config.yaml'} is missing: restore it, or start another run: name=NEW")
+        memory.check_fingerprint("model", policy.fingerprint)
+        memory.check_fingerprint("embedder", embedder.fingerprint)
+        memory.check_fingerprint("prompts", prompts_digest(prompt_set.prompts))
+        memory.add_prompts(prompt_set.prompts, embedder.encode([p.text for p in prompt_set.prompts]))
+        left_out = _settled(memory, same)
+        write_text(folder / "config.yaml", to_yaml(config))
+        write_json(folder / "env.json", environment(policy))
+        train, heldout = (sum(p.split is s for p in prompt_set.prompts) for s in (Split.TRAIN, Split.HELDOUT))
+        progress.say(f"run       {folder}" + ("   (resumed)" if exists else ""))
+        progress.say(f"model     {config.model.path}, {str(policy.dtype).removeprefix('torch.')}, {policy.device}")
+        progress.say(
+            f"prompts   {train - len(left_out)} to learn from, {heldout} held out"
+            f"   ({prompt_set.duplicates} duplicates and {len(prompt_set.skipped)} malformed lines left out)"
+        )
+        if left_out:
+            progress.say(
+                f"twins     {len(left_out)} prompts say the same as a held-out one and are left out, too: learning "
+                "from them would flatter the measurement"
+            )
+        local = LocalEngine(policy, lambda name: adapter_folder(folder, name), config.sample.batch_size)
+        with closing(make_engine(config, local, folder)) as engine:
+            if engine is not local:
+                progress.say(f"engine    {engine}")
+            yield Run(folder, config, memory, VectorIndex(memory), embedder, engine, policy, progress, begun, left_out)
+
+
+def _settled(memory: ResponseMemory, found: frozenset[str]) -> frozenset[str]:
+    """Return the prompts that a run leaves out: `found`, noted before its first unit, and later what was noted."""
+    noted = noted_twins(memory)
+    if memory.units():
+        return noted
+    if found or noted:
+        memory.set_meta("twins", " ".join(sorted(found)))
+    return found

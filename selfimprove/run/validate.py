@@ -1,0 +1,73 @@
+"""Refusals before a run spends anything: prompts that do not fit, settings that a resumed run must not change."""
+
+import re
+from collections.abc import Sequence
+from hashlib import sha256
+from pathlib import Path
+
+from ..config import PromptsConfig, RunConfig
+from ..errors import ConfigError, ModelError, PromptError
+from ..models.policy import Policy
+from ..prompts import twins
+from ..types import Prompt, Split
+from .folder import flat
+
+MAY_CHANGE = re.compile(r"name|rounds|prompts\.audit|sample\.batch_size|engine|report_to|(server|ray)\..*")
+"""Settings that a resumed run may change: they cannot contradict what is already in its memory."""
+
+
+def leave_out(config: PromptsConfig, prompts: Sequence[Prompt]) -> frozenset[str]:
+    """Return the ids of the prompts to learn from that say the same as a held-out one.
+
+    Raises:
+        PromptError: no prompt is left to learn from or to measure on, or the audit file is missing.
+    """
+    for split in Split:
+        if not any(prompt.split is split for prompt in prompts):
+            raise PromptError(
+                f"no {split} prompts: {len(prompts)} prompts with prompts.heldout {config.heldout:g}; "
+                "add prompts or change the share"
+            )
+    found = twins(prompts)
+    train = sum(prompt.split is Split.TRAIN for prompt in prompts)
+    if len(found) == train:
+        raise PromptError(f"all {train} prompts to learn from say the same as a held-out one; add other prompts")
+    if config.audit is not None and not Path(config.audit).expanduser().is_file():
+        raise PromptError(f"no audit file {config.audit}; leave prompts.audit unset to run without one")
+    return found
+
+
+def refuse_unfit(prompts: Sequence[Prompt], policy: Policy, new_tokens: int) -> None:
+    """Raise a PromptError that names the first prompt that leaves no room for `new_tokens`.
+
+    Or whose turns the chat template refuses: one of each sequence of roles is tried.
+    """
+    first = {tuple(m.role for m in prompt.messages): prompt for prompt in reversed(prompts)}
+    for prompt in first.values():
+        try:
+            policy.encode(prompt.messages)
+        except ModelError as error:
+            raise PromptError(f"prompt {prompt.id} ({prompt.text[:40]!r} ...): {error}") from None
+    for prompt in prompts:
+        if not policy.fits(prompt.messages, new_tokens):
+            raise PromptError(
+                f"prompt {prompt.id} ({prompt.text[:40]!r} ...) has {len(policy.encode(prompt.messages))} tokens, and "
+                f"sample.max_new_tokens is {new_tokens}, but the model has {policy.positions} positions; "
+                "shorten the prompt or leave it out"
+            )
+
+
+def refuse_changes(old: RunConfig, new: RunConfig) -> None:
+    """Raise a ConfigError that names the settings that differ and may not (see `MAY_CHANGE`)."""
+    before, after = flat(old.model_dump()), flat(new.model_dump())
+    changed = [key for key in before if before[key] != after.get(key) and not MAY_CHANGE.fullmatch(key)]
+    if changed:
+        listed = ", ".join(f"{key} was {before[key]!r}, now {after.get(key)!r}" for key in changed)
+        raise ConfigError(
+            f"cannot resume with other settings: {listed}; undo the change or start another run: name=NEW"
+        )
+
+
+def prompts_digest(prompts: tuple[Prompt, ...]) -> str:
+    """Return the SHA-256 of ids and splits, in the order of the file."""
+    return sha256("\n".join(f"{p.id} {p.split}" for p in prompts).encode()).hexdigest()

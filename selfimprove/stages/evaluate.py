@@ -1,0 +1,175 @@
+"""Held-out measurement: label-free health, and, where an audit file is given, accuracy. Decisions read health alone."""
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+
+import numpy as np
+
+from ..evaluation.likelihood import human_text, kl_to_base, nll
+from ..evaluation.metrics import Health
+from ..evaluation.statistics import (
+    concentration,
+    dispersion,
+    distinct_n,
+    entropy,
+    repetition,
+)
+from ..memory.inspect.lineage import echo
+from ..run.folder import adapter_folder
+from ..run.session import Run
+from ..seeds import seed_for
+from ..types import Origin, Prompt, Request, Response, Sampling, Split, Stage
+from .units import by_prompt, run_units
+from .vote import read_answers
+
+KL_COMPLETIONS = 32
+"""Base completions that the KL is measured on."""
+FEW_SURVIVORS = 5
+"""Descendants that a response may have before their share means anything."""
+
+
+def heldout(run: Run) -> list[Prompt]:
+    """Return the held-out prompts that are measured: all, or those whose ids (hashes, so at random) come first."""
+    prompts = run.prompts(Split.HELDOUT)
+    limit = run.config.evaluate.limit or len(prompts)
+    chosen = set(sorted(p.id for p in prompts)[:limit])
+    return [p for p in prompts if p.id in chosen]
+
+
+def evaluate(run: Run, round_: int, policy: str | None) -> None:
+    """Answer the held-out prompts k times and once greedily with `policy` (no memory) and commit its metrics.
+
+    Nothing is done without a policy: no candidate survived, so none was trained.
+    """
+    if policy is None:
+        return
+    k = run.config.evaluate.k
+    prompts = heldout(run)
+
+    def plan_probe(batch: Sequence[Prompt]) -> list[Request]:
+        # The same seeds in every round: before and after differ by the policy alone.
+        return [
+            Request(p.id, Origin.PROBE, p.messages, seed_for(run.config.seed, Stage.PROBE, p.id, slot))
+            for p in batch
+            for slot in range(k)
+        ]
+
+    def plan_greedy(batch: Sequence[Prompt]) -> list[Request]:
+        return [Request(p.id, Origin.GREEDY, p.messages, seed=0) for p in batch]
+
+    if round_ == 0:
+        run.progress.say("\nbase")
+    run_units(run, round_, Stage.PROBE, prompts, plan_probe, policy)
+    greedy = Sampling(0.0, 0, 1.0, run.config.sample.max_new_tokens)
+    run_units(run, round_, Stage.GREEDY, prompts, plan_greedy, policy, greedy)
+    if run.memory.result(round_, Stage.HEALTH) is None:
+        begun = time.monotonic()
+        found = health(run, round_, policy)
+        seconds = time.monotonic() - begun
+        run.memory.commit_result(round_, Stage.HEALTH, asdict(found), wall_s=seconds)
+        run.progress.line(
+            Stage.HEALTH,
+            f"agreement {found.agreement:.2f}   with base majority {_two_digits(found.base_majority_agreement)}   "
+            f"top answer {found.concentration:.2f}   parsed {found.parse_rate:.2f}",
+            "" if found.kl is None else f"KL {found.kl:.2f}",
+            seconds=seconds,
+        )
+
+
+def _two_digits(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.2f}"
+
+
+def stored_health(run: Run, round_: int) -> Health:
+    """Return the health of a round that was measured."""
+    stored = run.memory.result(round_, Stage.HEALTH)
+    assert stored is not None, f"round {round_} was not measured"
+    return Health(**stored)
+
+
+def health(run: Run, round_: int, policy: str) -> Health:
+    """Compute the label-free health of the committed held-out answers of a round."""
+    probes, greedy = (answers(run, round_, stage) for stage in (Stage.PROBE, Stage.GREEDY))
+    base = answers(run, 0, Stage.PROBE)
+    shares, entropies, uniques, majorities, base_agrees, base_shares = [], [], [], [], [], []
+    parsed = total = 0
+    for prompt in heldout(run):
+        # Sampled, greedy and base answers are read together, so that their classes can be compared.
+        read = read_answers(run, prompt, [*probes[prompt.id], *greedy[prompt.id], *base[prompt.id]])
+        k, n = len(probes[prompt.id]), len(probes[prompt.id]) + len(greedy[prompt.id])
+        counts, base_counts = _counts(read[:k]), _counts(read[n:])
+        parsed += sum(answer is not None for answer in read[:k])
+        total += k
+        shares.append(max(counts.values(), default=0) / k)
+        entropies.append(entropy(list(counts.values())))
+        uniques.append(len(counts))
+        if counts:
+            majorities.append(_top(counts))
+        if base_counts:
+            base_agrees.append(read[k] == _top(base_counts))
+            # The base is asked for what its other samples say: no sample agrees with a majority for being in it.
+            rest = [_others(base_counts, answer) if round_ == 0 else base_counts for answer in read[:k]]
+            base_shares.append(np.mean([a is not None and a == _top(c) for a, c in zip(read[:k], rest, strict=True)]))
+    winners = concentration(majorities)
+    texts = [r.text for group in probes.values() for r in group]
+    lengths = [r.new_tokens for group in probes.values() for r in group]
+    cut = [r.finish == "length" for group in probes.values() for r in group]
+    model = run.engine.model_here()
+    first = answers(run, 0, Stage.GREEDY)
+    completions = [
+        (model.encode(p.messages), model.encode_completion(r.text))
+        for p in heldout(run)[:KL_COMPLETIONS]
+        for r in first[p.id]
+    ]
+    adapter = adapter_folder(run.folder, policy)
+    kl = None if adapter is None else kl_to_base(model, adapter, completions)
+    model.use(adapter)
+    return Health(
+        agreement=float(np.mean(shares)),
+        base_majority_agreement=float(np.mean(base_agrees)) if base_agrees else None,
+        concentration=winners.top,
+        answer_entropy=float(np.mean(entropies)),
+        unique_answers=float(np.mean(uniques)),
+        distinct_2=distinct_n(texts, 2),
+        mean_tokens=float(np.mean(lengths)),
+        p95_tokens=float(np.percentile(lengths, 95)),
+        truncation=float(np.mean(cut)),
+        repetition=repetition(texts),
+        parse_rate=parsed / total,
+        kl=None if kl is None else _finite(kl),
+        human_nll=_finite(nll(model, human_text())),
+        spread=winners.entropy,
+        dispersion=dispersion(run.embedder.encode([greedy[p.id][0].text for p in heldout(run)])),
+        base_majority_share=float(np.mean(base_shares)) if base_shares else None,
+        echo=max((e.share for e in echo(run.memory, round_, limit=1) if e.survivors > FEW_SURVIVORS), default=None),
+    )
+
+
+def _finite(value: float) -> float | None:
+    """A broken policy's numbers are unknown: JSON has no NaN, and the guard fails what is unknown."""
+    return value if math.isfinite(value) else None
+
+
+def _counts(answers: Sequence[str | None]) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for answer in answers:
+        if answer is not None:
+            counts[answer] = counts.get(answer, 0) + 1
+    return counts
+
+
+def _top(counts: Mapping[str, int]) -> str | None:
+    """Return the most frequent answer; ties go to the one given first; None without answers."""
+    return max(counts, key=lambda answer: counts[answer], default=None)
+
+
+def _others(counts: Mapping[str, int], answer: str | None) -> dict[str, int]:
+    """Return the counts without one vote for `answer`."""
+    return {other: left for other, n in counts.items() if (left := n - (other == answer))}
+
+
+def answers(run: Run, round_: int, stage: Stage) -> dict[str, list[Response]]:
+    """Return a round's answers to the held-out prompts, by prompt: sampled or greedy."""
+    return by_prompt(run.memory.responses(rounds=[round_], stages=[stage]))

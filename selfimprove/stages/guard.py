@@ -1,0 +1,46 @@
+"""Guard: decides on a round from its label-free metrics, and moves `current`."""
+
+from dataclasses import replace
+
+from ..evaluation.limits import best, careful, judge, rejection
+from ..run.session import Run
+from ..types import BASE, Decision, GuardVerdict
+from .evaluate import stored_health
+
+
+def guard(run: Run, round_: int, policy: str | None) -> None:
+    """Decide on the round and move `current` in one transaction: forward when kept, to the best round at the end.
+
+    `policy` is None where no candidate survived and nothing was trained: the round is rejected.
+    """
+    records = {record.round: record for record in run.memory.rounds()}
+    if round_ not in records:
+        earlier = sum(record.decision is not Decision.KEEP for record in records.values())
+        limits = run.config.guard
+        health = {r: stored_health(run, r) for r in run.memory.standing}
+        if policy is not None:
+            verdict = judge([*health.values()], stored_health(run, round_), limits, earlier)
+            because = verdict.because
+        else:
+            verdict = GuardVerdict(rejection(limits, earlier), ())
+            because = "no candidate survived selection; lower select.threshold"
+        if verdict.decision is Decision.KEEP:
+            health[round_] = stored_health(run, round_)
+        ends = verdict.decision is Decision.STOP or round_ == run.config.rounds
+        back_to = best(health, limits) if ends else round_
+        if back_to != round_:
+            because += f"; the run ends with the best kept round, {back_to or BASE}"
+        run.memory.commit_round(
+            round_, verdict, because, policy or run.memory.current, back_to=None if back_to == round_ else back_to
+        )
+    record = {record.round: record for record in run.memory.rounds()}[round_]
+    run.progress.line("guard", f"{record.decision.upper()}: {record.because}")
+
+
+def with_care(run: Run, round_: int) -> Run:
+    """Return the run with the settings of this round: more careful ones once a trained round was rejected."""
+    earlier = [record for record in run.memory.rounds() if record.round < round_]
+    if not any(record.decision is Decision.REJECT and record.kept for record in earlier):
+        return run
+    run.progress.say("more carefully: one epoch, a third of the learning rate, surer labels, the frozen base's votes")
+    return replace(run, config=careful(run.config))

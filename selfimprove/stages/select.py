@@ -1,0 +1,240 @@
+"""Which candidates become training examples: gates in a fixed order, each drop with its reason, value and limit.
+
+For each candidate the first of these that holds decides: no answer, low agreement, too easy, minority, truncated, too
+long, an answer that wins too many prompts, duplicate, near-duplicate, cap a prompt, too many of one ancestor's.
+
+Agreement is held against *all* responses here: the winner's share of the votes cast times the share of responses that
+cast one. Of 93 short questions to a 135M model, the 34 kept by this (at 0.5) have 82 % right labels, the 33 kept by the
+share of cast votes alone (at 0.6) have 70 %: where few responses hold an answer at all, those that do are guesses.
+"""
+
+import math
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+import numpy as np
+
+from ..config import SelectConfig
+from ..consistency.answers import Kind
+from ..memory.operators import operators
+from ..run.session import Run
+from ..types import Finish, Judgement, Poll, Reason, Response, Selection, Split, Stage, Tally, Verdict, unit_id
+from .units import by_prompt
+from .vote import answer_kind
+
+_QUORUM = 2
+"""Votes that an agreement takes: a lone vote agrees with itself."""
+_BRIEF = 120
+"""Characters: below this an answer is never too long, whatever the others' length."""
+_FEW = 5
+"""Prompts that an answer may win, and survivors that one ancestor may have, before shares mean anything."""
+_LEAST_WEIGHT = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A response, what the vote says of it, and its embedding (a unit vector, (d,))."""
+
+    response: Response
+    judgement: Judgement
+    vector: np.ndarray
+
+
+def select_candidates(
+    candidates: Sequence[Candidate],
+    tallies: Mapping[str, Tally],
+    config: SelectConfig,
+    *,
+    ancestors: Callable[[int], Iterable[int]],
+    kinds: Mapping[str, Kind],
+) -> Selection:
+    """Split candidates into kept and dropped, both ordered by response id; together they are the candidates.
+
+    A survivor's training weight is its prompt's margin clipped to [0.1, 1] (as in ScPO, Prasad et al. 2024). Among the
+    candidates of a prompt the shortest is taken first, then always the one farthest from those taken (MMR, Carbonell &
+    Goldstein 1998, with nothing but diversity left to weigh). `ancestors(id)` gives all responses that a response
+    descends from; `kinds` the kind of each prompt's answer: choices come from small sets, so only other kinds are
+    held to `answer_share`.
+
+    Raises:
+        ValueError: two candidates have one id.
+    """
+    if len({candidate.response.id for candidate in candidates}) < len(candidates):
+        raise ValueError("two candidates have one response id")
+    ordered = sorted(candidates, key=lambda candidate: candidate.response.id)
+    verdicts = _gates(ordered, tallies, config)
+    verdicts |= _too_common(_left(ordered, verdicts), tallies, config, kinds)
+    for group in _by_prompt(_left(ordered, verdicts)).values():
+        verdicts |= _diverse(group, config)
+    survivors = sorted(_left(ordered, verdicts), key=lambda c: -tallies[c.response.prompt_id].support)
+    verdicts |= _inbred(survivors, config, ancestors)
+    for candidate in _left(ordered, verdicts):
+        tally = tallies[candidate.response.prompt_id]
+        weight = min(1.0, max(_LEAST_WEIGHT, tally.margin))
+        verdicts[candidate.response.id] = Verdict(
+            candidate.response.id, Reason.KEPT, tally.support, config.threshold, weight
+        )
+    final = [verdicts[candidate.response.id] for candidate in ordered]
+    return Selection(tuple(v for v in final if v.kept), tuple(v for v in final if not v.kept))
+
+
+def _left(candidates: Sequence[Candidate], verdicts: Mapping[int, Verdict]) -> list[Candidate]:
+    return [candidate for candidate in candidates if candidate.response.id not in verdicts]
+
+
+def _by_prompt(candidates: Sequence[Candidate]) -> dict[str, list[Candidate]]:
+    groups: dict[str, list[Candidate]] = defaultdict(list)
+    for candidate in candidates:
+        groups[candidate.response.prompt_id].append(candidate)
+    return groups
+
+
+def _gates(candidates: Sequence[Candidate], tallies: Mapping[str, Tally], config: SelectConfig) -> dict[int, Verdict]:
+    """Drops that need nothing but the candidate, its prompt's vote and the usual length of its group."""
+    verdicts: dict[int, Verdict] = {}
+    for prompt_id, group in _by_prompt(candidates).items():
+        readable = [len(c.response.text) for c in group if c.judgement.answer is not None]
+        longest = max(_BRIEF, config.length_factor * median(readable)) if readable else math.inf
+        for candidate in group:
+            fault = _fault(candidate, tallies.get(prompt_id), longest, config)
+            if fault is not None:
+                verdicts[candidate.response.id] = Verdict(candidate.response.id, *fault)
+    return verdicts
+
+
+def _fault(
+    candidate: Candidate, tally: Tally | None, longest: float, config: SelectConfig
+) -> tuple[Reason, float | None, float | None] | None:
+    judgement, response = candidate.judgement, candidate.response
+    length = len(response.text)
+    if judgement.answer is None or tally is None or tally.answer is None:
+        return Reason.NO_ANSWER, None, None
+    if tally.voters < _QUORUM:
+        return Reason.LOW_AGREEMENT, tally.voters, _QUORUM
+    if tally.support < config.threshold:
+        return Reason.LOW_AGREEMENT, tally.support, config.threshold
+    if tally.support > config.ceiling:
+        return Reason.TOO_EASY, tally.support, config.ceiling
+    if judgement.answer != tally.answer:
+        return Reason.MINORITY, judgement.share, tally.agreement
+    if response.finish is Finish.LENGTH:
+        return Reason.TRUNCATED, response.new_tokens, None
+    if length > longest:
+        return Reason.LENGTH, length, longest
+    return None
+
+
+def _too_common(
+    candidates: Sequence[Candidate], tallies: Mapping[str, Tally], config: SelectConfig, kinds: Mapping[str, Kind]
+) -> dict[int, Verdict]:
+    """Drops for an answer that wins more than `answer_share` of the prompts in question.
+
+    It keeps its most agreed prompts, as many as leave it that share beside the prompts that other answers won: an
+    answer that won everything keeps none.
+    """
+    prompts = {c.response.prompt_id for c in candidates if kinds.get(c.response.prompt_id) is not Kind.CHOICE}
+    winners = {prompt_id: tallies[prompt_id].answer for prompt_id in prompts}
+    verdicts: dict[int, Verdict] = {}
+    for answer, count in Counter(winners.values()).items():
+        if count <= _FEW or count <= config.answer_share * len(prompts):
+            continue
+        rest = len(prompts) - count
+        allowed = math.floor(rest * config.answer_share / (1 - config.answer_share) + 1e-9)
+        won = sorted((p for p in prompts if winners[p] == answer), key=lambda p: (-tallies[p].support, p))
+        over = set(won[allowed:])
+        for candidate in candidates:
+            if candidate.response.prompt_id in over:
+                verdicts[candidate.response.id] = Verdict(
+                    candidate.response.id, Reason.ANSWER_CAP, count / len(prompts), config.answer_share
+                )
+    return verdicts
+
+
+def _diverse(group: Sequence[Candidate], config: SelectConfig) -> dict[int, Verdict]:
+    """Drops within one prompt: equal texts, near-duplicates of what is taken, and what exceeds `per_prompt`."""
+    verdicts: dict[int, Verdict] = {}
+    unique: dict[str, Candidate] = {}
+    for candidate in group:
+        if unique.setdefault(candidate.response.text.strip(), candidate) is not candidate:
+            verdicts[candidate.response.id] = Verdict(candidate.response.id, Reason.DUPLICATE, 1.0, 1.0)
+    waiting = list(unique.values())
+    nearest = dict.fromkeys((c.response.id for c in waiting), -1.0)  # cosine to the nearest one taken
+    taken = 0
+    while waiting:
+        waiting.sort(key=lambda c: (nearest[c.response.id], len(c.response.text), c.response.id))
+        if taken == config.per_prompt:
+            cap = Reason.PROMPT_CAP
+            return verdicts | {c.response.id: Verdict(c.response.id, cap, taken + 1, taken) for c in waiting}
+        chosen = waiting.pop(0)
+        taken += 1
+        for candidate in list(waiting):
+            cosine = float(candidate.vector @ chosen.vector)
+            nearest[candidate.response.id] = max(nearest[candidate.response.id], cosine)
+            if cosine >= config.near_duplicate:
+                waiting.remove(candidate)
+                verdicts[candidate.response.id] = Verdict(
+                    candidate.response.id, Reason.NEAR_DUPLICATE, cosine, config.near_duplicate
+                )
+    return verdicts
+
+
+def _inbred(
+    survivors: Sequence[Candidate], config: SelectConfig, ancestors: Callable[[int], Iterable[int]]
+) -> dict[int, Verdict]:
+    """Drops, least agreed last, of survivors one of whose ancestors has its share of descendants already."""
+    limit = max(_FEW, math.floor(config.ancestor_share * len(survivors) + 1e-9))
+    descendants: Counter[int] = Counter()
+    verdicts: dict[int, Verdict] = {}
+    for candidate in survivors:
+        lineage = set(ancestors(candidate.response.id))
+        most = max((descendants[ancestor] for ancestor in lineage), default=0)
+        if most >= limit:
+            verdicts[candidate.response.id] = Verdict(candidate.response.id, Reason.ANCESTOR_CAP, most + 1, limit)
+        else:
+            descendants.update(lineage)
+    return verdicts
+
+
+def select(run: Run, round_: int) -> Selection:
+    """Sort the candidates of this round (and, when accumulating, of all rounds) into kept and dropped."""
+    begun = time.monotonic()
+    if not run.memory.has_unit(unit_id(round_, Stage.SELECT)):
+        judgements = run.memory.judgements(round_, Poll.FINAL)
+        responses = [
+            r for r in run.memory.responses(ids=list(judgements)) if run.config.train.accumulate or r.round == round_
+        ]
+        vectors = run.memory.vectors([r.id for r in responses])
+        candidates = [Candidate(r, judgements[r.id], v) for r, v in zip(responses, vectors, strict=True)]
+        groups = by_prompt(responses)
+        kinds = {
+            p.id: answer_kind(run, p, [r.text for r in groups[p.id]])
+            for p in run.prompts(Split.TRAIN)
+            if p.id in groups
+        }
+        chosen = select_candidates(
+            candidates,
+            run.memory.tallies(round_, Poll.FINAL),
+            run.config.select,
+            ancestors=run.memory.ancestors,
+            kinds=kinds,
+        )
+        run.memory.commit_selection(round_, chosen, wall_s=time.monotonic() - begun)
+    verdicts = run.memory.verdicts(round_).values()
+    selection = Selection(tuple(v for v in verdicts if v.kept), tuple(v for v in verdicts if not v.kept))
+    most = Counter(str(verdict.reason) for verdict in selection.dropped).most_common(3)
+    run.progress.line(
+        Stage.SELECT,
+        f"kept {len(selection.kept)} of {len(verdicts)}",
+        "dropped: " + ", ".join(f"{count} {reason}" for reason, count in most) if most else "",
+        seconds=time.monotonic() - begun,
+    )
+    for origin, book in operators(run.memory, round_).items():
+        run.progress.line(
+            "",
+            f"{origin}: {book.survivors} of {book.candidates} survive, {book.votes_changed} votes changed, "
+            f"{book.tokens} tokens",
+        )
+    return selection

@@ -1,0 +1,89 @@
+"""The stage that learns: survivors become examples, examples become an adapter."""
+
+import time
+from collections.abc import Mapping
+
+from ..errors import MemoryError_
+from ..fsio import folder_digest
+from ..run.folder import adapter_folder
+from ..run.session import Run
+from ..seeds import seed_for
+from ..types import Example, Poll, Selection, Split, Stage, unit_id
+
+
+def train(run: Run, round_: int, selection: Selection) -> str | None:
+    """Train the round's adapter on the survivors and return the new policy's name; None without survivors."""
+    if not selection.kept:
+        return None
+    policy = f"r{round_:04d}"
+    out = adapter_folder(run.folder, policy)
+    assert out is not None
+    recorded = run.memory.result(round_, Stage.TRAIN)
+    if recorded is not None:
+        decided = run.memory.has_unit(unit_id(round_, Stage.GUARD))
+        if decided and round_ not in run.memory.standing:
+            return policy  # rejected, or gone back behind: nothing will ask for it
+        if not out.is_dir() or folder_digest(out) != recorded["adapter_sha256"]:
+            before = max(r for r in run.memory.standing if r < round_)
+            raise MemoryError_(
+                f"the adapter {out} is missing or was changed since it was trained; restore it, or "
+                + (f"go back: selfimprove rollback {run.folder} {before}" if decided else "start another run: name=NEW")
+            )
+        return policy
+    begun = time.monotonic()
+    examples = _examples(run, round_, selection)
+    config = run.config.train
+    start = run.memory.current if config.start == "current" else None
+    with run.progress.stage(Stage.TRAIN, 0, "steps") as bar:
+
+        def on_step(step: int, steps: int, record: Mapping[str, float]) -> None:
+            bar.reach(step, steps)
+
+        seed = seed_for(run.config.seed, round_, Stage.TRAIN)
+        report = run.engine.train(examples, config, seed=seed, out=out, start=start, on_step=on_step)
+    seconds = time.monotonic() - begun
+    payload = report.as_dict() | {"adapter_sha256": folder_digest(out), "policy": policy}
+    del payload["wall_s"], payload["peak_gb"]  # not part of what must be equal after a resume
+    run.memory.commit_result(round_, Stage.TRAIN, payload, wall_s=seconds)
+    kl = "" if report.kl_last is None else f"KL {report.kl_last:.3f}"
+    run.progress.line(
+        Stage.TRAIN,
+        f"{report.examples} examples, {report.steps} steps",
+        f"loss {report.loss_first:.2f} -> {report.loss_last:.2f}",
+        kl,
+        seconds=seconds,
+    )
+    return policy
+
+
+def _examples(run: Run, round_: int, selection: Selection) -> list[Example]:
+    """Return the survivors as training examples: the plain prompt, the text, and a rival where pairs are asked for."""
+    prompts = {p.id: p for p in run.prompts(Split.TRAIN)}
+    chosen = {r.id: r for r in run.memory.responses(ids=[v.response_id for v in selection.kept])}
+    rivals = _rivals(run, round_) if run.config.train.method == "preference" else {}
+    return [
+        Example(
+            prompt_id=response.prompt_id,
+            messages=prompts[response.prompt_id].messages,
+            completion=response.text,
+            weight=verdict.weight,
+            response_id=response.id,
+            rejected=rivals.get(response.prompt_id),
+        )
+        for verdict in selection.kept
+        for response in (chosen[verdict.response_id],)
+    ]
+
+
+def _rivals(run: Run, round_: int) -> dict[str, str]:
+    """Return, for each prompt, a response with the least agreed answer (ScPO's rejected side)."""
+    judgements = run.memory.judgements(round_, Poll.FINAL)
+    tallies = run.memory.tallies(round_, Poll.FINAL)
+    least: dict[str, tuple[float, int, str]] = {}
+    for response in run.memory.responses(ids=list(judgements)):
+        judgement = judgements[response.id]
+        if judgement.share is None or judgement.answer == tallies[response.prompt_id].answer:
+            continue
+        key = (judgement.share, response.id, response.text)
+        least[response.prompt_id] = min(least.get(response.prompt_id, key), key)
+    return {prompt_id: text for prompt_id, (_, _, text) in least.items()}

@@ -1,0 +1,102 @@
+"""The unit of work of a stage that generates: planned from what is committed, generated, committed whole."""
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+import numpy as np
+
+from ..memory.retrieval import own_past
+from ..run.session import Run
+from ..types import Generation, Poll, Prompt, Request, Response, Sampling, Split, Stage, Tally, Unit, unit_id
+
+RECALLED = {Stage.SAMPLE, Stage.RECALL, Stage.REVISE, Stage.STITCH}
+"""Stages whose responses are embedded: only these are ever looked up."""
+
+Plan = Callable[[Sequence[Prompt]], list[Request]]
+"""From the prompts of one unit to its requests; a pure function of what earlier stages committed."""
+
+
+def sampling(run: Run, max_new_tokens: int | None = None) -> Sampling:
+    """Return how this run draws tokens."""
+    s = run.config.sample
+    return Sampling(s.temperature, s.top_k, s.top_p, max_new_tokens or s.max_new_tokens)
+
+
+def run_units(
+    run: Run,
+    round_: int,
+    stage: Stage,
+    prompts: Sequence[Prompt],
+    plan: Plan,
+    policy: str,
+    how: Sampling | None = None,
+) -> list[Response]:
+    """Generate and commit what `plan` asks for, a unit of prompts at a time; return the stage's responses.
+
+    Units that are committed already are not planned again. A unit's seconds are those since the commit before it, so
+    they add up to the time that passed, however many units the engine works on at once. Where recalled answers, rivals
+    or a critique make a request longer than the model's positions, it is not asked.
+    """
+    drawn = how or sampling(run)
+    started = begun = time.monotonic()
+    size = run.config.sample.unit_prompts
+    batches = [prompts[i : i + size] for i in range(0, len(prompts), size)]
+    with run.progress.stage(stage, len(prompts), "prompts") as bar:
+
+        def planned() -> Iterator[Unit]:
+            for index, batch in enumerate(batches):
+                if run.memory.has_unit(unit_id(round_, stage, index)):
+                    bar.advance(len(batch))
+                else:
+                    asked = tuple(r for r in plan(batch) if run.policy.fits(r.messages, drawn.max_new_tokens, r.prefix))
+                    yield Unit(round_, stage, index, asked, drawn, policy)
+
+        for unit, generations in run.engine.generate(planned(), bar.tokens):
+            batch = batches[unit.index]
+            vectors = _embed(run, batch, unit, generations) if stage in RECALLED else None
+            run.memory.commit_unit(unit, generations, vectors, wall_s=time.monotonic() - begun)
+            begun = time.monotonic()
+            bar.advance(len(batch))
+    responses = run.memory.responses(rounds=[round_], stages=[stage])
+    truncated = sum(r.finish == "length" for r in responses)
+    tokens = sum(r.new_tokens for r in responses)
+    run.progress.line(
+        stage,
+        f"{len(prompts)} prompts",
+        f"{len(responses)} responses",
+        f"{tokens} tokens",
+        f"{truncated} truncated" if truncated else "",
+        seconds=time.monotonic() - started,
+    )
+    return responses
+
+
+def _embed(run: Run, batch: Sequence[Prompt], unit: Unit, generations: Sequence[Generation]) -> np.ndarray:
+    asked = {p.id: p.text for p in batch}
+    return run.embedder.encode(
+        [f"{asked[r.prompt_id]}\n{g.text}" for r, g in zip(unit.requests, generations, strict=True)]
+    )
+
+
+def by_prompt(responses: Iterable[Response]) -> dict[str, list[Response]]:
+    """Return the responses of each prompt, in the order given."""
+    groups: dict[str, list[Response]] = defaultdict(list)
+    for response in responses:
+        groups[response.prompt_id].append(response)
+    return groups
+
+
+def past_answers(
+    run: Run, round_: int, prompts: Sequence[Prompt]
+) -> tuple[dict[str, list[Response]], dict[int, str | None]]:
+    """Return own past answers to these prompts that vote 1 has read, and the answer of each."""
+    judged = run.memory.judgements(round_, Poll.RECALLED)
+    past = own_past(run.memory, [p.id for p in prompts], round_)
+    groups = {id_: [r for r in group if r.id in judged] for id_, group in past.items()}
+    return groups, {id_: j.answer for id_, j in judged.items()}
+
+
+def between(run: Run, tallies: Mapping[str, Tally], least: float, most: float) -> list[Prompt]:
+    """Return the train prompts whose support is at least `least` and below `most`."""
+    return [p for p in run.prompts(Split.TRAIN) if p.id in tallies and least <= tallies[p.id].support < most]

@@ -1,0 +1,211 @@
+"""The guard: each way to go wrong trips its own check, and what a healthy round does trips none."""
+
+import sys
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+from healths import BASE, HEALTHY
+
+from selfimprove.config import GuardConfig
+from selfimprove.config_file import parse_config
+from selfimprove.evaluation.limits import best, careful, judge, score
+from selfimprove.evaluation.metrics import SIGNS
+from selfimprove.types import Decision
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
+import bench_guard
+import make_reference
+
+ROOT = Path(__file__).resolve().parents[2]
+LIMITS = GuardConfig()
+
+
+def failed(now, last_kept=BASE, rejections=0):
+    verdict = judge((BASE, last_kept), now, LIMITS, rejections)
+    return verdict.decision, [check.name for check in verdict.checks if not check.passed]
+
+
+def test_a_healthy_round_is_kept_with_every_check_on_record():
+    verdict = judge((BASE,), HEALTHY, LIMITS, 0)
+    assert verdict.decision is Decision.KEEP
+    assert verdict.because == "all checks passed"
+    assert [check.name for check in verdict.checks] == [sign.name for sign in SIGNS]
+    assert all(check.passed and check.value is not None for check in verdict.checks)
+
+
+@pytest.mark.parametrize(
+    ("change", "check"),
+    [
+        ({"agreement": 0.39}, "agreement"),
+        ({"base_majority_agreement": 0.25}, "agreement with base majority"),
+        ({"base_majority_share": 0.44}, "samples in base majority"),
+        ({"concentration": 0.26}, "top answer share"),
+        ({"parse_rate": 0.79}, "parse rate"),
+        ({"mean_tokens": 4.9}, "mean tokens, shortest"),
+        ({"mean_tokens": 20.1}, "mean tokens, longest"),
+        ({"p95_tokens": 33.0}, "tokens, 95th percentile"),
+        ({"truncation": 0.41}, "truncation"),
+        ({"repetition": 0.16}, "repetition"),
+        ({"spread": 0.69}, "answer spread"),
+        ({"answer_entropy": 1.51}, "answer entropy"),
+        ({"unique_answers": 6.1}, "unique answers"),
+        ({"distinct_2": 0.14}, "distinct bigrams"),
+        ({"dispersion": 0.09}, "dispersion"),
+        ({"kl": 3.1}, "KL to base"),
+        ({"kl": float("nan")}, "KL to base"),
+        ({"kl": None}, "KL to base"),
+        ({"human_nll": 4.6}, "human text"),
+        ({"human_nll": None}, "human text"),
+        ({"echo": 0.51}, "memory echo"),
+    ],
+)
+def test_each_way_to_go_wrong_trips_its_own_check(change, check):
+    assert failed(replace(HEALTHY, **change)) == (Decision.REJECT, [check])
+
+
+def test_a_value_at_its_limit_passes():
+    edge = replace(HEALTHY, agreement=0.4, concentration=0.25, parse_rate=0.8, mean_tokens=20.0, kl=3.0)
+    assert failed(edge) == (Decision.KEEP, [])
+
+
+def test_slipping_away_by_small_steps_is_seen():
+    """Each round is but a little worse than the one before it; the third is too far below the best."""
+    kept = [BASE, *(replace(HEALTHY, base_majority_share=v) for v in (0.70, 0.68))]
+    assert judge(kept, replace(HEALTHY, base_majority_share=0.66), LIMITS, 0).decision is Decision.KEEP
+    verdict = judge(kept, replace(HEALTHY, base_majority_share=0.64), LIMITS, 0)
+    assert verdict.because == "samples in base majority 0.64 (limit 0.65)"
+    worse = replace(HEALTHY, base_majority_agreement=0.45)
+    assert failed(replace(HEALTHY, base_majority_agreement=0.25), worse)[1] == ["agreement with base majority"]
+
+
+def test_the_second_rejection_stops_the_run():
+    bad = replace(HEALTHY, parse_rate=0.1)
+    assert failed(bad, rejections=0)[0] is Decision.REJECT
+    assert failed(bad, rejections=1)[0] is Decision.STOP
+    assert failed(HEALTHY, rejections=5)[0] is Decision.KEEP
+
+
+def test_the_reason_names_value_and_limit():
+    verdict = judge((BASE,), replace(HEALTHY, concentration=0.9, kl=7.0), LIMITS, 0)
+    assert verdict.because == "top answer share 0.9 (limit 0.25), KL to base 7 (limit 3)"
+
+
+def test_an_unknown_number_is_a_reason_in_words():
+    assert judge((BASE,), replace(HEALTHY, kl=None), LIMITS, 0).because == "KL to base unknown (limit 3)"
+
+
+def test_what_the_base_never_measured_is_not_checked():
+    """A memory written before a number was taken can be judged still."""
+    old = replace(BASE, spread=None, dispersion=None, base_majority_share=None, base_majority_agreement=None)
+    verdict = judge((old,), HEALTHY, LIMITS, 0)
+    assert verdict.decision is Decision.KEEP
+    assert {sign.name for sign in SIGNS} - {c.name for c in verdict.checks} == {
+        "answer spread",
+        "dispersion",
+        "samples in base majority",
+        "agreement with base majority",
+    }
+    assert score(old, replace(old, parse_rate=1.0)) > score(old, old) == 0
+
+
+def test_the_second_try_takes_smaller_steps_on_surer_labels():
+    config = parse_config({"prompts": {"path": "p.jsonl"}, "select": {"threshold": 0.4, "ceiling": 0.9}})
+    second = careful(config)
+    assert second.train.lr == pytest.approx(config.train.lr / 3)
+    assert second.train.epochs == 1
+    assert config.select.threshold < second.select.threshold < second.select.ceiling
+    assert second.vote.labels == "base"
+    assert second.model_copy(update={k: getattr(config, k) for k in ("train", "select", "vote")}) == config
+
+
+def test_the_score_falls_with_each_kind_of_collapse():
+    assert score(BASE, HEALTHY) > score(BASE, BASE) == 0
+    for change in ({"concentration": 0.9}, {"parse_rate": 0.1}, {"base_majority_share": 0.1}):
+        assert score(BASE, replace(BASE, **change)) < 0
+    old = replace(BASE, base_majority_share=None)
+    assert score(old, replace(old, base_majority_agreement=0.1)) < 0
+
+
+def test_the_best_round_is_the_one_with_the_best_score_the_base_included():
+    worse, better = (replace(HEALTHY, base_majority_share=v) for v in (0.55, 0.65))
+    assert best({0: BASE, 1: HEALTHY, 2: better, 4: worse}, LIMITS) == 2
+    assert best({0: BASE, 1: better, 3: better}, LIMITS) == 3
+    assert best({0: BASE, 1: replace(BASE, concentration=0.2)}, LIMITS) == 0
+    assert best({0: BASE}, LIMITS) == 0
+
+
+def test_where_the_base_is_no_guide_the_latest_kept_round_is_the_best():
+    limits = GuardConfig(base_share_drop=1)
+    assert best({0: BASE, 1: replace(BASE, base_majority_share=0.2)}, limits) == 1
+
+
+# --- what docs/guard.md says, and the suite that its figures are from -----------------------------------------------
+
+
+def test_the_table_of_signs_is_what_the_code_says():
+    page = (ROOT / "docs/guard.md").read_text(encoding="utf-8")
+    assert page == make_reference.guard_page(page), "run: python scripts/make_reference.py"
+    assert "| memory echo | largest share" in page
+    assert make_reference.guard_page(page.replace("| memory echo | ", "| echo | ")) == page
+
+
+def test_a_fall_is_measured_from_the_best_round_so_far():
+    assert bench_guard.first_fall([0.5, 0.7, 0.66, 0.64, 0.1]) == 3
+    assert bench_guard.first_fall([0.5, 0.7, 0.66]) is None
+    assert bench_guard.first_fall([0.5, 0.4]) == 1
+
+
+def test_the_guard_trips_in_the_first_round_that_it_would_not_keep():
+    bad = replace(HEALTHY, parse_rate=0.1)
+    assert bench_guard.first_trip([BASE, HEALTHY, bad, HEALTHY], []) == 2
+    assert bench_guard.first_trip([BASE, HEALTHY], []) is None
+    assert bench_guard.first_trip([BASE], [1]) == 1, "nothing survived"
+
+
+def played(accuracy, would_trip=None, kept=(0,), current=None):
+    return {
+        "accuracy": accuracy,
+        "score": accuracy,
+        "would_trip": would_trip,
+        "kept": list(kept),
+        "because": ["agreement 0.1 (limit 0.4), parse rate 0.2 (limit 0.8)"] if would_trip else [],
+        "current": max(accuracy) if current is None else current,
+        "health": [asdict(BASE)],
+    }
+
+
+def suite_run(healthy, watched, guarded=None):
+    return {"way": "a way", "healthy": healthy, "seed": 3, "watched": watched, "guarded": guarded or watched}
+
+
+def test_the_figures_of_the_suite_count_what_they_say():
+    runs = [
+        suite_run(True, played([0.5, 0.7, 0.69], kept=(0, 1, 2))),
+        suite_run(True, played([0.5, 0.7, 0.69], would_trip=2, kept=(0, 1))),  # a false alarm
+        suite_run(True, played([0.5, 0.4, 0.4], would_trip=2)),  # not one: it fell before
+        suite_run(False, played([0.5, 0.1], would_trip=1), played([0.5, 0.4], would_trip=1, current=0.5)),
+        suite_run(False, played([0.5, 0.7, 0.1], would_trip=2, kept=(0, 1))),
+        suite_run(False, played([0.5, 0.7, 0.1]), played([0.5, 0.7, 0.1], kept=(0, 1, 2), current=0.1)),  # missed
+        suite_run(False, played([0.5, 0.6])),  # never fell, so there is nothing to see in time
+    ]
+    found = bench_guard.figures(runs)
+    assert (found["runs"], found["fallen"], found["fallen_later"]) == (7, 3, 2)
+    assert found["recall"] == pytest.approx(2 / 3)
+    assert found["false_alarms"] == pytest.approx(1 / 3)
+    assert found["within_1_point"] == pytest.approx(6 / 7)
+    assert found["last_kept_within_1_point"] == pytest.approx(5 / 7)
+    assert found["correlation"] == pytest.approx(1)
+    table = bench_guard.table(runs, found)
+    assert table.startswith("7 runs: recall 0.67 of 3 that fell, 2 of them later than round 1; false alarms 0.33;")
+    assert "| a way | no | 3 | 0.50 0.10 | 1 | 1 | agreement 0.1 (limit 0.4) | 0.50 |" in table
+    alone = bench_guard.figures(runs[:1])
+    assert (alone["recall"], alone["false_alarms"]) == (None, 0)
+    assert "recall - of 0 that fell" in bench_guard.table(runs[:1], alone)
+
+
+def test_the_way_called_defaults_uses_the_operators_that_are_on_by_default(tmp_path):
+    config = bench_guard.configure(bench_guard.WAYS[0], tmp_path, tmp_path, tmp_path, 3)
+    on = {name: getattr(config.propose, name).k > 0 for name in ("exemplar", "revise", "stitch")}
+    assert on == {"exemplar": True, "revise": False, "stitch": False}
+    assert bench_guard.WAYS[0].name == "defaults"

@@ -1,0 +1,34 @@
+"""Metrics of a base and of a healthy round, for tests of the guard."""
+
+from dataclasses import replace
+
+from selfimprove.evaluation.metrics import Health
+
+BASE = Health(
+    agreement=0.5,
+    base_majority_agreement=0.6,
+    concentration=0.1,
+    answer_entropy=1.2,
+    unique_answers=4.0,
+    distinct_2=0.6,
+    mean_tokens=10.0,
+    p95_tokens=16.0,
+    truncation=0.2,
+    repetition=0.05,
+    parse_rate=0.9,
+    kl=None,
+    human_nll=3.5,
+    spread=0.9,
+    dispersion=0.4,
+    base_majority_share=0.5,
+)
+HEALTHY = replace(
+    BASE,
+    agreement=0.65,
+    base_majority_agreement=0.7,
+    base_majority_share=0.6,
+    concentration=0.12,
+    mean_tokens=7.0,
+    kl=0.4,
+    echo=0.1,
+)

@@ -1,0 +1,69 @@
+"""Demonstrations from memory: one draw a slot, shared by all prompts, and never the question itself."""
+
+from types import SimpleNamespace
+
+from selfimprove.stages.recall import plan_recall
+from selfimprove.types import Message, Origin, Prompt, Split
+
+
+def prompt(id_, *turns):
+    return Prompt(id_, turns or (Message("system", "Be brief."), Message("user", f"question {id_}?")), Split.TRAIN)
+
+
+def answers(n):
+    return [
+        SimpleNamespace(
+            response_id=100 + i, prompt_id=f"m{i}", text=f"answer {i}", prompt_text=f"recalled {i}?", score=0.5
+        )
+        for i in range(n)
+    ]
+
+
+def plan(prompts, recalled, k=4, shots=3, key=(7, 1)):
+    return plan_recall(prompts, recalled, k=k, shots=shots, seed_key=key)
+
+
+def test_demonstrations_are_earlier_turns_behind_the_system_message():
+    (request,) = plan([prompt("q")], answers(1), k=1)
+    assert request.messages == (
+        Message("system", "Be brief."),
+        Message("user", "recalled 0?"),
+        Message("assistant", "answer 0"),
+        Message("user", "question q?"),
+    )
+    assert (request.origin, request.prompt_id, request.parents, request.prefix) == (Origin.RECALL, "q", (100,), "")
+
+
+def test_all_prompts_of_a_slot_share_their_draw_and_each_slot_has_its_own():
+    requests = plan([prompt(f"q{i}") for i in range(5)], answers(32))
+    slots = [requests[i : i + 5] for i in range(0, 20, 5)]
+    assert [r.prompt_id for r in slots[0]] == [f"q{i}" for i in range(5)]
+    for slot in slots:
+        assert len({r.messages[:-1] for r in slot}) == 1
+        assert len(slot[0].parents) == len(set(slot[0].parents)) == 3
+    assert len({slot[0].parents for slot in slots}) == 4
+    assert len({r.seed for r in requests}) == 20
+
+
+def test_a_prompt_never_sees_its_own_answer_but_the_next_one_of_the_draw():
+    recalled = answers(4)
+    others, own = plan([prompt("q"), prompt("m2")], recalled, k=1)
+    order = [r.response_id for r in recalled]
+    full = plan([prompt("q")], recalled, k=1, shots=4)[0].parents
+    assert sorted(full) == order
+    assert others.parents == full[:3]
+    assert own.parents == tuple(id_ for id_ in full if id_ != 102)
+
+
+def test_the_draw_depends_on_its_key_alone():
+    recalled = answers(32)
+    first = plan([prompt("q")], recalled)
+    assert first == plan([prompt("q")], recalled[::-1])
+    assert first != plan([prompt("q")], recalled, key=(7, 2))
+    # a prompt sees the same whatever else is in its unit
+    assert [r for r in plan([prompt("p"), prompt("q")], recalled) if r.prompt_id == "q"] == first
+
+
+def test_with_nothing_to_show_nothing_is_asked():
+    assert plan([prompt("q")], []) == []
+    assert [r.prompt_id for r in plan([prompt("m0"), prompt("q")], answers(1), k=1)] == ["q"]

@@ -1,0 +1,182 @@
+"""Selection: every candidate leaves with a reason and the number that decided; what is kept is agreed and varied."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from selfimprove.config import SelectConfig
+from selfimprove.consistency.answers import Kind
+from selfimprove.stages.select import Candidate, select_candidates
+from selfimprove.stages.vote import Ballot, count_votes
+from selfimprove.types import Finish, Origin, Reason, Response
+
+
+def response(id_, prompt_id, text, finish=Finish.STOP):
+    return Response(id_, prompt_id, 1, Origin.SAMPLE, "u", 0, text, finish, 0, "base", 5, len(text), ())
+
+
+def unit(angle):
+    return np.array([np.cos(angle), np.sin(angle)], dtype=np.float32)
+
+
+def election(groups, angle=lambda id_: float(id_)):
+    """Candidates and tallies from {prompt: [(answer, text) or (answer, text, finish)]}; ids count up from 1."""
+    candidates, tallies, next_id = [], {}, 1
+    for prompt_id, group in groups.items():
+        members = [response(next_id + i, prompt_id, *rest) for i, (_, *rest) in enumerate(group)]
+        cast = [Ballot(r.id, answer, False) for r, (answer, *_) in zip(members, group, strict=True)]
+        tallies[prompt_id], judgements = count_votes(prompt_id, cast, derived_cap=0.5)
+        candidates += [Candidate(r, j, unit(angle(r.id))) for r, j in zip(members, judgements, strict=True)]
+        next_id += len(group)
+    return candidates, tallies
+
+
+def run(groups, config=None, ancestors=lambda id_: (), kinds=None, angle=lambda id_: float(id_)):
+    candidates, tallies = election(groups, angle)
+    chosen = select_candidates(candidates, tallies, config or SelectConfig(), ancestors=ancestors, kinds=kinds or {})
+    assert len(chosen.kept) + len(chosen.dropped) == len(candidates)
+    return {v.response_id: v for v in (*chosen.kept, *chosen.dropped)}
+
+
+def reasons(*args, **kwargs):
+    return {id_: verdict.reason for id_, verdict in sorted(run(*args, **kwargs).items())}
+
+
+def test_one_prompt_through_all_gates():
+    long = "x" * 500
+    found = run(
+        {
+            "p": [
+                ("56", "It is 56."),
+                ("56", "It is 56."),
+                ("56", "56"),
+                ("56", "7 x 8 = 56"),
+                ("56", "So: 56"),
+                ("56", "cut 56", Finish.LENGTH),
+                ("56", long),
+                ("54", "54"),
+                (None, "well"),
+            ]
+        },
+        angle=lambda id_: {3: 0.0, 4: 0.01}.get(id_, float(id_)),
+    )
+    assert [found[i].reason for i in range(1, 10)] == [
+        Reason.KEPT,
+        Reason.DUPLICATE,
+        Reason.KEPT,
+        Reason.NEAR_DUPLICATE,
+        Reason.KEPT,
+        Reason.TRUNCATED,
+        Reason.LENGTH,
+        Reason.MINORITY,
+        Reason.NO_ANSWER,
+    ]
+    assert found[4].value == pytest.approx(np.cos(0.01)) and found[4].limit == 0.98
+    assert (found[7].value, found[7].limit) == (500, 120)
+    assert (found[8].value, found[8].limit) == (1 / 8, 7 / 8)
+    assert found[1].weight == found[3].weight == pytest.approx(6 / 8)  # the margin
+    assert found[2].weight == 0
+
+
+def test_abstentions_count_against_agreement():
+    assert set(reasons({"p": [("a", "one"), ("a", "two"), (None, "?"), (None, "!"), (None, "-")]}).values()) == {
+        Reason.LOW_AGREEMENT,
+        Reason.NO_ANSWER,
+    }
+    assert reasons({"p": [("a", "one"), ("a", "two"), (None, "?")]})[1] is Reason.KEPT
+
+
+def test_a_lone_vote_is_no_agreement():
+    found = run({"p": [("a", "one")]})[1]
+    assert (found.reason, found.value, found.limit) == (Reason.LOW_AGREEMENT, 1, 2)
+
+
+def test_what_all_agree_on_can_be_left_out():
+    config = SelectConfig(ceiling=0.9)
+    assert set(reasons({"p": [("a", "one"), ("a", "two")]}, config).values()) == {Reason.TOO_EASY}
+
+
+def test_a_narrow_win_still_weighs_a_little():
+    found = run({"p": [("a", "one"), ("a", "two"), ("b", "x"), ("b", "y")]})
+    assert found[1].weight == found[2].weight == 0.1
+
+
+def test_the_cap_takes_the_shortest_then_the_farthest():
+    # the shortest is 2; then 4 (opposite), then 3 (at a right angle); 1 is close to 2 and exceeds the cap
+    group = {"p": [("a", "close by"), ("a", "a"), ("a", "sideways"), ("a", "opposite")]}
+    angles = {1: 0.5, 2: 0.0, 3: np.pi / 2, 4: np.pi}
+    found = run(group, SelectConfig(per_prompt=2), angle=angles.get)
+    assert {i: v.reason for i, v in found.items() if v.kept} == {2: Reason.KEPT, 4: Reason.KEPT}
+    assert (found[1].reason, found[1].limit) == (Reason.PROMPT_CAP, 2)
+    assert reasons(group, SelectConfig(per_prompt=3), angle=angles.get)[1] is Reason.PROMPT_CAP
+
+
+def everywhere(winning, others):
+    """`winning` prompts that answer 0 and `others` with an answer of their own."""
+    groups = {f"same{i}": [("0", "zero"), ("0", "nil")] for i in range(winning)}
+    return groups | {f"other{i}": [(f"{i + 1}", "some"), (f"{i + 1}", "thing")] for i in range(others)}
+
+
+def kept_prompts(groups, kinds=None):
+    candidates, tallies = election(groups)
+    config = SelectConfig(per_prompt=1, answer_share=0.2)
+    chosen = select_candidates(candidates, tallies, config, ancestors=lambda id_: (), kinds=kinds or {})
+    prompt = {c.response.id: c.response.prompt_id for c in candidates}
+    assert all(v.limit == 0.2 for v in chosen.dropped if v.reason is Reason.ANSWER_CAP)
+    return [prompt[v.response_id] for v in chosen.kept]
+
+
+def test_one_answer_for_everything_is_collapse_and_none_of_it_is_kept():
+    assert kept_prompts(everywhere(20, 0)) == []
+
+
+def test_an_answer_that_is_too_common_is_cut_to_its_share():
+    kept = kept_prompts(everywhere(12, 8))
+    assert sum(p.startswith("same") for p in kept) == 2  # 2 of 10 are 20 %
+    assert sum(p.startswith("other") for p in kept) == 8
+
+
+def test_few_wins_and_choices_are_not_held_to_a_share():
+    assert len(kept_prompts(everywhere(5, 5))) == 10
+    assert len(kept_prompts(everywhere(20, 0), dict.fromkeys((f"same{i}" for i in range(20)), Kind.CHOICE))) == 20
+
+
+def test_no_response_is_the_ancestor_of_too_many_survivors():
+    groups = {f"p{i:02}": [(f"{i}", "some"), (f"{i}", "thing")] for i in range(40)}
+    config = SelectConfig(per_prompt=1, ancestor_share=0.2)
+    found = run(groups, config, ancestors=lambda id_: (999,) if id_ <= 40 else ())
+    capped = [v for v in found.values() if v.reason is Reason.ANCESTOR_CAP]
+    assert sum(v.kept for v in found.values() if v.response_id <= 40) == 8  # 20 % of the 40
+    assert len(capped) == 12 and all((v.value, v.limit) == (9, 8) for v in capped)
+
+
+def test_two_candidates_with_one_id_are_refused():
+    candidates, tallies = election({"p": [("a", "one"), ("a", "two")]})
+    with pytest.raises(ValueError, match="one response id"):
+        select_candidates([candidates[0], candidates[0]], tallies, SelectConfig(), ancestors=lambda id_: (), kinds={})
+
+
+GROUPS = st.dictionaries(
+    st.sampled_from("pqrstuvw"),
+    st.lists(
+        st.tuples(
+            st.sampled_from(["a", "b", None]), st.text("xy", max_size=4), st.sampled_from([Finish.STOP, Finish.LENGTH])
+        ),
+        min_size=1,
+        max_size=6,
+    ),
+)
+
+
+@given(GROUPS, st.randoms())
+def test_nothing_disappears_and_order_is_nothing(groups, random):
+    candidates, tallies = election(groups)
+    config = SelectConfig(per_prompt=2)
+    lineage = {"ancestors": lambda id_: range(0, id_, 3), "kinds": {}}
+    chosen = select_candidates(candidates, tallies, config, **lineage)
+    ids = sorted(v.response_id for v in (*chosen.kept, *chosen.dropped))
+    assert ids == sorted(c.response.id for c in candidates)
+    assert select_candidates(random.sample(candidates, len(candidates)), tallies, config, **lineage) == chosen
+    for verdict in chosen.kept:
+        assert 0.1 <= verdict.weight <= 1 and verdict.value >= config.threshold

@@ -1,0 +1,132 @@
+"""The vote: counted right, the same in any order, and never decided by answers made out of answers."""
+
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from selfimprove.stages.vote import Ballot, count_votes, cross_prompt_prior
+
+
+def ballots(answers, derived=()):
+    """Ballots of originals, then of derived responses; ids count up from 1."""
+    cast = [(answer, False) for answer in answers] + [(answer, True) for answer in derived]
+    return [Ballot(i, answer, is_derived) for i, (answer, is_derived) in enumerate(cast, start=1)]
+
+
+def test_majority_with_abstentions():
+    tally, judgements = count_votes("p", ballots(["a", "a", "a", "b", None, None]), derived_cap=0.5)
+    assert (tally.answer, tally.votes, tally.voters, tally.abstained) == ("a", 4, 4, 2)
+    assert tally.agreement == 0.75  # of the votes cast: abstentions do not vote
+    assert tally.margin == 0.5
+    assert [j.share for j in judgements] == [0.75, 0.75, 0.75, 0.25, None, None]
+    assert [j.weight for j in judgements] == [1, 1, 1, 1, 0, 0]
+
+
+def test_nobody_votes():
+    tally, judgements = count_votes("p", ballots([None, None]), derived_cap=0.5)
+    assert (tally.answer, tally.agreement, tally.margin, tally.voters, tally.abstained) == (None, 0, 0, 0, 2)
+    assert [j.share for j in judgements] == [None, None]
+    assert count_votes("p", [], derived_cap=0.5)[0].answer is None
+
+
+def test_a_tie_goes_to_the_earliest_response():
+    assert count_votes("p", ballots(["b", "a", "a", "b"]), derived_cap=0.5)[0].answer == "b"
+
+
+def test_derived_votes_are_capped_together():
+    tally, judgements = count_votes("p", ballots(["a", "a", "b", "b"], derived=["b"] * 8), derived_cap=0.5)
+    assert tally.answer == "b"
+    assert tally.votes == pytest.approx(6)  # 4 originals and 0.5 of that
+    assert tally.agreement == pytest.approx(4 / 6)
+    assert judgements[-1].weight == pytest.approx(2 / 8)
+
+
+def test_few_derived_votes_keep_their_full_weight():
+    assert count_votes("p", ballots(["a", "a"], derived=["a"]), derived_cap=0.5)[0].votes == 3
+
+
+def test_an_answer_that_no_original_gave_cannot_win():
+    tally, _ = count_votes("p", ballots(["a", "b", "c"], derived=["new"] * 9), derived_cap=1.0)
+    assert tally.answer == "a"
+    assert tally.agreement == pytest.approx(1 / 6)
+    assert tally.margin == 0  # the unelectable answer weighs more
+
+
+def test_derived_votes_alone_decide_nothing():
+    tally, _ = count_votes("p", ballots([None, None], derived=["new", "new"]), derived_cap=1.0)
+    assert (tally.answer, tally.agreement, tally.votes, tally.voters) == (None, 0, 0, 2)
+
+
+def test_earlier_rounds_weigh_less():
+    cast = [
+        Ballot(1, "old", False, 0.5),
+        Ballot(2, "old", False, 0.5),
+        Ballot(3, "new", False),
+        Ballot(4, "gone", False, 0),
+    ]
+    tally, _ = count_votes("p", cast, derived_cap=0.5)
+    assert (tally.answer, tally.agreement, tally.voters) == ("old", 0.5, 3)  # a tie: the earlier one
+    cast.append(Ballot(5, "new", False, 0.25))
+    assert count_votes("p", cast, derived_cap=0.5)[0].answer == "new"
+
+
+def test_weights_that_are_none_are_refused():
+    for weight in (-1.0, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="prompt p"):
+            count_votes("p", [Ballot(1, "a", False, weight)], derived_cap=0.5)
+
+
+def test_an_answer_given_everywhere_loses_its_votes():
+    groups = {f"p{i}": ballots(["0", "0", "0", f"own{i}", f"own{i}"]) for i in range(10)}
+    priors = cross_prompt_prior(groups, strength=1.0)
+    assert priors["p3"] == pytest.approx({"0": 1 + 9 * 0.6, "own3": 1.0})
+    assert count_votes("p3", groups["p3"], derived_cap=0.5)[0].answer == "0"
+    tally, _ = count_votes("p3", groups["p3"], derived_cap=0.5, prior=priors["p3"])
+    assert tally.answer == "own3"
+    assert tally.agreement == pytest.approx(2 / (2 + 3 / 6.4))
+    assert cross_prompt_prior(groups, strength=0.0)["p3"] == {"0": 1.0, "own3": 1.0}
+
+
+CAST = st.lists(
+    st.builds(
+        lambda answer, derived, weight: (answer, derived, weight),
+        st.sampled_from(["a", "b", "c", None]),
+        st.booleans(),
+        st.sampled_from([1.0, 0.5, 0.25, 0.1, 0.0]),
+    ),
+    max_size=12,
+)
+
+
+@given(CAST, st.floats(0, 1), st.randoms())
+def test_the_order_of_ballots_is_nothing_to_the_vote(cast, cap, random):
+    given_order = [Ballot(i, *fields) for i, fields in enumerate(cast)]
+    shuffled = random.sample(given_order, len(given_order))
+    tally, judgements = count_votes("p", given_order, derived_cap=cap)
+    other, others = count_votes("p", shuffled, derived_cap=cap)
+    assert tally == other
+    assert {j.response_id: j for j in judgements} == {j.response_id: j for j in others}
+    assert [j.response_id for j in others] == [b.response_id for b in shuffled]
+
+
+@given(CAST, st.floats(0, 1))
+def test_the_tally_equals_a_count_by_hand(cast, cap):
+    group = [Ballot(i, *fields) for i, fields in enumerate(cast)]
+    tally, judgements = count_votes("p", group, derived_cap=cap)
+    weights = Counter()
+    for judgement in judgements:
+        if judgement.answer is not None:
+            weights[judgement.answer] += judgement.weight
+    originals = {b.answer for b in group if not b.derived and b.weight > 0 and b.answer is not None}
+    assert tally.votes == pytest.approx(sum(weights.values()))
+    assert 0 <= tally.margin <= tally.agreement <= 1 + 1e-12
+    if originals:
+        assert tally.answer in originals
+        assert weights[tally.answer] == pytest.approx(max(weights[answer] for answer in originals))
+        assert tally.agreement == pytest.approx(weights[tally.answer] / tally.votes)
+    else:
+        assert tally.answer is None
+    derived = sum(j.weight for b, j in zip(group, judgements, strict=True) if b.derived)
+    assert derived <= cap * (tally.votes - derived) + 1e-9
