@@ -15,8 +15,9 @@ from typing import Any
 
 import yaml
 
-from selfimprove.config import RunConfig, TrainConfig
+from selfimprove.config import RunConfig
 from selfimprove.config_file import parse_config
+from selfimprove.engines.engine import TrainingJob
 from selfimprove.engines.local import LocalEngine
 from selfimprove.evaluation.answer_key import Key, is_right
 from selfimprove.fsio import write_json
@@ -150,14 +151,14 @@ class Replaced:
         return getattr(self.memory, name)
 
     def commit_vote(
-        self, round_: int, judgements: Sequence[Judgement], tallies: Sequence[Tally], *, index: int, wall_s: float
+        self, round_: int, judgements: Sequence[Judgement], tallies: Sequence[Tally], *, index: int, **rest: Any
     ) -> None:
         """Commit the arm's vote."""
         assert self.arm.vote is not None
         responses = {r.id: r for r in self.memory.responses(ids=[j.response_id for j in judgements])}
         rng = Random(seed_for(self.seed, self.arm.name, round_))  # one draw a round: its votes agree
         tallies, judgements = self.arm.vote((list(tallies), list(judgements)), responses, self.keys, rng)
-        self.memory.commit_vote(round_, judgements, tallies, index=index, wall_s=wall_s)
+        self.memory.commit_vote(round_, judgements, tallies, index=index, **rest)
 
 
 class Shared(LocalEngine):
@@ -190,19 +191,19 @@ class Shared(LocalEngine):
             self.known |= fresh
         return [self.known[key] for key in keys]
 
-    def train(self, examples: Sequence[Example], spec: TrainConfig, *, seed: int, **rest: Any) -> Any:
+    def train(self, job: TrainingJob, out: Path, on_step: Any = None) -> Any:
         """Train on what the arm makes of the examples, for as many tokens as every arm.
 
         Raises:
             NothingLeft: it leaves none.
         """
-        chosen = self.arm.examples(list(examples))
+        chosen = self.arm.examples(list(job.examples))
         if not chosen:
-            raise NothingLeft(f"{self.arm.name} leaves none of the {len(examples)} examples")
+            raise NothingLeft(f"{self.arm.name} leaves none of the {len(job.examples)} examples")
         sizes = [self._size(example) for example in chosen]
-        order, epochs = fit(sizes, self.trained_tokens, Random(seed))
-        spec = spec.model_copy(update={"epochs": epochs})
-        return super().train([chosen[i] for i in order], spec, seed=seed, **rest)
+        order, epochs = fit(sizes, self.trained_tokens, Random(job.seed))
+        spec = job.spec.model_copy(update={"epochs": epochs})
+        return super().train(replace(job, examples=tuple(chosen[i] for i in order), spec=spec), out, on_step)
 
     def _size(self, example: Example) -> int:
         """Completion tokens that the loss sees, a rejected completion's included."""

@@ -19,7 +19,6 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from random import Random
 from typing import Any
-from unittest.mock import patch
 
 import numpy as np
 from results import insert
@@ -27,6 +26,7 @@ from tiny_world import teach_numbers, write_numbers
 
 from selfimprove.config import GuardConfig
 from selfimprove.config_file import parse_config
+from selfimprove.engines.engine import TrainingJob
 from selfimprove.engines.local import LocalEngine
 from selfimprove.evaluation.accuracy import audit
 from selfimprove.evaluation.limits import judge, score
@@ -35,6 +35,7 @@ from selfimprove.rounds import improve
 from selfimprove.run.progress import Progress
 from selfimprove.run.session import Run, open_run
 from selfimprove.stages.evaluate import stored_health
+from selfimprove.stages.method import OURS, Method
 from selfimprove.types import BASE, Decision, Example, Generation, GuardVerdict, Stage, Unit
 
 ROUNDS = 4
@@ -70,9 +71,10 @@ class Disturbed(LocalEngine):
         answers = super().answer(unit, on_tokens)
         return answers if unit.stage in (Stage.PROBE, Stage.GREEDY) else self.way.answers(unit, answers)
 
-    def train(self, examples: Sequence[Example], spec: Any, *, seed: int, **rest: Any) -> Any:
+    def train(self, job: TrainingJob, out: Path, on_step: Any = None) -> Any:
         """Train on what the way makes of the examples."""
-        return super().train(self.way.examples(list(examples), Random(seed)), spec, seed=seed, **rest)
+        examples = tuple(self.way.examples(list(job.examples), Random(job.seed)))
+        return super().train(replace(job, examples=examples), out, on_step)
 
 
 def planted(unit: Unit, answers: list[Generation]) -> list[Generation]:
@@ -161,11 +163,11 @@ def configure(way: Way, model: Path, prompts: Path, answers: Path, seed: int) ->
     return parse_config(raw)
 
 
-def play(way: Way, config: Any, folder: Path) -> dict[str, Any]:
+def play(way: Way, config: Any, folder: Path, method: Method = OURS) -> dict[str, Any]:
     """Run it and return, by round from the base on, accuracy, score and health, with the rejected rounds."""
     with open_run(config, folder=folder, resume=folder.is_dir(), progress=Progress(quiet=True)) as run:
         disturbed: Run = replace(run, engine=Disturbed(run.engine, way))
-        improve(disturbed)
+        improve(disturbed, method)
         accuracy = {round_: float(a.mean.mean()) for round_, a in audit(run).items()}
         health = {round_: stored_health(run, round_) for round_ in accuracy}
         refused = [r.round for r in run.memory.rounds() if r.decision is not Decision.KEEP]
@@ -208,8 +210,7 @@ def measure(way: Way, seed: int, work: Path) -> dict[str, Any]:
         teach_numbers(model, seed)
     begun = time.monotonic()
     config = configure(way, model, prompts, answers, seed)
-    with patch("selfimprove.rounds.judge", watch):
-        watched = play(way, config, done.with_suffix(".watched"))
+    watched = play(way, config, done.with_suffix(".watched"), Method(judge=watch))
     guarded = watched
     if watched["would_trip"] is not None:
         guarded = play(way, config, done.with_suffix(".guarded"))

@@ -49,7 +49,7 @@ class Pooling(Growing):
     """
 
     def commit_vote(
-        self, round_: int, judgements: Sequence[Judgement], tallies: Sequence[Tally], *, index: int, wall_s: float
+        self, round_: int, judgements: Sequence[Judgement], tallies: Sequence[Tally], *, index: int, **rest: Any
     ) -> None:
         """Commit the vote on each sum as the vote on each of its writings; an answer is its digits alone."""
         sums = {p.id: str(read(p.text)) for p in self.memory.prompts(Split.TRAIN)}
@@ -61,7 +61,7 @@ class Pooling(Growing):
         counted = {key: count_votes(key, cast, derived_cap=1.0) for key, cast in ballots.items()}
         pooled = [replace(counted[sums[t.prompt_id]][0], prompt_id=t.prompt_id) for t in tallies]
         judged = [judgement for _, found in counted.values() for judgement in found]
-        self.memory.commit_vote(round_, judged, pooled, index=index, wall_s=wall_s)
+        self.memory.commit_vote(round_, judged, pooled, index=index, **rest)
 
 
 def rewritten(examples: list[Example]) -> list[Example]:

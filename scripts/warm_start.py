@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from selfimprove.config import ModelConfig, TrainConfig
+from selfimprove.engines.engine import TrainingJob
 from selfimprove.engines.local import LocalEngine
 from selfimprove.errors import PromptError, UserError
 from selfimprove.exports.export import export
@@ -64,7 +65,7 @@ def warm_start(model: ModelConfig, examples: Sequence[Example], out: Path, spec:
     with tempfile.TemporaryDirectory() as temporary:
         adapter = Path(temporary) / "adapter"
         engine = LocalEngine(Policy.load(model), lambda _: None)
-        report = engine.train(examples, spec, seed=seed, out=adapter)
+        report = engine.train(TrainingJob(tuple(examples), spec, seed), adapter)
         conversations = [e.messages for e in examples[:COMPARED]]
         card = f"Fine-tuned on {len(examples)} demonstrations.\n"
         export(model, adapter, out, form="merged", card=card, conversations=conversations)

@@ -4,6 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from .types import Sampling
+
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
@@ -49,6 +51,10 @@ class SampleConfig(Section):
     max_new_tokens: Positive = Field(64, description="longest answer, in tokens")
     unit_prompts: Positive = Field(64, description="prompts in one unit of work (one commit)")
     batch_size: Count = Field(0, description="rows decoded together; 0: chosen for the device")
+
+    def sampling(self, max_new_tokens: int | None = None) -> Sampling:
+        """Return how rollouts draw tokens, with another length limit where one is given."""
+        return Sampling(self.temperature, self.top_k, self.top_p, max_new_tokens or self.max_new_tokens)
 
 
 class ExemplarConfig(Section):

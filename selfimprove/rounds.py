@@ -9,7 +9,8 @@ is resuming.
 from .reports.summary import Summary, reporting, summarise
 from .run.session import Run
 from .stages.evaluate import evaluate
-from .stages.guard import guard, with_care
+from .stages.guard import guard
+from .stages.method import OURS, Method
 from .stages.recall import recall
 from .stages.revise import revise
 from .stages.sample import sample
@@ -20,7 +21,7 @@ from .stages.vote import vote
 from .types import BASE, Decision, Poll
 
 
-def improve(run: Run) -> Summary:
+def improve(run: Run, method: Method = OURS) -> Summary:
     """Run the configured rounds and return what they did; a run that is finished or stopped is only summarised."""
     with reporting(run) as report:
         evaluate(run, 0, BASE)
@@ -29,17 +30,17 @@ def improve(run: Run) -> Summary:
             if any(record.decision is Decision.STOP for record in run.memory.rounds()):
                 break
             run.progress.say(f"\nround {round_}/{run.config.rounds}   from {run.memory.current}")
-            now = with_care(run, round_)
+            now = method.settings(run, round_)
             sample(now, round_)
-            vote(now, round_, Poll.SAMPLED)
+            vote(now, round_, Poll.SAMPLED, method.labels)
             recall(now, round_)
-            vote(now, round_, Poll.RECALLED)
+            vote(now, round_, Poll.RECALLED, method.labels)
             revise(now, round_)
             stitch(now, round_)
-            vote(now, round_, Poll.FINAL)
+            vote(now, round_, Poll.FINAL, method.labels)
             survivors = select(now, round_)
-            policy = train(now, round_, survivors)
+            policy = train(now, round_, method.examples(now, round_, survivors))
             evaluate(now, round_, policy)
-            guard(now, round_, policy)
+            guard(now, round_, policy, method.judge)
             report()
         return summarise(run)

@@ -7,7 +7,7 @@ Suffixes for ragged lists, used everywhere: `_P` prompts, `_G` responses of a gr
 
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
-from typing import Literal
+from typing import Literal, Self
 
 BASE = "base"
 """Name of the reference policy: the model as it was before any round."""
@@ -128,6 +128,11 @@ class Sampling:
     top_k: int
     top_p: float
     max_new_tokens: int
+
+    @classmethod
+    def greedy(cls, max_new_tokens: int) -> Self:
+        """Return greedy decoding of up to `max_new_tokens`."""
+        return cls(0.0, 0, 1.0, max_new_tokens)
 
 
 @dataclass(frozen=True, slots=True)

@@ -250,9 +250,9 @@ def test_after_a_rejected_round_the_next_is_more_careful_and_then_it_ends(
 ):
     specs, train = [], LocalEngine.train
 
-    def watched(self, examples, spec, **rest):
-        specs.append(spec)
-        return train(self, examples, spec, **rest)
+    def watched(self, job, *rest):
+        specs.append(job.spec)
+        return train(self, job, *rest)
 
     monkeypatch.setattr(LocalEngine, "train", watched)
     config = tiny_config(

@@ -53,7 +53,7 @@ def chat_loop(folder: Path, against: str | None, recalling: bool = False) -> Non
         for name in dict.fromkeys(names):
             policies[name] = Policy.load(config.model)
             policies[name].use(adapter_folder(folder, name))
-        sampling = Sampling(config.sample.temperature, config.sample.top_k, config.sample.top_p, NEW_TOKENS)
+        sampling = config.sample.sampling(NEW_TOKENS)
         histories: dict[str, list[Message]] = {name: [] for name in policies}
         click.echo(f"{' | '.join(policies)}   (an empty line ends)")
         turn = 0

@@ -1,6 +1,7 @@
 """What a stage can ask of an engine, wherever it computes."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -10,7 +11,23 @@ from ..training import TrainReport
 from ..types import Example, Generation, Unit
 
 OnTokens = Callable[[int], None]
-"""Told now and then how many tokens are new."""
+"""Callback with the number of new tokens since the last call."""
+
+OnStep = Callable[[int, int, dict[str, float]], None]
+"""Callback with the step, the number of steps and the step's record."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingJob:
+    """All that decides an adapter: equal jobs give equal adapters on one machine.
+
+    `start` names the policy whose adapter is trained further; None starts from the base.
+    """
+
+    examples: tuple[Example, ...]
+    spec: TrainConfig
+    seed: int
+    start: str | None = None
 
 
 class Engine(Protocol):
@@ -27,17 +44,8 @@ class Engine(Protocol):
         """
         ...
 
-    def train(
-        self,
-        examples: Sequence[Example],
-        spec: TrainConfig,
-        *,
-        seed: int,
-        out: Path,
-        start: str | None = None,
-        on_step: Callable[[int, int, dict[str, float]], None] | None = None,
-    ) -> TrainReport:
-        """Train an adapter on the base weights and write it to `out`; `start` names the policy to continue from."""
+    def train(self, job: TrainingJob, out: Path, on_step: OnStep | None = None) -> TrainReport:
+        """Train an adapter of the base weights and write it to the folder `out`."""
         ...
 
     def model_here(self) -> Policy:

@@ -3,12 +3,11 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
-from ..config import TrainConfig
 from ..models.policy import Policy
 from ..rollout import generate
 from ..training import Encoded, TrainReport, train_adapter
 from ..types import Example, Generation, Unit
-from .engine import OnTokens
+from .engine import OnStep, OnTokens, TrainingJob
 
 
 class LocalEngine:
@@ -56,26 +55,17 @@ class LocalEngine:
             for request, prompt, rollout in zip(unit.requests, prompts, rollouts, strict=True)
         ]
 
-    def train(
-        self,
-        examples: Sequence[Example],
-        spec: TrainConfig,
-        *,
-        seed: int,
-        out: Path,
-        start: str | None = None,
-        on_step: Callable[[int, int, dict[str, float]], None] | None = None,
-    ) -> TrainReport:
-        """Train an adapter on the base weights and write it to `out`; `start` names the policy to continue from."""
+    def train(self, job: TrainingJob, out: Path, on_step: OnStep | None = None) -> TrainReport:
+        """Train an adapter of the base weights and write it to the folder `out`."""
         policy = self.policy
         policy.use(None)
         return train_adapter(
             policy.model,
-            encode_examples(policy, examples),
-            spec,
-            seed=seed,
+            encode_examples(policy, job.examples),
+            job.spec,
+            seed=job.seed,
             out=out,
-            start=self.adapter_of(start) if start else None,
+            start=self.adapter_of(job.start) if job.start else None,
             pad_id=policy.pad_id,
             base_name=policy.name,
             on_step=on_step,

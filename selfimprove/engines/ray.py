@@ -8,21 +8,21 @@ the object store, so nodes share no folder.
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from ..config import ModelConfig, RayConfig, TrainConfig
+from ..config import ModelConfig, RayConfig
 from ..errors import ConfigError, EngineError, UserError
 from ..fsio import new_folder
 from ..models.policy import ADAPTER_FILES, Policy
 from ..training import TrainReport
-from ..types import Example, Generation, Unit
-from .engine import OnTokens
+from ..types import Generation, Unit
+from .engine import OnStep, OnTokens, TrainingJob
 from .local import LocalEngine
-from .ray_worker import Files, TrainingJob, Worker, train_with_peers
+from .ray_worker import Files, TrainingOrder, Worker, train_with_peers
 
 log = logging.getLogger(__name__)
 
@@ -148,16 +148,7 @@ class RayEngine:
 
     # -- training
 
-    def train(
-        self,
-        examples: Sequence[Example],
-        spec: TrainConfig,
-        *,
-        seed: int,
-        out: Path,
-        start: str | None = None,
-        on_step: Callable[[int, int, dict[str, float]], None] | None = None,
-    ) -> TrainReport:
+    def train(self, job: TrainingJob, out: Path, on_step: OnStep | None = None) -> TrainReport:
         """Train in `trainers` processes that share each step, and write the adapter here; told of all steps at its end.
 
         A training whose processes die is run again from its beginning: a round is the checkpoint.
@@ -171,19 +162,14 @@ class RayEngine:
 
         self._dismiss()
         self._make_room()
-        folder = self._local.adapter_of(start) if start else None
-        job = TrainingJob(
-            model=self._model,
-            examples=tuple(examples),
-            spec=spec,
-            seed=seed,
-            start=None if folder is None else read_adapter(folder),
-            shard=self._config.shard,
+        folder = self._local.adapter_of(job.start) if job.start else None
+        order = TrainingOrder(
+            job, self._model, None if folder is None else read_adapter(folder), shard=self._config.shard
         )
         with TemporaryDirectory() as storage:
             trainer = TorchTrainer(
                 train_with_peers,
-                train_loop_config={"job": job},
+                train_loop_config={"order": order},
                 scaling_config=ScalingConfig(
                     num_workers=self._config.trainers,
                     use_gpu=self._config.gpus > 0,

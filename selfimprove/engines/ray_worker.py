@@ -8,12 +8,13 @@ from typing import Any
 
 import torch
 
-from ..config import ModelConfig, TrainConfig
+from ..config import ModelConfig
 from ..errors import ModelError
 from ..models.policy import ADAPTER_FILES, Policy, pick_dtype
 from ..training import TrainReport, train_adapter
 from ..training.distributed import Peers, device, shard
-from ..types import Example, Generation, Unit
+from ..types import Generation, Unit
+from .engine import TrainingJob
 from .local import LocalEngine, encode_examples
 
 Files = dict[str, bytes]
@@ -44,13 +45,11 @@ class Worker:
 
 
 @dataclass(frozen=True, slots=True)
-class TrainingJob:
-    """What every process of a training is told."""
+class TrainingOrder:
+    """A training job on its way to the processes of a cluster, with the adapter that it starts from."""
 
+    job: TrainingJob
     model: ModelConfig
-    examples: tuple[Example, ...]
-    spec: TrainConfig
-    seed: int
     start: Files | None
     shard: bool
 
@@ -59,11 +58,12 @@ def train_with_peers(config: dict[str, Any]) -> tuple[Files, TrainReport]:
     """Train as one of the processes of a Ray Train job; the first one's adapter and report are the result."""
     from ray.train import get_context
 
-    job: TrainingJob = config["job"]
+    order: TrainingOrder = config["order"]
+    job = order.job
     context = get_context()
-    peers = Peers(context.get_world_rank(), context.get_world_size(), lockstep=job.shard)
-    policy = Policy.load(to_share_out(job.model, device()) if job.shard else job.model)
-    if job.shard:
+    peers = Peers(context.get_world_rank(), context.get_world_size(), lockstep=order.shard)
+    policy = Policy.load(to_share_out(order.model, device()) if order.shard else order.model)
+    if order.shard:
         shard(policy.model)
     with TemporaryDirectory(prefix="selfimprove-") as folder:
         out = Path(folder) / "adapter"
@@ -73,7 +73,7 @@ def train_with_peers(config: dict[str, Any]) -> tuple[Files, TrainReport]:
             job.spec,
             seed=job.seed,
             out=out,
-            start=None if job.start is None else _write(job.start, Path(folder) / "start"),
+            start=None if order.start is None else _write(order.start, Path(folder) / "start"),
             pad_id=policy.pad_id,
             base_name=policy.name,
             peers=peers,

@@ -11,17 +11,17 @@ import logging
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
-from ..config import ServerConfig, TrainConfig
+from ..config import ServerConfig
 from ..errors import EngineError
 from ..fsio import folder_digest
 from ..models.policy import Policy
 from ..training import TrainReport
-from ..types import BASE, Example, Generation, Unit
-from .engine import OnTokens
+from ..types import BASE, Generation, Unit
+from .engine import OnStep, OnTokens, TrainingJob
 from .local import LocalEngine
 from .server_client import KEY_VARIABLE, PASSING, Client, Refused, parse_object
 from .server_process import ServerProcess
@@ -88,19 +88,10 @@ class ServerEngine:
                 for _, future in calls:
                     future.cancel()
 
-    def train(
-        self,
-        examples: Sequence[Example],
-        spec: TrainConfig,
-        *,
-        seed: int,
-        out: Path,
-        start: str | None = None,
-        on_step: Callable[[int, int, dict[str, float]], None] | None = None,
-    ) -> TrainReport:
+    def train(self, job: TrainingJob, out: Path, on_step: OnStep | None = None) -> TrainReport:
         """Train an adapter in this process, with the device to itself where the server was started here."""
         self.model_here()
-        return self._local.train(examples, spec, seed=seed, out=out, start=start, on_step=on_step)
+        return self._local.train(job, out, on_step)
 
     def model_here(self) -> Policy:
         """Return the model in this process; a server that was started here has ended."""

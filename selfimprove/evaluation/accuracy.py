@@ -8,7 +8,7 @@ import numpy as np
 from ..run.session import Run
 from ..seeds import seed_for
 from ..stages.evaluate import answers, heldout
-from ..stages.vote import read_answers
+from ..stages.reading import read_answers
 from ..types import Prompt, Stage
 from .answer_key import Key, is_right, load_audit
 from .statistics import Interval, maj_at_k, paired_bootstrap

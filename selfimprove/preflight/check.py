@@ -39,7 +39,7 @@ def check(config: RunConfig, *, probe: bool = False) -> str:
     prompt = split[Split.TRAIN][0]
     ids = policy.encode(prompt.messages)
     began = time.monotonic()
-    sampling = Sampling(0.0, 0, 1.0, min(16, config.sample.max_new_tokens))
+    sampling = Sampling.greedy(min(16, config.sample.max_new_tokens))
     rollout = generate(policy.model, [ids], [0], sampling, eos_ids=policy.eos_ids, pad_id=policy.pad_id)[0]
     seconds = time.monotonic() - began
     lines = [

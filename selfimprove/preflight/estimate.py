@@ -18,7 +18,7 @@ from ..memory import Embedder
 from ..models.policy import Policy
 from ..seeds import seed_for
 from ..stages.vote import Ballot, count_votes
-from ..types import BASE, Finish, Origin, Prompt, Request, Sampling, Stage, Unit
+from ..types import BASE, Finish, Origin, Prompt, Request, Stage, Unit
 
 PROMPTS = 32
 """Prompts that are asked."""
@@ -55,7 +55,7 @@ def take(config: RunConfig, policy: Policy, prompts: Sequence[Prompt]) -> Probe:
         for p in asked
         for slot in range(how.k)
     )
-    sampling = Sampling(how.temperature, how.top_k, how.top_p, how.max_new_tokens)
+    sampling = how.sampling()
     engine = LocalEngine(policy, lambda _: None, how.batch_size)
     begun = time.monotonic()
     answers = engine.answer(Unit(1, Stage.SAMPLE, 0, requests, sampling, BASE))

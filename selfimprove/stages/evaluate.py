@@ -21,8 +21,8 @@ from ..run.folder import adapter_folder
 from ..run.session import Run
 from ..seeds import seed_for
 from ..types import Origin, Prompt, Request, Response, Sampling, Split, Stage
+from .reading import read_answers
 from .units import by_prompt, run_units
-from .vote import read_answers
 
 KL_COMPLETIONS = 32
 """Base completions that the KL is measured on."""
@@ -62,7 +62,7 @@ def evaluate(run: Run, round_: int, policy: str | None) -> None:
     if round_ == 0:
         run.progress.say("\nbase")
     run_units(run, round_, Stage.PROBE, prompts, plan_probe, policy)
-    greedy = Sampling(0.0, 0, 1.0, run.config.sample.max_new_tokens)
+    greedy = Sampling.greedy(run.config.sample.max_new_tokens)
     run_units(run, round_, Stage.GREEDY, prompts, plan_greedy, policy, greedy)
     if run.memory.result(round_, Stage.HEALTH) is None:
         begun = time.monotonic()

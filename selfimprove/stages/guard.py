@@ -1,14 +1,20 @@
 """Guard: decides on a round from its label-free metrics, and moves `current`."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from ..config import GuardConfig
 from ..evaluation.limits import best, careful, judge, rejection
+from ..evaluation.metrics import Health
 from ..run.session import Run
 from ..types import BASE, Decision, GuardVerdict
 from .evaluate import stored_health
 
+Judge = Callable[[Sequence[Health], Health, GuardConfig, int], GuardVerdict]
+"""From the metrics of the kept rounds (the base first), those of this one, the limits and the number of rejections."""
 
-def guard(run: Run, round_: int, policy: str | None) -> None:
+
+def guard(run: Run, round_: int, policy: str | None, judge: Judge = judge) -> None:
     """Decide on the round and move `current` in one transaction: forward when kept, to the best round at the end.
 
     `policy` is None where no candidate survived and nothing was trained: the round is rejected.

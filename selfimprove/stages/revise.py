@@ -11,7 +11,7 @@ from ..models.conversation import ask
 from ..run.session import Run
 from ..seeds import seed_for
 from ..types import Message, Origin, Poll, Prompt, Request, Response, Stage
-from .units import between, by_prompt, past_answers, run_units, sampling
+from .units import between, by_prompt, past_answers, run_units
 
 CRITIQUE = (
     "{question}\n\nHere are answers to this question that contradict each other:\n{answers}\n\n"
@@ -115,8 +115,8 @@ def revise(run: Run, round_: int) -> None:
     def critique(batch: Sequence[Prompt]) -> list[Request]:
         return plan_critiques(batch, groups, answers, k=config.k, rivals=config.rivals, seed_key=key)
 
-    how = sampling(run, config.critique_tokens)
-    critiques = run_units(run, round_, Stage.CRITIQUE, disputed, critique, run.memory.current, how)
+    short = run.config.sample.sampling(config.critique_tokens)
+    critiques = run_units(run, round_, Stage.CRITIQUE, disputed, critique, run.memory.current, short)
     criticised = by_prompt(critiques)
 
     def revision(batch: Sequence[Prompt]) -> list[Request]:

@@ -21,9 +21,7 @@ from ..config import SelectConfig
 from ..consistency.answers import Kind
 from ..memory.operators import operators
 from ..run.session import Run
-from ..types import Finish, Judgement, Poll, Reason, Response, Selection, Split, Stage, Tally, Verdict, unit_id
-from .units import by_prompt
-from .vote import answer_kind
+from ..types import Finish, Judgement, Poll, Reason, Response, Selection, Stage, Tally, Verdict, unit_id
 
 _QUORUM = 2
 """Votes that an agreement takes: a lone vote agrees with itself."""
@@ -208,12 +206,7 @@ def select(run: Run, round_: int) -> Selection:
         ]
         vectors = run.memory.vectors([r.id for r in responses])
         candidates = [Candidate(r, judgements[r.id], v) for r, v in zip(responses, vectors, strict=True)]
-        groups = by_prompt(responses)
-        kinds = {
-            p.id: answer_kind(run, p, [r.text for r in groups[p.id]])
-            for p in run.prompts(Split.TRAIN)
-            if p.id in groups
-        }
+        kinds = {id_: Kind(kind) for id_, kind in run.memory.kinds(round_, Poll.FINAL).items()}
         chosen = select_candidates(
             candidates,
             run.memory.tallies(round_, Poll.FINAL),

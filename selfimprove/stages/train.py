@@ -1,8 +1,9 @@
-"""The stage that learns: survivors become examples, examples become an adapter."""
+"""Train: survivors become examples, examples become an adapter."""
 
 import time
 from collections.abc import Mapping
 
+from ..engines.engine import TrainingJob
 from ..errors import MemoryError_
 from ..fsio import folder_digest
 from ..run.folder import adapter_folder
@@ -11,9 +12,9 @@ from ..seeds import seed_for
 from ..types import Example, Poll, Selection, Split, Stage, unit_id
 
 
-def train(run: Run, round_: int, selection: Selection) -> str | None:
-    """Train the round's adapter on the survivors and return the new policy's name; None without survivors."""
-    if not selection.kept:
+def train(run: Run, round_: int, job: TrainingJob) -> str | None:
+    """Train the round's adapter and return the new policy's name; None without an example."""
+    if not job.examples:
         return None
     policy = f"r{round_:04d}"
     out = adapter_folder(run.folder, policy)
@@ -31,16 +32,12 @@ def train(run: Run, round_: int, selection: Selection) -> str | None:
             )
         return policy
     begun = time.monotonic()
-    examples = _examples(run, round_, selection)
-    config = run.config.train
-    start = run.memory.current if config.start == "current" else None
     with run.progress.stage(Stage.TRAIN, 0, "steps") as bar:
 
         def on_step(step: int, steps: int, record: Mapping[str, float]) -> None:
             bar.reach(step, steps)
 
-        seed = seed_for(run.config.seed, round_, Stage.TRAIN)
-        report = run.engine.train(examples, config, seed=seed, out=out, start=start, on_step=on_step)
+        report = run.engine.train(job, out, on_step)
     seconds = time.monotonic() - begun
     payload = report.as_dict() | {"adapter_sha256": folder_digest(out), "policy": policy}
     del payload["wall_s"], payload["peak_gb"]  # not part of what must be equal after a resume
@@ -56,12 +53,16 @@ def train(run: Run, round_: int, selection: Selection) -> str | None:
     return policy
 
 
-def _examples(run: Run, round_: int, selection: Selection) -> list[Example]:
-    """Return the survivors as training examples: the plain prompt, the text, and a rival where pairs are asked for."""
+def imitate(run: Run, round_: int, selection: Selection) -> TrainingJob:
+    """Return the training job of a round: each survivor as an example, the plain prompt and its text.
+
+    With method `preference` an example has its prompt's least agreed answer as the rejected side, where there is one.
+    """
     prompts = {p.id: p for p in run.prompts(Split.TRAIN)}
     chosen = {r.id: r for r in run.memory.responses(ids=[v.response_id for v in selection.kept])}
-    rivals = _rivals(run, round_) if run.config.train.method == "preference" else {}
-    return [
+    config = run.config.train
+    rivals = _rivals(run, round_) if config.method == "preference" else {}
+    examples = (
         Example(
             prompt_id=response.prompt_id,
             messages=prompts[response.prompt_id].messages,
@@ -72,7 +73,13 @@ def _examples(run: Run, round_: int, selection: Selection) -> list[Example]:
         )
         for verdict in selection.kept
         for response in (chosen[verdict.response_id],)
-    ]
+    )
+    return TrainingJob(
+        tuple(examples),
+        config,
+        seed=seed_for(run.config.seed, round_, Stage.TRAIN),
+        start=run.memory.current if config.start == "current" else None,
+    )
 
 
 def _rivals(run: Run, round_: int) -> dict[str, str]:

@@ -17,12 +17,6 @@ Plan = Callable[[Sequence[Prompt]], list[Request]]
 """From the prompts of one unit to its requests; a pure function of what earlier stages committed."""
 
 
-def sampling(run: Run, max_new_tokens: int | None = None) -> Sampling:
-    """Return how this run draws tokens."""
-    s = run.config.sample
-    return Sampling(s.temperature, s.top_k, s.top_p, max_new_tokens or s.max_new_tokens)
-
-
 def run_units(
     run: Run,
     round_: int,
@@ -30,7 +24,7 @@ def run_units(
     prompts: Sequence[Prompt],
     plan: Plan,
     policy: str,
-    how: Sampling | None = None,
+    sampling: Sampling | None = None,
 ) -> list[Response]:
     """Generate and commit what `plan` asks for, a unit of prompts at a time; return the stage's responses.
 
@@ -38,7 +32,7 @@ def run_units(
     they add up to the time that passed, however many units the engine works on at once. Where recalled answers, rivals
     or a critique make a request longer than the model's positions, it is not asked.
     """
-    drawn = how or sampling(run)
+    drawn = sampling or run.config.sample.sampling()
     started = begun = time.monotonic()
     size = run.config.sample.unit_prompts
     batches = [prompts[i : i + size] for i in range(0, len(prompts), size)]

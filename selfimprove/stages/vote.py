@@ -1,4 +1,4 @@
-"""The vote on a prompt: answers in, one tally and one judgement a response out.
+"""Vote: ballots in, one tally a prompt and one judgement a response out (self-consistency, Wang et al. 2023).
 
 Universal rules: an abstention (None) does not vote, so agreement is a share of the votes *cast*; the result is the same
 in whatever order the ballots come; no label is ever seen.
@@ -6,14 +6,14 @@ in whatever order the ballots come; no label is ever seen.
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from ..consistency.answers import Kind, classes, kind_of
 from ..run.session import Run
-from ..types import BASE, VOTERS, Judgement, Poll, Prompt, Response, Split, Stage, Tally, unit_id
+from ..types import BASE, VOTERS, Judgement, Poll, Response, Split, Stage, Tally, unit_id
+from .reading import Readings, read_once
 from .units import by_prompt
 
 
@@ -126,70 +126,86 @@ def _shares(ballots: Sequence[Ballot]) -> dict[str, float]:
     return {answer: math.fsum(group) / total for answer, group in weights.items()}
 
 
-VOTING = ({Stage.SAMPLE}, {Stage.SAMPLE, Stage.RECALL}, {Stage.SAMPLE, Stage.RECALL, Stage.REVISE, Stage.STITCH})
-"""Stages of the round itself whose responses take part in its votes 0, 1 and 2."""
+Votes = tuple[list[Tally], list[Judgement]]
+"""The labels of a round: a tally a prompt, a judgement a response."""
+
+Labels = Callable[[Run, int, Mapping[str, Sequence[Ballot]]], Votes]
+"""From a run, a round and the ballots of each prompt id to the labels: `majority`, or what a bench compares it with."""
+
+VOTING = {
+    Poll.SAMPLED: {Stage.SAMPLE},
+    Poll.RECALLED: {Stage.SAMPLE, Stage.RECALL},
+    Poll.FINAL: {Stage.SAMPLE, Stage.RECALL, Stage.REVISE, Stage.STITCH},
+}
+"""Stages of the round itself whose responses take part in each of its votes."""
 
 
-def vote(run: Run, round_: int, index: Poll) -> None:
-    """Count the votes on every train prompt, earlier rounds' responses included at a decayed weight."""
-    if not run.memory.has_unit(unit_id(round_, Stage.VOTE, index)):
-        begun = time.monotonic()
-        groups = by_prompt(_voters(run, round_, index))
-        tallies, judgements = _count(run, round_, groups)
-        seconds = time.monotonic() - begun
-        run.memory.commit_vote(round_, judgements, tallies, index=index, wall_s=seconds)
-        decided = [t for t in tallies if t.answer is not None]
-        run.progress.line(
-            Stage.VOTE,
-            f"{sum(t.voters for t in tallies)} votes on {len(decided)} prompts",
-            f"mean agreement {np.mean([t.agreement for t in decided] or [0.0]):.2f}",
-            f"{sum(t.abstained for t in tallies)} abstained",
-            seconds=seconds,
-        )
-
-
-def _count(run: Run, round_: int, groups: Mapping[str, Sequence[Response]]) -> tuple[list[Tally], list[Judgement]]:
+def majority(run: Run, round_: int, ballots_P: Mapping[str, Sequence[Ballot]]) -> Votes:
+    """Return the weighted majority vote on each prompt, with the priors and caps of the configuration."""
     config = run.config.vote
-    ballots: dict[str, list[Ballot]] = {}
-    for prompt in run.prompts(Split.TRAIN):
-        group = groups.get(prompt.id, ())
-        if group:
-            answers = read_answers(run, prompt, group)
-            ballots[prompt.id] = [
-                Ballot(r.id, answer, r.origin.derived, _weight(run, round_, r))
-                for r, answer in zip(group, answers, strict=True)
-                if answer is not None or r.round == round_ or config.labels == "base"  # who has learnt to answer since
-            ]
-    priors = cross_prompt_prior(ballots, strength=config.prior) if config.prior else {}
+    priors = cross_prompt_prior(ballots_P, strength=config.prior) if config.prior else {}
     votes = [
-        count_votes(id_, cast, derived_cap=config.derived_cap, prior=priors.get(id_)) for id_, cast in ballots.items()
+        count_votes(id_, ballots, derived_cap=config.derived_cap, prior=priors.get(id_))
+        for id_, ballots in ballots_P.items()
     ]
     return [tally for tally, _ in votes], [j for _, judgements in votes for j in judgements]
 
 
+def vote(run: Run, round_: int, poll: Poll, labels: Labels = majority) -> None:
+    """Read the answers to every train prompt, vote, and commit kinds, classes and tallies.
+
+    Earlier rounds' responses take part at a decayed weight.
+    """
+    if run.memory.has_unit(unit_id(round_, Stage.VOTE, poll)):
+        return
+    begun = time.monotonic()
+    groups = by_prompt(_voters(run, round_, poll))
+    readings = read_once(run, round_, poll, groups)
+    tallies, judgements = labels(run, round_, _ballots(run, round_, groups, readings))
+    seconds = time.monotonic() - begun
+    kinds = {id_: str(kind) for id_, kind in readings.kinds.items()}
+    run.memory.commit_vote(round_, judgements, tallies, index=poll, kinds=kinds, wall_s=seconds)
+    decided = [t for t in tallies if t.answer is not None]
+    run.progress.line(
+        Stage.VOTE,
+        f"{sum(t.voters for t in tallies)} votes on {len(decided)} prompts",
+        f"mean agreement {np.mean([t.agreement for t in decided] or [0.0]):.2f}",
+        f"{sum(t.abstained for t in tallies)} abstained",
+        seconds=seconds,
+    )
+
+
+def _ballots(
+    run: Run, round_: int, groups: Mapping[str, Sequence[Response]], readings: Readings
+) -> dict[str, list[Ballot]]:
+    """Return the ballots of each train prompt that has responses.
+
+    Earlier rounds' abstentions are left out: the policy may answer readably now. They count where the frozen base's
+    responses alone vote.
+    """
+    labels = run.config.vote.labels
+    return {
+        prompt.id: [
+            Ballot(r.id, readings.answers[r.id], r.origin.derived, _weight(run, round_, r))
+            for r in groups[prompt.id]
+            if readings.answers[r.id] is not None or r.round == round_ or labels == "base"
+        ]
+        for prompt in run.prompts(Split.TRAIN)
+        if groups.get(prompt.id)
+    }
+
+
 def _weight(run: Run, round_: int, response: Response) -> float:
-    """Earlier rounds count less; where labels are the frozen base's, its answers alone count, however old."""
+    """Return decay ** age; with `labels` base, 1 for the base's responses and 0 for others."""
     config = run.config.vote
     if config.labels == "base":
         return float(response.policy == BASE)
     return config.decay ** (round_ - response.round)
 
 
-def _voters(run: Run, round_: int, index: int) -> list[Response]:
+def _voters(run: Run, round_: int, poll: Poll) -> list[Response]:
     config = run.config.vote
     earliest = 1 if config.decay or config.labels == "base" else round_
     responses = run.memory.responses(rounds=range(earliest, round_ + 1), origins=VOTERS)
-    stages = {str(stage) for stage in VOTING[index]}
+    stages = {str(stage) for stage in VOTING[poll]}
     return [r for r in responses if r.round < round_ or r.origin in stages]
-
-
-def read_answers(run: Run, prompt: Prompt, group: Sequence[Response]) -> list[str | None]:
-    """Return the answer class of each response of a group."""
-    texts = [r.text for r in group]
-    return classes(texts, answer_kind(run, prompt, texts), prompt.text, run.embedder.encode, run.config.vote.same)
-
-
-def answer_kind(run: Run, prompt: Prompt, texts: Sequence[str]) -> Kind:
-    """Return how the final answers to a prompt are read: as configured, or by looking at prompt and answers."""
-    kind = run.config.vote.kind
-    return kind_of(prompt.text, texts) if kind == "auto" else Kind(kind)

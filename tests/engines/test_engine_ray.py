@@ -12,6 +12,7 @@ from tiny import exactly
 from tiny_runs import run_it, tiny_config
 
 from selfimprove.config import ModelConfig, RayConfig, TrainConfig
+from selfimprove.engines.engine import TrainingJob
 from selfimprove.engines.local import LocalEngine
 from selfimprove.engines.ray import RayEngine
 from selfimprove.engines.ray_worker import to_share_out
@@ -78,9 +79,9 @@ def test_without_units_no_actor_is_started(local, model):
 
 def test_two_trainers_take_the_steps_that_one_takes(local, engine, tmp_path):
     spec = TrainConfig(rank=2, epochs=2, batch_tokens=160, lr=1e-3)
-    one = local.train(EXAMPLES, spec, seed=5, out=tmp_path / "one")
+    one = local.train(TrainingJob(tuple(EXAMPLES), spec, seed=5), tmp_path / "one")
     steps = []
-    two = engine.train(EXAMPLES, spec, seed=5, out=tmp_path / "two", on_step=lambda *step: steps.append(step))
+    two = engine.train(TrainingJob(tuple(EXAMPLES), spec, seed=5), tmp_path / "two", lambda *step: steps.append(step))
     assert steps[0][:2] == (one.steps, one.steps)
     for a, b in zip(one.history, two.history, strict=True):
         assert a.keys() == b.keys()
@@ -93,7 +94,7 @@ def test_two_trainers_take_the_steps_that_one_takes(local, engine, tmp_path):
 
 def test_an_adapter_travels_to_the_actors(local, engine):
     spec = TrainConfig(rank=2, epochs=2, lr=1e-2)
-    engine.train(EXAMPLES, spec, seed=1, out=local.adapter_of("r0001"))
+    engine.train(TrainingJob(tuple(EXAMPLES), spec, seed=1), local.adapter_of("r0001"))
     units = [a_unit(0), a_unit(1, "r0001"), a_unit(1)]
     answered = list(engine.generate(units))
     assert answered == list(local.generate(units))

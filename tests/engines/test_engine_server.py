@@ -12,6 +12,7 @@ from tiny_runs import run_it, tiny_config
 
 from selfimprove.config import ServerConfig, TrainConfig
 from selfimprove.engines import server_client as client
+from selfimprove.engines.engine import TrainingJob
 from selfimprove.engines.local import LocalEngine
 from selfimprove.engines.server import ServerEngine
 from selfimprove.errors import ConfigError, EngineError
@@ -218,9 +219,8 @@ def adapters(policy, tmp_path_factory):
     folder = tmp_path_factory.mktemp("adapters")
     examples = [Example("p", (Message("user", "hello"),), "goodbye", 1.0, 1)]
     for seed, name in enumerate(("r0001", "r0002")):
-        LocalEngine(policy, lambda name: None).train(
-            examples, TrainConfig(rank=2, epochs=1), seed=seed, out=folder / name
-        )
+        job = TrainingJob(tuple(examples), TrainConfig(rank=2, epochs=1), seed)
+        LocalEngine(policy, lambda name: None).train(job, folder / name)
     return folder
 
 

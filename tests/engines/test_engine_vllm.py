@@ -6,6 +6,7 @@ import socket
 import pytest
 
 from selfimprove.config import ModelConfig, ServerConfig, TrainConfig
+from selfimprove.engines.engine import TrainingJob
 from selfimprove.engines.local import LocalEngine
 from selfimprove.engines.server import ServerEngine
 from selfimprove.models.policy import Policy
@@ -39,7 +40,9 @@ def test_it_says_what_the_local_engine_says_before_and_after_training(tmp_path):
     model = ModelConfig(path="bundled:smollm2-135m", dtype="float32", device="cpu")
     local = LocalEngine(Policy.load(model), lambda name: None if name == BASE else tmp_path / name)
     examples = [Example(q, (Message("user", q),), "Bananas, always.", 1.0, i) for i, q in enumerate(QUESTIONS)]
-    local.train(examples, TrainConfig(rank=8, lr=1e-3, epochs=6, beta=0.0), seed=0, out=tmp_path / "r0001")
+    local.train(
+        TrainingJob(tuple(examples), TrainConfig(rank=8, lr=1e-3, epochs=6, beta=0.0), seed=0), tmp_path / "r0001"
+    )
     units = [a_unit(BASE, 0.0, 1), a_unit("r0001", 0.0, 1)]
     (_, base), (_, trained) = local.generate(units)
     assert base != trained

@@ -1,12 +1,20 @@
 """The vote: counted right, the same in any order, and never decided by answers made out of answers."""
 
 from collections import Counter
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tiny_runs import run_it, tiny_config
 
+from selfimprove.config import VoteConfig
+from selfimprove.consistency.answers import Kind
+from selfimprove.memory import Embedder, ResponseMemory
+from selfimprove.stages import evaluate, reading
+from selfimprove.stages.reading import answer_kind, read_texts
 from selfimprove.stages.vote import Ballot, count_votes, cross_prompt_prior
+from selfimprove.types import VOTERS, Message, Origin, Poll, Prompt, Response, Split
 
 
 def ballots(answers, derived=()):
@@ -130,3 +138,40 @@ def test_the_tally_equals_a_count_by_hand(cast, cap):
         assert tally.answer is None
     derived = sum(j.weight for b, j in zip(group, judgements, strict=True) if b.derived)
     assert derived <= cap * (tally.votes - derived) + 1e-9
+
+
+def test_a_response_is_read_once_a_round_and_its_kind_is_decided_once(taught_folder, prompts, tmp_path, monkeypatch):
+    """Votes 1 and 2 read only what was written since; `select` reads nothing."""
+    read, decided = Counter(), Counter()
+
+    def counting(run, prompt, kind, texts):
+        read.update((prompt.id, text) for text in texts)
+        return read_texts(run, prompt, kind, texts)
+
+    def deciding(run, prompt, texts):
+        decided[prompt.id] += 1
+        return answer_kind(run, prompt, texts)
+
+    monkeypatch.setattr(reading, "read_texts", counting)
+    monkeypatch.setattr(reading, "answer_kind", deciding)
+    monkeypatch.setattr(evaluate, "read_answers", lambda run, prompt, group: [None] * len(group))  # held-out prompts
+    run_it(tiny_config(taught_folder, prompts, rounds=2), tmp_path / "run")
+    with ResponseMemory.open(tmp_path / "run" / "memory.db") as memory:
+        written = Counter((r.prompt_id, r.text) for r in memory.responses(origins=VOTERS))
+        kinds = [memory.kinds(round_, poll) for round_ in (1, 2) for poll in Poll]
+    assert read == written, "each response once, over two rounds of three votes"
+    assert set(decided.values()) == {2}, "once a round"
+    assert kinds[0] == kinds[1] == kinds[2] and set(kinds[0].values()) == {"number"}
+
+
+def test_free_text_written_later_joins_the_classes_that_are_there():
+    prompt = Prompt("p", (Message("user", "Write a line about the sea."),), Split.TRAIN)
+    texts = ["The sea is calm today.", "The sea is calm  today!", "Rain falls on the town."]
+    one, same, other = (
+        Response(i, "p", 1, Origin.SAMPLE, "u", i, text, "stop", 0, "base", 0, 0, ()) for i, text in enumerate(texts)
+    )
+    run = SimpleNamespace(embedder=Embedder.load("hash:64"), config=SimpleNamespace(vote=VoteConfig()))
+    first = reading._read(run, prompt, Kind.FREE, [one], [one], {})
+    later = reading._read(run, prompt, Kind.FREE, [same, other], [one, same, other], {0: first[0]})
+    assert later[0] == first[0] and later[1] != first[0]
+    assert [*first, *later] == reading.read_texts(run, prompt, Kind.FREE, texts)

@@ -5,7 +5,7 @@ killed anywhere goes on with the units that are not committed.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Self
@@ -122,11 +122,16 @@ class ResponseMemory(MemoryReader):
         tallies: Sequence[Tally],
         *,
         index: int = 0,
+        kinds: Mapping[str, str] | None = None,
         wall_s: float = 0.0,
     ) -> None:
-        """Commit a vote. A round votes several times; `index` tells its votes apart."""
+        """Commit a vote, with the kind of answer that was read for each prompt id.
+
+        A round votes several times; `index` tells its votes apart.
+        """
         tables = vote_tables(name_of(round, Stage.VOTE, index), judgements, tallies)
-        self._commit(round, Stage.VOTE, index, tables, wall_s=wall_s)
+        payload = None if kinds is None else {"kinds": dict(kinds)}
+        self._commit(round, Stage.VOTE, index, tables, payload=payload, wall_s=wall_s)
 
     def commit_selection(self, round: int, selection: Selection, *, wall_s: float = 0.0) -> None:
         """Commit select's verdicts."""

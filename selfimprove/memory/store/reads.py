@@ -198,6 +198,11 @@ class MemoryReader:
         sql = "SELECT response_id, answer, weight, share FROM judgements WHERE unit = ? ORDER BY response_id"
         return {row[0]: Judgement(*row) for row in self.db.rows(sql, (name_of(round, Stage.VOTE, index),))}
 
+    def kinds(self, round: int, index: int = 0) -> dict[str, str]:
+        """Return the kind of answer that a vote read for each prompt id; empty for votes that did not record it."""
+        row = self.db.one("SELECT payload FROM units WHERE id = ?", (name_of(round, Stage.VOTE, index),))
+        return {} if row is None or row[0] is None else json.loads(row[0])["kinds"]
+
     def verdicts(self, round: int) -> dict[int, Verdict]:
         """Return select's decision on each candidate of a round, by response id."""
         sql = "SELECT response_id, reason, value, bound, weight FROM verdicts WHERE unit = ? ORDER BY response_id"

@@ -1,0 +1,87 @@
+"""Reading the answers of a vote: a prompt's kind once a round, a response's class once for each kind.
+
+What an earlier vote read is taken from its judgements. Only responses that no vote has read yet are read.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ..consistency.answers import Kind, classes, kind_of
+from ..run.session import Run
+from ..types import Poll, Prompt, Response, Split
+
+
+@dataclass(frozen=True, slots=True)
+class Readings:
+    """What was read for a vote: the kind of answer of each prompt id, the class of each response id (None: none)."""
+
+    kinds: dict[str, Kind]
+    answers: dict[int, str | None]
+
+
+def read_once(run: Run, round_: int, poll: Poll, groups: Mapping[str, Sequence[Response]]) -> Readings:
+    """Return kinds and classes of all responses in `groups` (by prompt id) for one vote of a round.
+
+    The first vote of a round decides each prompt's kind, and reuses the classes of the round before where the kind is
+    the same; later votes read only the responses written since.
+    """
+    kinds: dict[str, Kind] = {}
+    answers: dict[int, str | None] = {}
+    before = (round_, Poll(poll - 1)) if poll else (round_ - 1, Poll.FINAL)
+    earlier_kinds = run.memory.kinds(*before)
+    judged = run.memory.judgements(*before)
+    for prompt in run.prompts(Split.TRAIN):
+        group = groups.get(prompt.id, ())
+        if not group:
+            continue
+        earlier = earlier_kinds.get(prompt.id)
+        kind = Kind(earlier) if poll and earlier else answer_kind(run, prompt, [r.text for r in group])
+        kinds[prompt.id] = kind
+        known: dict[int, str | None] = {}
+        if earlier == kind:
+            # Responses of earlier rounds without a judgement abstained then.
+            known = {
+                r.id: judged[r.id].answer if r.id in judged else None
+                for r in group
+                if r.id in judged or r.round < before[0] + (poll == 0)
+            }
+        answers |= known
+        new = [r for r in group if r.id not in known]
+        answers |= dict(zip([r.id for r in new], _read(run, prompt, kind, new, group, known), strict=True))
+    return Readings(kinds, answers)
+
+
+def _read(
+    run: Run,
+    prompt: Prompt,
+    kind: Kind,
+    new: Sequence[Response],
+    group: Sequence[Response],
+    known: Mapping[int, str | None],
+) -> list[str | None]:
+    """Return the classes of `new` responses; free text joins the classes of those known already."""
+    founders: dict[str, str] = {}
+    if kind is Kind.FREE:
+        for response in group:
+            answer = known.get(response.id)
+            if answer is not None:
+                founders.setdefault(answer, response.text)
+    texts = [*founders.values(), *(r.text for r in new)]
+    return read_texts(run, prompt, kind, texts)[len(founders) :] if new else []
+
+
+def read_texts(run: Run, prompt: Prompt, kind: Kind, texts: Sequence[str]) -> list[str | None]:
+    """Return the answer class of each text, read as answers of this kind to this prompt."""
+    return classes(texts, kind, prompt.text, run.embedder.encode, run.config.vote.same)
+
+
+def read_answers(run: Run, prompt: Prompt, group: Sequence[Response]) -> list[str | None]:
+    """Return the answer class of each response of a group that is read by itself."""
+    texts = [r.text for r in group]
+    return read_texts(run, prompt, answer_kind(run, prompt, texts), texts)
+
+
+def answer_kind(run: Run, prompt: Prompt, texts: Sequence[str]) -> Kind:
+    """Return how the final answers to a prompt are read: as configured, or by looking at prompt and answers."""
+    kind = run.config.vote.kind
+    return kind_of(prompt.text, texts) if kind == "auto" else Kind(kind)
