@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from .types import Sampling
 
@@ -32,13 +32,32 @@ class ModelConfig(Section):
 class PromptsConfig(Section):
     """The prompts to learn from, and the share of them held out."""
 
-    path: str = Field(description="JSONL, plain text (one prompt a line), - for stdin, or hf:DATASET_ID")
+    path: str = Field(
+        description="JSON lines, JSON array, CSV, TSV, Parquet or text (one prompt a line), also .gz; - for stdin; or "
+        "hf:DATASET_ID[:CONFIG]"
+    )
     split: str = Field("train", description="split of an HF dataset")
-    column: str | None = Field(None, description="column that holds the prompt; found by itself when unset")
+    column: str | None = Field(None, description="the one column that holds the prompt; found and joined when unset")
+    columns: tuple[str, ...] | dict[str, str] | None = Field(
+        None,
+        description="columns that make the prompt, joined in this order: [instruction, input]; or standard name: "
+        "column, joined as usual: {question: problem, context: passage, choices: options}",
+    )
+    template: str | None = Field(
+        None, description="prompt text with columns in braces: 'Translate into {language}: {text}'"
+    )
     heldout: Share = Field(0.3, description="share of the prompts held out, by hash")
     limit: Count = Field(0, description="use at most this many prompts; 0: all")
     audit: str | None = Field(None, description="answers to held-out prompts; only `evaluate` opens it, only to report")
     strict: bool = Field(False, description="stop at the first malformed line instead of skipping and counting it")
+
+    @field_validator("columns", mode="before")
+    @classmethod
+    def _names(cls, value: object) -> object:
+        names = [*value, *value.values()] if isinstance(value, dict) else value
+        if value is not None and (not isinstance(names, list | tuple) or not all(isinstance(n, str) for n in names)):
+            raise ValueError("expected a list such as [instruction, input] or a mapping such as {question: problem}")
+        return value
 
 
 class SampleConfig(Section):

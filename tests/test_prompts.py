@@ -7,10 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selfimprove import prompts as prompts_module
 from selfimprove.config import PromptsConfig
 from selfimprove.errors import PromptError
-from selfimprove.prompts import MAX_LINE, load_prompts, make_prompt, prompt_id, twins
+from selfimprove.prompts import MAX_LINE, load_prompts, make_prompt, prompt_id, read_rows, twins
 from selfimprove.types import Message, Prompt, Split
 
 
@@ -38,7 +37,7 @@ def texts(found):
         ({"question": "hi"}, [("user", "hi")]),
         ({"instruction": "hi"}, [("user", "hi")]),
         ({"text": "hi"}, [("user", "hi")]),
-        ({"text": "no", "prompt": "hi"}, [("user", "hi")]),
+        ({"text": "another form of it", "prompt": "hi"}, [("user", "hi")]),
         ({"messages": [{"role": "user", "content": "hi"}]}, [("user", "hi")]),
         (
             {"prompt": [{"role": "system", "content": ""}, {"role": "user", "content": "hi"}]},
@@ -65,7 +64,9 @@ def test_the_forms_a_prompt_may_have(load, row, messages):
 def test_answers_are_not_read_whatever_they_hold(load):
     rows = [{"prompt": f"question {i}"} for i in range(20)]
     poisoned = [row | {"answer": i, "solution": "\ud800", "label": [[[]]]} for i, row in enumerate(rows)]
-    assert load(rows, heldout=0.3) == load(poisoned, heldout=0.3)
+    clean, found = load(rows, heldout=0.3), load(poisoned, heldout=0.3)
+    assert found.prompts == clean.prompts
+    assert found.unused == ("answer", "solution", "label")
 
 
 def test_equal_prompts_are_one_and_are_counted(load):
@@ -201,8 +202,8 @@ class TestDatasets:
         assert found.duplicates == 1
 
     def test_the_answer_column_never_leaves_the_table(self, dataset):
-        lines = b"".join(prompts_module._dataset_lines(PromptsConfig(path=dataset)))
-        assert b"solution" not in lines
+        rows = [row for _, row in read_rows(dataset)]
+        assert rows == [{"question": text, "solution": None} for text in ("a", "b", "a")]
 
     def test_wrong_columns_splits_and_names_are_told(self, dataset):
         for settings, why in (

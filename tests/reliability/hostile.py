@@ -29,7 +29,7 @@ LINES = [
     ("YAML", b"prompt: a", "not valid JSON"),
     ("HTML", b"<html><body>not found</body></html>", "not valid JSON"),
     ("gzip", b"\x1f\x8b\x08\x00\x00\x00\x00\x00", "not UTF-8"),
-    ("UTF-16", '{"prompt": "a"}'.encode("utf-16"), "not UTF-8"),
+    ("UTF-16 without its mark", '{"prompt": "a"}'.encode("utf-16-le"), "not valid JSON"),
     ("a Latin-1 letter", b'{"prompt": "caf\xe9"}', "not UTF-8 (byte 15)"),
     ("an encoded surrogate", b'{"prompt": "\xed\xa0\x80"}', "not UTF-8"),
     ("an overlong NUL", b'{"prompt": "\xc0\x80"}', "not UTF-8"),

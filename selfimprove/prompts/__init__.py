@@ -1,0 +1,175 @@
+"""Prompts from files, stdin or a dataset: ids by content hash, split by hash of the id.
+
+Only the prompt is read. Answer columns are never opened, and assistant turns after the last user turn are cut off,
+so no later stage can learn from them, not even by mistake. `files` and `hub` read rows, `rows` makes messages of them.
+"""
+
+import hashlib
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from ..config import PromptsConfig
+from ..errors import PromptError
+from ..seeds import seed_for
+from ..types import Message, Prompt, Split
+from .columns import COLUMNS, is_answer, is_id
+from .files import MAX_LINE, Unusable, missing, parse_json, read_rows, unit_of
+from .rows import Layout, read_messages
+from .values import Unclear, label_options
+
+__all__ = [
+    "COLUMNS",
+    "MAX_LINE",
+    "PromptSet",
+    "Skipped",
+    "Unusable",
+    "gist",
+    "label_options",
+    "load_prompts",
+    "make_prompt",
+    "missing",
+    "parse_json",
+    "prompt_id",
+    "read_messages",
+    "read_rows",
+    "twins",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A line (or row) that holds no usable prompt, and why; counted from 1."""
+
+    line: int
+    why: str
+    unit: str = "line"
+
+    def __str__(self) -> str:
+        return f"{self.unit} {self.line}: {self.why}"
+
+
+@dataclass(frozen=True, slots=True)
+class PromptSet:
+    """Prompts in the order of the source, and what was left out.
+
+    `used` and `unused` are columns; `cut` counts prompts whose conversation had a final answer, `differing` the
+    duplicates that differ in a column that is not used, by column.
+    """
+
+    prompts: tuple[Prompt, ...]
+    duplicates: int
+    skipped: tuple[Skipped, ...]
+    used: tuple[str, ...] = ()
+    unused: tuple[str, ...] = ()
+    cut: int = 0
+    differing: Mapping[str, int] = field(default_factory=dict)
+
+    def left_out(self) -> str:
+        """Return what was left out, in words: duplicates, malformed lines, final answers, columns."""
+        parts = [f"{self.duplicates} duplicates, {len(self.skipped)} malformed lines"]
+        if self.differing:
+            parts.append("duplicates that differ: " + ", ".join(f"{n} in {name}" for name, n in self.differing.items()))
+        if self.cut:
+            parts.append(f"{self.cut} final answers cut off")
+        if len(self.used) > 1:
+            parts.append(f"asked: {' + '.join(self.used)}")
+        if self.unused:
+            more = f" and {len(self.unused) - 12} more" if len(self.unused) > 12 else ""
+            parts.append(f"not used: {', '.join(self.unused[:12])}{more}")
+        return "; ".join(parts)
+
+
+def gist(text: str) -> str:
+    """Return a text without what changes nothing of what it asks: case, white space, what it ends with."""
+    return re.sub(r"\s+", "", text.casefold()).rstrip(".!?")
+
+
+def twins(prompts: Sequence[Prompt]) -> frozenset[str]:
+    """Return the ids of the prompts to learn from that ask what a held-out one asks, each turn of it."""
+    asked = {prompt.id: tuple((m.role, gist(m.content)) for m in prompt.messages) for prompt in prompts}
+    heldout = {asked[prompt.id] for prompt in prompts if prompt.split is Split.HELDOUT}
+    return frozenset(p.id for p in prompts if p.split is Split.TRAIN and asked[p.id] in heldout)
+
+
+def load_prompts(config: PromptsConfig) -> PromptSet:
+    """Read `config.path`: a file (JSON lines, JSON array, CSV, Parquet, text), `-` (stdin) or `hf:ID[:CONFIG]`.
+
+    Exact duplicates are removed and counted. A prompt's split depends on its own hash alone, so adding prompts never
+    moves another one. Reading stops at `limit`.
+
+    Raises:
+        PromptError: the source cannot be read, nothing in it can be used, it is unclear what belongs to the question,
+            or more rows are lost to columns that are not used than remain; when strict, at the first bad line.
+    """
+    layout, unit = Layout.of(config), unit_of(config.path)
+    prompts: dict[str, Prompt] = {}
+    spare: dict[str, dict[str, Any]] = {}  # prompt id -> values, in its first row, of columns that are not used
+    skipped: list[Skipped] = []
+    used: dict[str, None] = {}
+    unused: dict[str, None] = {}
+    differing: Counter[str] = Counter()
+    duplicates = cut = lost = 0
+    with closing(cast(Any, read_rows(config.path, config.split))) as rows:
+        for number, row in rows:
+            if config.limit and len(prompts) == config.limit:
+                break
+            try:
+                if isinstance(row, Unusable):
+                    raise row
+                reading = layout.read(row)
+            except Unusable as fault:
+                if config.strict or isinstance(fault, Unclear):
+                    raise PromptError(f"{config.path}, {unit} {number}: {fault}") from None
+                skipped.append(Skipped(number, str(fault), unit))
+                continue
+            prompt = make_prompt(reading.messages, config.heldout)
+            used |= dict.fromkeys(reading.used)
+            unused |= dict.fromkeys(reading.unused)
+            cut += reading.cut
+            values = {name: row[name] for name in reading.unused if not is_answer(name) and not is_id(name)}
+            if prompt.id in prompts:
+                duplicates += 1
+                first = spare[prompt.id]
+                differ = [name for name, value in values.items() if repr(value) != repr(first.get(name))]
+                differing.update(differ)
+                lost += bool(differ)
+            else:
+                prompts[prompt.id], spare[prompt.id] = prompt, values
+    if not prompts:
+        raise PromptError(f"no prompts in {config.path}: {_why_none(skipped, unit)}")
+    if lost > len(prompts) and config.column is None and config.columns is None and config.template is None:
+        raise PromptError(
+            f"{lost} rows of {config.path} ask the same as one of its {len(prompts)} prompts but differ in "
+            f"{', '.join(differing)}: prompts.columns=[{', '.join([*used, *differing])}] joins that, "
+            f"prompts.columns=[{', '.join(used)}] leaves it out"
+        )
+    if all(prompt.split is Split.HELDOUT for prompt in prompts.values()):
+        raise PromptError(
+            f"all {len(prompts)} prompts of {config.path} are held out (prompts.heldout is {config.heldout:g}): "
+            "lower it, or add prompts"
+        )
+    columns = tuple(used), tuple(name for name in unused if name not in used)
+    return PromptSet(tuple(prompts.values()), duplicates, tuple(skipped), *columns, cut, dict(differing))
+
+
+def _why_none(skipped: Sequence[Skipped], unit: str) -> str:
+    return f"all {len(skipped)} {unit}s are unusable; {skipped[0]}" if skipped else "empty"
+
+
+def make_prompt(messages: Iterable[Message], heldout: float) -> Prompt:
+    """Return the prompt with its id and its split; a share of about `heldout` of all prompts is held out."""
+    messages = tuple(messages)
+    name = prompt_id(messages)
+    position = seed_for("split", name) / 2**63  # uniform in [0, 1)
+    return Prompt(name, messages, Split.HELDOUT if position < heldout else Split.TRAIN)
+
+
+def prompt_id(messages: Iterable[Message]) -> str:
+    """Return 16 hex digits: the 64-bit BLAKE2b of the messages as canonical JSON."""
+    canonical = json.dumps([[m.role, m.content] for m in messages], ensure_ascii=False, separators=(",", ":"))
+    return hashlib.blake2b(canonical.encode(), digest_size=8).hexdigest()

@@ -1,0 +1,241 @@
+"""Rows of a prompt file: JSON lines, a JSON array, CSV, TSV, Parquet or plain text, compressed or not.
+
+A row is a dict from column to value, or `Unusable` where a line holds none. Text is UTF-8, or UTF-16 or UTF-32 with a
+byte order mark. Values of answer columns are replaced by None right here, and never loaded from Parquet.
+"""
+
+import bz2
+import codecs
+import csv
+import gzip
+import io
+import json
+import lzma
+import re
+import sys
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+from ..errors import PromptError, first_line
+from .columns import is_answer
+
+MAX_LINE = 1 << 20
+"""Longest line, in bytes, and longest message, in characters."""
+
+TEXT = (".txt", ".text")
+"""Suffixes of files with one prompt a line."""
+
+_OPENERS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+_FOREIGN = (".zst", ".zip", ".xlsx", ".xls", ".ods", ".arrow", ".db", ".sqlite", ".pkl", ".pdf", ".docx")
+_BOMS = {
+    codecs.BOM_UTF32_LE: "utf-32",  # before UTF-16, whose mark it begins with
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+_DATASET_ID = re.compile(r"[\w.-]+/[\w.-]+(?::[\w.-]+)?")
+
+
+class Unusable(ValueError):
+    """Why a row holds no prompt."""
+
+
+Row = dict[str, Any]
+Rows = Iterator[tuple[int, Row | Unusable]]
+"""Number of each row (from 1; lines, where the format has them) and its columns, or why it has none."""
+
+
+def unit_of(path: str) -> str:
+    """Return what the numbers of the rows count: "line", or "row" where a row is no line."""
+    return "row" if path.startswith("hf:") or _kind(path) in (".json", ".parquet") else "line"
+
+
+def read_rows(path: str, split: str = "train", *, answers: bool = False) -> Rows:
+    """Yield the rows of a file, `-` (stdin) or `hf:ID[:CONFIG]`; with `answers`, those columns' values too.
+
+    Raises:
+        PromptError: the source is missing, unreachable, damaged, or of a format that is not read.
+    """
+    if path.startswith("hf:"):
+        from .hub import dataset_rows
+
+        rows = dataset_rows(path, split, answers=answers)
+    else:
+        rows = _file_rows(path, answers)
+    for number, row in rows:
+        if isinstance(row, dict) and not answers:
+            row = {name: None if is_answer(name) else value for name, value in row.items()}
+        yield number, row
+
+
+def missing(path: str, why: str) -> PromptError:
+    """Return the error for a source that is no file, with a hint where it looks like a dataset's id."""
+    hint = ""
+    if re.match(r"\w+://", path):
+        hint = "; addresses are not fetched: download the file first"
+    elif _DATASET_ID.fullmatch(path) and not Path(path).suffix and not Path(path).parent.exists():
+        hint = f"; if it is the id of a dataset, write hf:{path}"
+    return PromptError(f"cannot read {path}: {why}{hint}")
+
+
+def parse_json(line: bytes) -> Row:
+    """Return the JSON object that a line holds.
+
+    Raises:
+        Unusable: it is not UTF-8, not JSON, not an object, longer than `MAX_LINE` or nested too deeply.
+    """
+    row = _json(_decode(line))
+    if not isinstance(row, dict):
+        raise Unusable(f'a JSON {type(row).__name__}, expected an object such as {{"prompt": "..."}}')
+    return row
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise Unusable("nested too deeply") from None
+    except ValueError as error:  # JSONDecodeError, or an integer of more than 4300 digits
+        hint = "; is it UTF-16 without a byte order mark?" if text.startswith("{\0") else ""
+        raise Unusable(f"not valid JSON ({error}){hint}") from None
+
+
+def _decode(line: bytes) -> str:
+    if len(line) > MAX_LINE:
+        raise Unusable(f"{len(line)} bytes long, the limit is {MAX_LINE}")
+    try:
+        return line.decode().removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        raise Unusable(f"not UTF-8 (byte {error.start}); save the file as UTF-8") from None
+
+
+def _kind(path: str) -> str:
+    """Return the suffix that decides the format, in lower case; "" for stdin."""
+    name = Path(path)
+    return (name.with_suffix("") if name.suffix.lower() in _OPENERS else name).suffix.lower()
+
+
+def _file_rows(path: str, answers: bool) -> Rows:
+    kind = _kind(path)
+    if kind in _FOREIGN:
+        raise PromptError(f"{path}: {kind} files are not read; save it as JSON lines, CSV, Parquet or plain text")
+    try:
+        if path == "-":
+            yield from _parse("", cast(BinaryIO, sys.stdin.buffer), mixed=True)
+            return
+        file = Path(path).expanduser()
+        if kind == ".parquet":
+            yield from _parquet(file, answers)
+            return
+        with _OPENERS.get(file.suffix.lower(), open)(file, "rb") as raw:
+            yield from _parse(kind, raw)
+    except OSError as error:
+        raise missing(path, error.strerror or first_line(error)) from None
+    except (EOFError, zlib.error, lzma.LZMAError) as error:
+        raise PromptError(f"cannot read {path}: the compressed data are damaged ({first_line(error)})") from None
+    except UnicodeDecodeError as error:
+        raise PromptError(f"cannot read {path}: not valid {error.encoding}; save the file as UTF-8") from None
+    except csv.Error as error:
+        raise PromptError(f"cannot read {path}: {error}; is a quotation mark not closed?") from None
+    except Unusable as fault:
+        raise PromptError(f"cannot read {path}: {fault}") from None
+
+
+def _parse(kind: str, raw: BinaryIO, mixed: bool = False) -> Rows:
+    lines = _utf8_lines(raw)
+    if kind in (".csv", ".tsv", ".tab"):
+        return _table(lines, "," if kind == ".csv" else "\t")
+    if kind == ".json":
+        return _document(b"".join(lines))
+    return _lines(lines, text=kind in TEXT, mixed=mixed)
+
+
+def _utf8_lines(raw: BinaryIO) -> Iterator[bytes]:
+    """Yield lines with their ends, as UTF-8 where a byte order mark says that the file is UTF-16 or UTF-32."""
+    stream = raw if hasattr(raw, "peek") else io.BufferedReader(cast(Any, raw))
+    head = stream.peek(4)
+    encoding = next((name for mark, name in _BOMS.items() if head.startswith(mark)), None)
+    if encoding is None:
+        yield from stream
+        return
+    text = io.TextIOWrapper(cast(BinaryIO, stream), encoding, newline="\n")
+    try:
+        yield from (line.encode() for line in text)
+    finally:
+        text.detach()  # whoever opened the file closes it
+
+
+def _lines(lines: Iterable[bytes], *, text: bool, mixed: bool) -> Rows:
+    """JSON lines or, with `text`, a prompt a line; `mixed`: text is what does not begin as a JSON object does."""
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            if text or (mixed and not line.removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"{")):
+                yield number, {"prompt": _decode(line).strip()}
+            else:
+                yield number, parse_json(line)
+        except Unusable as fault:
+            yield number, fault
+
+
+def _document(content: bytes) -> Rows:
+    """A JSON array of objects or texts; an object that holds one such array; or JSON lines under a wrong name."""
+    try:
+        document = _json(content.decode("utf-8-sig"))
+    except Unusable as fault:
+        rows = list(_lines(content.splitlines(), text=False, mixed=False))
+        if not any(isinstance(row, dict) for _, row in rows):
+            raise fault from None
+        yield from rows
+        return
+    if isinstance(document, dict):
+        arrays = [v for v in document.values() if isinstance(v, list) and v and all(isinstance(x, dict) for x in v)]
+        whole = not ({"messages", "conversations", "prompt"} & document.keys()) and len(arrays) == 1
+        document = arrays[0] if whole else [document]
+    if not isinstance(document, list):
+        raise Unusable(f"a JSON {type(document).__name__}, expected an array of objects")
+    for number, item in enumerate(document, start=1):
+        if isinstance(item, str):
+            yield number, {"prompt": item}
+        elif isinstance(item, dict):
+            yield number, item
+        else:
+            yield number, Unusable(f'a JSON {type(item).__name__}, expected an object such as {{"prompt": "..."}}')
+
+
+def _table(lines: Iterator[bytes], delimiter: str) -> Rows:
+    """CSV or TSV with a header; `;` or a tab separates where the header of a CSV has more of them than commas."""
+    head = next(lines, b"").decode("utf-8-sig")
+    if delimiter == ",":
+        delimiter = max(",;\t", key=head.count)
+    csv.field_size_limit(MAX_LINE)
+    rest = (line.decode() for line in lines)
+    reader = csv.reader((text for part in ([head], rest) for text in part), delimiter=delimiter)
+    header = [name.strip() for name in next(reader, [])]
+    if twice := {name for name in header if header.count(name) > 1}:
+        raise Unusable(f"the header names {', '.join(sorted(twice))} twice")
+    for cells in reader:
+        if not any(cell.strip() for cell in cells):
+            continue
+        if len(cells) == len(header):
+            yield reader.line_num, dict(zip(header, cells, strict=True))
+        else:
+            yield reader.line_num, Unusable(f"{len(cells)} fields, the header has {len(header)}")
+
+
+def _parquet(file: Path, answers: bool) -> Rows:
+    import pyarrow  # type: ignore[import-untyped]
+    from pyarrow.parquet import ParquetFile  # type: ignore[import-untyped]
+
+    try:
+        table = ParquetFile(file)
+        names = table.schema_arrow.names
+        read = names if answers else [name for name in names if not is_answer(name)]
+        batches = table.iter_batches(columns=read)
+        rows = (row for batch in batches for row in batch.to_pylist())
+        yield from ((number, dict.fromkeys(names) | row) for number, row in enumerate(rows, start=1))
+    except pyarrow.ArrowException as error:
+        raise PromptError(f"cannot read {file}: {first_line(error)}") from None
