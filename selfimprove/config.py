@@ -48,7 +48,14 @@ class PromptsConfig(Section):
     )
     heldout: Share = Field(0.3, description="share of the prompts held out, by hash")
     limit: Count = Field(0, description="use at most this many prompts; 0: all")
-    audit: str | None = Field(None, description="answers to held-out prompts; only `evaluate` opens it, only to report")
+    audit: str | None = Field(
+        None,
+        description="answers to held-out prompts, a file or hf:ID[:CONFIG]; only `evaluate` opens it, only to report",
+    )
+    audit_split: str | None = Field(None, description="split of the audit's HF dataset; prompts.split when unset")
+    audit_column: str | None = Field(
+        None, description="column of the audit with the answers; found by itself when unset"
+    )
     strict: bool = Field(False, description="stop at the first malformed line instead of skipping and counting it")
 
     @field_validator("columns", mode="before")

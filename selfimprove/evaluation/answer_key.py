@@ -5,50 +5,45 @@ The match is written apart from the vote's way of reading answers, so that a fau
 
 import re
 import unicodedata
-from dataclasses import dataclass
 from pathlib import Path
 
+from ..config import PromptsConfig
 from ..errors import PromptError
-from ..prompts import Unusable, parse_json, prompt_id, read_messages
+from ..prompts import Layout, Unusable, prompt_id, read_rows, unit_of
+from .reference import Reference, read_reference
 
 _MARKER = re.compile(r"(?:####|\\boxed\{|\banswer(?: is:?+|:))\s*+(?=\S)", re.IGNORECASE)
 _SENTENCE_END = re.compile(r"(?<=\.)\s+|(?<![!?:\n])\n+")  # "Sure!" and "Let us see:" go with what follows
 _NUMBER = re.compile(r"(?<![\w.])-?\d[\d,]*(?:\.\d+)?")
+_LETTER = re.compile(r"\W*(?:(?:option|choice) )?\(?([A-Z])(?:\W*$|[).:])")
 _NOT_CLAIMED = re.compile(r"\b(?:not|nor|neither|than|compared to)(?: an?| the)? \w+")
 
 
-@dataclass(frozen=True, slots=True)
-class Key:
-    """The accepted forms of an answer, and the wrong options that the question itself names."""
-
-    answers: frozenset[str]
-    rivals: frozenset[str] = frozenset()
+Key = Reference
+"""Accepted forms of an answer, the wrong options that the question itself names, and the letter of the right one."""
 
 
-def load_audit(path: str | Path) -> dict[str, Key]:
-    """Return the key of each prompt id, from JSONL rows `{"prompt": ..., "answers": [...], "rivals": [...]}`.
+def load_audit(path: str | Path, prompts: PromptsConfig | None = None) -> dict[str, Key]:
+    """Return the key of each prompt id, from rows such as `{"prompt": ..., "answers": [...], "rivals": [...]}`.
 
-    `prompt` (or `messages`) must equal the prompt as it is asked; `rivals` may be left out.
+    Any file that prompts are read from, or `hf:ID[:CONFIG]`; `prompts` says which columns ask (as for the prompts) and
+    which split and column answer. The prompt must equal the prompt as it is asked; `rivals` may be left out.
 
     Raises:
-        PromptError: the file cannot be read, or a row is malformed; an audit with gaps would report half truths.
+        PromptError: the source cannot be read, or a row is malformed; an audit with gaps would report half truths.
     """
+    path = str(path)
+    layout = Layout() if prompts is None else Layout.of(prompts)
+    split, column = ("train", None) if prompts is None else (prompts.audit_split or prompts.split, prompts.audit_column)
     keys: dict[str, Key] = {}
-    try:
-        lines = Path(path).expanduser().read_bytes().splitlines()
-    except OSError as error:
-        raise PromptError(f"cannot read the audit file {path}: {error.strerror}") from None
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
+    for number, row in read_rows(path, split, answers=True):
         try:
-            row = parse_json(line)
-            answers, rivals = row.get("answers"), row.get("rivals", [])
-            if not _texts(answers) or not answers or not _texts(rivals):
-                raise Unusable('answers must be a list such as ["Paris"], rivals one such as ["Lyon"]')
-            keys[prompt_id(read_messages(row))] = Key(frozenset(answers), frozenset(rivals))
+            if isinstance(row, Unusable):
+                raise row
+            asked = layout if layout.fits(row) else Layout()
+            keys[prompt_id(asked.read(row).messages)] = read_reference(row, column)
         except Unusable as fault:
-            raise PromptError(f"{path}, line {number}: {fault}") from None
+            raise PromptError(f"{path}, {unit_of(path)} {number}: {fault}") from None
     return keys
 
 
@@ -61,11 +56,14 @@ def is_right(text: str, key: Key) -> bool:
     - a number is right when it follows the last "=" (of the whole text), or the marker, or is the last one;
     - with rivals, all options named behind the last "is" must be right (with none there, the last one before it); an
       option that is denied ("not a plant") or compared with ("than 45") does not count as named;
+    - a claim that begins with the letter of an option ("B", "(B) iron") is right when the letter is;
     - other answers are right when they occur as whole words, accents and case aside.
     """
     marked = [match.end() for match in _MARKER.finditer(text)]
     rest = text[marked[-1] :] if marked else text
     claim = next((part for part in _SENTENCE_END.split(rest) if _words(part)), "")
+    if key.letter and (letter := _LETTER.match(claim)):
+        return letter[1] == key.letter
     if key.rivals:
         return _chooses(_words(claim), key)
     if all(_NUMBER.fullmatch(answer) for answer in key.answers):
@@ -93,7 +91,3 @@ def _words(text: str) -> str:
 
 def _value(number: str) -> float:
     return float(number.replace(",", ""))
-
-
-def _texts(value: object) -> bool:
-    return isinstance(value, list) and all(isinstance(item, str) and item.strip() for item in value)

@@ -46,7 +46,8 @@ def check(config: RunConfig, *, probe: bool = False) -> str:
         f"prompts   {len(split[Split.TRAIN])} to learn from, {len(split[Split.HELDOUT])} held out, "
         f"{prompts.duplicates} duplicates, {len(prompts.skipped)} malformed lines, "
         f"{len(left_out)} that say the same as a held-out one",
-        *(f"          line {s.line}: {s.why}" for s in prompts.skipped[:5]),
+        *(f"          {skipped}" for skipped in prompts.skipped[:5]),
+        *([f"columns   {columns}"] if (columns := prompts.columns()) else []),
         f"model     {config.model.path}, {str(policy.dtype).removeprefix('torch.')} on {policy.device}, "
         f"chat template {'its own' if policy.has_chat_template else 'none: Question / Answer is used'}",
         f"tokens    {len(ids)} in the first prompt, end of turn {policy.tokenizer.decode([policy.end_of_turn])!r}",

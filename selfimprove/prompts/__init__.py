@@ -18,26 +18,28 @@ from ..errors import PromptError
 from ..seeds import seed_for
 from ..types import Message, Prompt, Split
 from .columns import COLUMNS, is_answer, is_id
-from .files import MAX_LINE, Unusable, missing, parse_json, read_rows, unit_of
+from .files import MAX_LINE, Unusable, dataset_hint, parse_json, read_rows, unit_of
 from .rows import Layout, read_messages
-from .values import Unclear, label_options
+from .values import Unclear, offered_options
 
 __all__ = [
     "COLUMNS",
     "MAX_LINE",
+    "Layout",
     "PromptSet",
     "Skipped",
     "Unusable",
+    "dataset_hint",
     "gist",
-    "label_options",
     "load_prompts",
     "make_prompt",
-    "missing",
+    "offered_options",
     "parse_json",
     "prompt_id",
     "read_messages",
     "read_rows",
     "twins",
+    "unit_of",
 ]
 
 
@@ -69,18 +71,16 @@ class PromptSet:
     cut: int = 0
     differing: Mapping[str, int] = field(default_factory=dict)
 
-    def left_out(self) -> str:
-        """Return what was left out, in words: duplicates, malformed lines, final answers, columns."""
-        parts = [f"{self.duplicates} duplicates, {len(self.skipped)} malformed lines"]
-        if self.differing:
-            parts.append("duplicates that differ: " + ", ".join(f"{n} in {name}" for name, n in self.differing.items()))
-        if self.cut:
-            parts.append(f"{self.cut} final answers cut off")
-        if len(self.used) > 1:
-            parts.append(f"asked: {' + '.join(self.used)}")
+    def columns(self) -> str:
+        """Return which columns are asked and which are not used, where there is more than one; else nothing."""
+        parts = [" + ".join(self.used)] if len(self.used) > 1 or self.unused else []
         if self.unused:
             more = f" and {len(self.unused) - 12} more" if len(self.unused) > 12 else ""
             parts.append(f"not used: {', '.join(self.unused[:12])}{more}")
+        if self.cut:
+            parts.append(f"{self.cut} final answers cut off")
+        if self.differing:
+            parts.append("duplicates that differ: " + ", ".join(f"{n} in {name}" for name, n in self.differing.items()))
         return "; ".join(parts)
 
 

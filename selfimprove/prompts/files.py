@@ -70,14 +70,13 @@ def read_rows(path: str, split: str = "train", *, answers: bool = False) -> Rows
         yield number, row
 
 
-def missing(path: str, why: str) -> PromptError:
-    """Return the error for a source that is no file, with a hint where it looks like a dataset's id."""
-    hint = ""
+def dataset_hint(path: str) -> str:
+    """Return what to do about a path that is no file but looks like a dataset's id or an address, or nothing."""
     if re.match(r"\w+://", path):
-        hint = "; addresses are not fetched: download the file first"
-    elif _DATASET_ID.fullmatch(path) and not Path(path).suffix and not Path(path).parent.exists():
-        hint = f"; if it is the id of a dataset, write hf:{path}"
-    return PromptError(f"cannot read {path}: {why}{hint}")
+        return "; addresses are not fetched: download the file first"
+    if _DATASET_ID.fullmatch(path) and not Path(path).suffix and not Path(path).parent.exists():
+        return f"; if it is the id of a dataset, write hf:{path}"
+    return ""
 
 
 def parse_json(line: bytes) -> Row:
@@ -132,7 +131,7 @@ def _file_rows(path: str, answers: bool) -> Rows:
         with _OPENERS.get(file.suffix.lower(), open)(file, "rb") as raw:
             yield from _parse(kind, raw)
     except OSError as error:
-        raise missing(path, error.strerror or first_line(error)) from None
+        raise PromptError(f"cannot read {path}: {error.strerror or first_line(error)}{dataset_hint(path)}") from None
     except (EOFError, zlib.error, lzma.LZMAError) as error:
         raise PromptError(f"cannot read {path}: the compressed data are damaged ({first_line(error)})") from None
     except UnicodeDecodeError as error:

@@ -1,7 +1,9 @@
 """Rows of a dataset, by id or folder (`hf:ID[:CONFIG]`), with one quick answer where the hub cannot be reached."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
@@ -29,10 +31,13 @@ def dataset_rows(path: str, split: str, *, answers: bool) -> Rows:
         yield number, dict.fromkeys(names) | row
 
 
+@lru_cache(maxsize=2)  # the prompts and their audit; an audit is read after every round
 def _load(path: str, split: str) -> Any:
-    from datasets import load_dataset
+    from datasets import disable_progress_bars, load_dataset
     from datasets.exceptions import DatasetsError
 
+    if not sys.stderr.isatty():
+        disable_progress_bars()
     name, config = _name(path)
     if name.startswith(("/", "./", "../", "~")) and not Path(name).exists():
         raise PromptError(f"cannot load the dataset {name}: no such folder")

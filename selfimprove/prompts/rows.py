@@ -80,6 +80,10 @@ class Layout:
             return template_columns(self.template)
         return tuple(self.renamed.values()) if self.renamed is not None else self.names or ()
 
+    def fits(self, row: Row) -> bool:
+        """Return whether a row has all columns that the settings name."""
+        return all(name in row for name in self._named())
+
     def read(self, row: Row) -> Reading:
         """Return what a row says.
 

@@ -1,6 +1,7 @@
 """Texts and options from the values of columns."""
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from .columns import OPTIONS, option_columns
@@ -52,16 +53,22 @@ def option_lines(value: Any) -> str:
     """
     if value is None:
         return ""
-    if isinstance(value, str) and value.lstrip().startswith(("[", "{")):
-        try:
-            value = json.loads(value)
-        except (ValueError, RecursionError):
-            raise Unusable("the options are text that looks like a list and is not valid JSON") from None
+    value = _from_json(value)
     if isinstance(value, str):
         return value.strip()
     options = label_options(value)
     letters = _LETTERS if list(options) == [str(n + 1) for n in range(len(options))] else options
     return "\n".join(f"{label}) {option}" for label, option in zip(letters, options.values(), strict=False))
+
+
+def _from_json(value: Any) -> Any:
+    """Return what a text that looks like a list or an object holds, as CSV has them; other values as they are."""
+    if not isinstance(value, str) or not value.lstrip().startswith(("[", "{")):
+        return value
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        raise Unusable("the options are text that looks like a list and is not valid JSON") from None
 
 
 def label_options(value: Any) -> dict[str, str]:
@@ -84,6 +91,16 @@ def label_options(value: Any) -> dict[str, str]:
     if len(found) != len(texts):
         raise Unusable(f"{len(texts)} options, but {len(found)} labels for them")
     return found
+
+
+def offered_options(row: Mapping[str, Any]) -> dict[str, str]:
+    """Return label -> option of a row that has options in columns of their own; none where they are a text."""
+    for name in OPTIONS:
+        value = _from_json(row.get(name)) if holds(row.get(name)) else None
+        if value is not None and not isinstance(value, str):
+            return label_options(value)
+    single = option_columns(name for name, value in row.items() if holds(value))
+    return {label: text_of(row[name], name).strip() for label, name in single.items()}
 
 
 def choices_of(row: Row) -> tuple[list[str], str]:

@@ -93,6 +93,8 @@ def open_run(
             f"prompts   {train - len(left_out)} to learn from, {heldout} held out"
             f"   ({prompt_set.duplicates} duplicates and {len(prompt_set.skipped)} malformed lines left out)"
         )
+        if columns := prompt_set.columns():
+            progress.say(f"columns   {columns}")
         if left_out:
             progress.say(
                 f"twins     {len(left_out)} prompts say the same as a held-out one and are left out, too: learning "

@@ -8,11 +8,13 @@ from pathlib import Path
 from ..config import PromptsConfig, RunConfig
 from ..errors import ConfigError, ModelError, PromptError
 from ..models.policy import Policy
-from ..prompts import twins
+from ..prompts import dataset_hint, read_rows, twins
 from ..types import Prompt, Split
 from .folder import flat
 
-MAY_CHANGE = re.compile(r"name|rounds|prompts\.audit|sample\.batch_size|engine|report_to|(server|ray)\..*")
+MAY_CHANGE = re.compile(
+    r"name|rounds|prompts\.audit(_split|_column)?|sample\.batch_size|engine|report_to|(server|ray)\..*"
+)
 """Settings that a resumed run may change: they cannot contradict what is already in its memory."""
 
 
@@ -32,9 +34,20 @@ def leave_out(config: PromptsConfig, prompts: Sequence[Prompt]) -> frozenset[str
     train = sum(prompt.split is Split.TRAIN for prompt in prompts)
     if len(found) == train:
         raise PromptError(f"all {train} prompts to learn from say the same as a held-out one; add other prompts")
-    if config.audit is not None and not Path(config.audit).expanduser().is_file():
-        raise PromptError(f"no audit file {config.audit}; leave prompts.audit unset to run without one")
+    if config.audit is not None:
+        _refuse_missing_audit(config.audit, config)
     return found
+
+
+def _refuse_missing_audit(audit: str, config: PromptsConfig) -> None:
+    """Raise a PromptError where the audit is not there; no answer is opened for that."""
+    if audit.startswith("hf:"):
+        _, row = next(read_rows(audit, config.audit_split or config.split), (0, None))
+        if config.audit_column is not None and isinstance(row, dict) and config.audit_column not in row:
+            raise PromptError(f"{audit} has {', '.join(row)} but not {config.audit_column}; set prompts.audit_column")
+    elif not Path(audit).expanduser().is_file():
+        hint = dataset_hint(audit) or "; leave prompts.audit unset to run without one"
+        raise PromptError(f"no audit file {audit}{hint}")
 
 
 def refuse_unfit(prompts: Sequence[Prompt], policy: Policy, new_tokens: int) -> None:

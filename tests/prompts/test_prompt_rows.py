@@ -164,11 +164,10 @@ def test_what_is_joined_cut_off_and_not_used_is_named_once(load):
         ]
     )
     assert (found.used, found.unused) == (("instruction", "input"), ("output", "id", "votes"))
-    assert found.left_out() == (
-        "0 duplicates, 0 malformed lines; asked: instruction + input; not used: output, id, votes"
-    )
+    assert found.columns() == "instruction + input; not used: output, id, votes"
     talks = [{"conversations": [human(text), human("x", "gpt")]} for text in ("a", "b", "b")]
-    assert load(talks).left_out() == "1 duplicates, 0 malformed lines; 3 final answers cut off"
+    assert load(talks).columns() == "3 final answers cut off"
+    assert load([{"prompt": "a"}]).columns() == ""
 
 
 UNCLEAR = [
@@ -215,7 +214,7 @@ def test_rows_that_a_column_alone_tells_apart_are_not_lost_as_duplicates(load):
     assert len(load(rows, columns=["prompt"]).prompts) == 1
     few = load([*rows[:2], {"prompt": "other"}])
     assert few.differing == {"a": 1}
-    assert "duplicates that differ: 1 in a" in few.left_out()
+    assert "duplicates that differ: 1 in a" in few.columns()
 
 
 def test_a_list_of_columns_is_joined_in_its_order(asked):
