@@ -58,6 +58,15 @@ class PromptsConfig(Section):
     )
     strict: bool = Field(False, description="stop at the first malformed line instead of skipping and counting it")
 
+    @field_validator("template", mode="before")
+    @classmethod
+    def _quoted(cls, value: object) -> object:
+        if isinstance(value, dict):
+            raise ValueError(
+                "YAML reads braces as a mapping; quote it, on a command line \"prompts.template='{a} {b}'\""
+            )
+        return value
+
     @field_validator("columns", mode="before")
     @classmethod
     def _names(cls, value: object) -> object:

@@ -210,8 +210,7 @@ def _refuse_unclear(row: Row, used: Sequence[str]) -> None:
 
 def _settings(main: str, further: str | None = None) -> str:
     joins = f"prompts.columns=[{main}, {further}] joins it, " if further else ""
-    template = f"prompts.template='... {{{further or main}}}' says how"
-    return f"{joins}prompts.columns=[{main}] leaves the others out, {template}"
+    return f"{joins}prompts.columns=[{main}] leaves the others out, prompts.template writes it as you like"
 
 
 def _compose(texts: Sequence[str], options: str) -> str:

@@ -274,6 +274,9 @@ def test_columns_are_read_from_yaml_and_the_command_line_and_written_back_equal(
         assert config == parse_config({"prompts": {"path": "p", "columns": columns}})
         assert Layout.of(config.prompts)
     assert load_config(tmp_path / "c.yaml", ("prompts.columns=[a, b]",)).prompts.columns == ("a", "b")
+    assert load_config(tmp_path / "c.yaml", ("prompts.template='{a} {b}'",)).prompts.template == "{a} {b}"
+    with pytest.raises(ConfigError, match="quote it, on a command line"):
+        load_config(tmp_path / "c.yaml", ("prompts.template={a}",))
     for wrong in ("q", [1], {"question": None}):
         with pytest.raises(ConfigError, match=r"1 fault.*expected a list such as"):
             parse_config({"prompts": {"path": "p", "columns": wrong}})
