@@ -75,6 +75,8 @@ def test_only_accuracy_can_see_answers():
     assert [relative(path) for path in MODULES if "answer_key" in modules_imported(path)] == [
         "selfimprove/evaluation/accuracy.py"
     ]
+    opened = [path for path in MODULES if re.search(r"answers=True|import Reference", path.read_text(encoding="utf-8"))]
+    assert [relative(path) for path in opened] == ["selfimprove/evaluation/answer_key.py"]
 
 
 def tracked_files():

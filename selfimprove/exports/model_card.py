@@ -107,5 +107,6 @@ def _shareable(config: RunConfig) -> str:
 
 def _file_name(value: str) -> str:
     """Return the name of a local file or folder: that says something, its path is nobody's business."""
-    path = Path(value).expanduser()
-    return path.name if path.is_absolute() or path.exists() else value
+    folder = value.removeprefix("hf:")  # a data set's, or its id
+    path = Path(folder).expanduser()
+    return value.removesuffix(folder) + path.name if path.is_absolute() or path.exists() else value

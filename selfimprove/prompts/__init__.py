@@ -8,18 +8,17 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from typing import Any, cast
 
 from ..config import PromptsConfig
 from ..errors import PromptError
 from ..seeds import seed_for
 from ..types import Message, Prompt, Split
 from .columns import COLUMNS, is_answer, is_id
-from .files import MAX_LINE, Unusable, dataset_hint, parse_json, read_rows, unit_of
-from .rows import Layout, read_messages
+from .files import MAX_LINE, Row, Unusable, dataset_hint, parse_json, read_rows, unit_of
+from .rows import Layout, Reading, read_messages
 from .values import Unclear, offered_options
 
 __all__ = [
@@ -106,18 +105,42 @@ def load_prompts(config: PromptsConfig) -> PromptSet:
         PromptError: the source cannot be read, nothing in it can be used, it is unclear what belongs to the question,
             or more rows are lost to columns that are not used than remain; when strict, at the first bad line.
     """
-    layout, unit = Layout.of(config), unit_of(config.path)
-    prompts: dict[str, Prompt] = {}
-    spare: dict[str, dict[str, Any]] = {}  # prompt id -> values, in its first row, of columns that are not used
+    found = _Found()
     skipped: list[Skipped] = []
-    used: dict[str, None] = {}
-    unused: dict[str, None] = {}
-    differing: Counter[str] = Counter()
-    duplicates = cut = lost = 0
-    with closing(cast(Any, read_rows(config.path, config.split))) as rows:
-        for number, row in rows:
-            if config.limit and len(prompts) == config.limit:
+    with closing(_readings(config)) as readings:
+        for reading in readings:
+            if isinstance(reading, Skipped):
+                skipped.append(reading)
+            else:
+                found.add(make_prompt(reading[1].messages, config.heldout), *reading)
+            if config.limit and len(found.prompts) == config.limit:
                 break
+    prompts = tuple(found.prompts.values())
+    if not prompts:
+        why = f"all {len(skipped)} {skipped[0].unit}s are unusable; {skipped[0]}" if skipped else "empty"
+        raise PromptError(f"no prompts in {config.path}: {why}")
+    if found.lost > len(prompts) and not (config.column or config.columns or config.template):
+        used, differing = ", ".join(found.used), ", ".join(found.differing)
+        raise PromptError(
+            f"{found.lost} rows of {config.path} ask the same as one of its {len(prompts)} prompts but differ in "
+            f"{differing}: prompts.columns=[{used}, {differing}] joins that, prompts.columns=[{used}] leaves it out"
+        )
+    if all(prompt.split is Split.HELDOUT for prompt in prompts):
+        raise PromptError(
+            f"all {len(prompts)} prompts of {config.path} are held out (prompts.heldout is {config.heldout:g}): "
+            "lower it, or add prompts"
+        )
+    unused = tuple(name for name in found.unused if name not in found.used)
+    return PromptSet(
+        prompts, found.duplicates, tuple(skipped), tuple(found.used), unused, found.cut, dict(found.differing)
+    )
+
+
+def _readings(config: PromptsConfig) -> Generator[tuple[Row, Reading] | Skipped]:
+    """Yield each row with what it asks, or why it is skipped."""
+    layout, unit = Layout.of(config), unit_of(config.path)
+    with closing(read_rows(config.path, config.split)) as rows:
+        for number, row in rows:
             try:
                 if isinstance(row, Unusable):
                     raise row
@@ -125,40 +148,37 @@ def load_prompts(config: PromptsConfig) -> PromptSet:
             except Unusable as fault:
                 if config.strict or isinstance(fault, Unclear):
                     raise PromptError(f"{config.path}, {unit} {number}: {fault}") from None
-                skipped.append(Skipped(number, str(fault), unit))
-                continue
-            prompt = make_prompt(reading.messages, config.heldout)
-            used |= dict.fromkeys(reading.used)
-            unused |= dict.fromkeys(reading.unused)
-            cut += reading.cut
-            values = {name: row[name] for name in reading.unused if not is_answer(name) and not is_id(name)}
-            if prompt.id in prompts:
-                duplicates += 1
-                first = spare[prompt.id]
-                differ = [name for name, value in values.items() if repr(value) != repr(first.get(name))]
-                differing.update(differ)
-                lost += bool(differ)
+                yield Skipped(number, str(fault), unit)
             else:
-                prompts[prompt.id], spare[prompt.id] = prompt, values
-    if not prompts:
-        raise PromptError(f"no prompts in {config.path}: {_why_none(skipped, unit)}")
-    if lost > len(prompts) and config.column is None and config.columns is None and config.template is None:
-        raise PromptError(
-            f"{lost} rows of {config.path} ask the same as one of its {len(prompts)} prompts but differ in "
-            f"{', '.join(differing)}: prompts.columns=[{', '.join([*used, *differing])}] joins that, "
-            f"prompts.columns=[{', '.join(used)}] leaves it out"
-        )
-    if all(prompt.split is Split.HELDOUT for prompt in prompts.values()):
-        raise PromptError(
-            f"all {len(prompts)} prompts of {config.path} are held out (prompts.heldout is {config.heldout:g}): "
-            "lower it, or add prompts"
-        )
-    columns = tuple(used), tuple(name for name in unused if name not in used)
-    return PromptSet(tuple(prompts.values()), duplicates, tuple(skipped), *columns, cut, dict(differing))
+                yield row, reading
 
 
-def _why_none(skipped: Sequence[Skipped], unit: str) -> str:
-    return f"all {len(skipped)} {unit}s are unusable; {skipped[0]}" if skipped else "empty"
+@dataclass(slots=True)
+class _Found:
+    """Distinct prompts so far, and what was left out to get them; `lost` rows differ only in unused columns."""
+
+    prompts: dict[str, Prompt] = field(default_factory=dict)
+    spare: dict[str, Row] = field(default_factory=dict)  # prompt id -> unused columns of its first row, ids aside
+    used: dict[str, None] = field(default_factory=dict)
+    unused: dict[str, None] = field(default_factory=dict)
+    differing: Counter[str] = field(default_factory=Counter)
+    duplicates: int = 0
+    lost: int = 0
+    cut: int = 0
+
+    def add(self, prompt: Prompt, row: Row, reading: Reading) -> None:
+        self.used |= dict.fromkeys(reading.used)
+        self.unused |= dict.fromkeys(reading.unused)
+        self.cut += reading.cut
+        spare = {name: row[name] for name in reading.unused if not is_answer(name) and not is_id(name)}
+        if prompt.id not in self.prompts:
+            self.prompts[prompt.id], self.spare[prompt.id] = prompt, spare
+            return
+        first = self.spare[prompt.id]
+        differing = [name for name in spare if repr(spare[name]) != repr(first.get(name))]
+        self.differing.update(differing)
+        self.duplicates += 1
+        self.lost += bool(differing)
 
 
 def make_prompt(messages: Iterable[Message], heldout: float) -> Prompt:

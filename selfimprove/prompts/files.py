@@ -14,7 +14,7 @@ import lzma
 import re
 import sys
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -43,7 +43,7 @@ class Unusable(ValueError):
 
 
 Row = dict[str, Any]
-Rows = Iterator[tuple[int, Row | Unusable]]
+Rows = Generator[tuple[int, Row | Unusable]]
 """Number of each row (from 1; lines, where the format has them) and its columns, or why it has none."""
 
 

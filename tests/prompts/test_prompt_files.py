@@ -51,6 +51,29 @@ def test_each_format_holds_the_same_prompts(asked, name, content):
     assert asked(content, name) == asked(content, name)
 
 
+def test_poisoned_answers_change_nothing_in_any_format(load, tmp_path):
+    """Rule 1: nothing that training can see comes from an answer column."""
+    import datasets
+
+    for poison in ("x", "POISON"):
+        rows = [{"question": f"Which {n}?", "choices": ["a", "b"], "answer": poison, "Label": poison} for n in range(9)]
+        table = datasets.Dataset.from_list(rows)
+        (tmp_path / poison).mkdir()
+        table.to_json(tmp_path / poison / "p.jsonl")
+        table.to_parquet(tmp_path / poison / "p.parquet")
+        (tmp_path / poison / "p.json").write_text(json.dumps(rows))
+        cells = "".join(f'Which {n}?,"[""a"", ""b""]",{poison},{poison}\n' for n in range(9))
+        (tmp_path / poison / "p.csv").write_text(f"question,choices,answer,Label\n{cells}")
+    found = [
+        load_prompts(PromptsConfig(path=str(tmp_path / poison / f"p.{kind}"), heldout=0.3))
+        for poison in ("x", "POISON")
+        for kind in ("jsonl", "parquet", "json", "csv")
+    ]
+    assert all(prompts == found[0] for prompts in found)
+    assert len(found[0].prompts) == 9
+    assert "POISON" not in repr(found)
+
+
 def test_plain_text_may_be_utf_16_and_compressed(asked):
     assert asked("¿Sí?\r\n\r\nno\n".encode("utf-16"), "p.txt") == ["¿Sí?", "no"]
     assert asked(gzip.compress(b"yes\nno"), "p.txt.gz") == ["yes", "no"]
