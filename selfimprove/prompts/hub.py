@@ -17,6 +17,9 @@ from .files import Rows
 PATIENCE = 5.0
 """Seconds that the hub may take to answer at all."""
 
+MEDIA = ("Image", "Audio", "Video", "Pdf")
+"""Kinds of columns that are not decoded: their value is the kind, as bytes, which no text model can be asked."""
+
 
 def dataset_rows(path: str, split: str, *, answers: bool) -> Rows:
     """Yield the rows of a split; answer columns never leave the Arrow table unless `answers`.
@@ -26,9 +29,10 @@ def dataset_rows(path: str, split: str, *, answers: bool) -> Rows:
     """
     dataset = _load(path, split)
     names = list(dataset.column_names)
-    read = names if answers else [name for name in names if not is_answer(name)]
+    media = {name: kind.encode() for name in names if (kind := type(dataset.features[name]).__name__) in MEDIA}
+    read = [name for name in names if name not in media and (answers or not is_answer(name))]
     for number, row in enumerate(dataset.select_columns(read), start=1):
-        yield number, dict.fromkeys(names) | row
+        yield number, dict.fromkeys(names) | media | row
 
 
 @lru_cache(maxsize=2)  # the prompts and their audit; an audit is read after every round

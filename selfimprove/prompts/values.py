@@ -20,9 +20,11 @@ def holds(value: Any) -> bool:
 
 
 def may_ask(value: Any) -> bool:
-    """Return whether a value could be part of a question: a text with letters in it, or a list of texts or turns."""
+    """Return whether a value could be part of a question: text with letters, a list of texts or turns, a picture."""
     if isinstance(value, str):
         return any(c.isalpha() for c in value)
+    if isinstance(value, bytes) or (isinstance(value, dict) and isinstance(value.get("bytes"), bytes)):
+        return True
     return isinstance(value, list) and bool(value) and all(isinstance(x, str | dict) and x for x in value)
 
 

@@ -87,6 +87,28 @@ def test_a_folder_needs_no_hub_and_a_missing_one_says_so(tmp_path, online):
     assert "validation" in str(_wrong_split(tmp_path / "data"))
 
 
+def test_a_question_about_a_picture_is_not_asked_without_it_unasked(tmp_path, monkeypatch):
+    import datasets
+    import pyarrow
+    from pyarrow import parquet
+
+    stored = pyarrow.table({"question": ["Which colour?"], "image": [{"bytes": b"?", "path": None}]})
+    parquet.write_table(stored, tmp_path / "p.parquet")
+    features = datasets.Features({"question": datasets.Value("string"), "image": datasets.Image()})
+    stored = stored.cast(features.arrow_schema)
+    table = datasets.Dataset(datasets.table.InMemoryTable(stored), datasets.DatasetInfo(features=features))
+    monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: table)
+    with pytest.raises(PromptError, match=r"is image part of the question\?"):
+        load_prompts(PromptsConfig(path="hf:some/pictures", heldout=0))
+    found = load_prompts(PromptsConfig(path="hf:some/pictures", columns=["question"], heldout=0))
+    assert [p.text for p in found.prompts] == ["Which colour?"]
+    both = PromptsConfig(path="hf:some/pictures", columns=["question", "image"], heldout=0)
+    with pytest.raises(PromptError, match="image is bytes, expected text"):
+        load_prompts(both)
+    with pytest.raises(PromptError, match=r"is image part of the question\?"):
+        load_prompts(PromptsConfig(path=str(tmp_path / "p.parquet"), heldout=0))
+
+
 def _wrong_split(folder):
     with pytest.raises(PromptError) as told:
         load_prompts(PromptsConfig(path=f"hf:{folder}", split="validation"))
