@@ -36,6 +36,7 @@ _BOMS = {
     codecs.BOM_UTF16_BE: "utf-16",
 }
 _DATASET_ID = re.compile(r"[\w.-]+/[\w.-]+(?::[\w.-]+)?")
+_SUFFIX = re.compile(r"\.[a-z]\w*$", re.IGNORECASE)  # a file's, not a version's
 
 
 class Unusable(ValueError):
@@ -74,7 +75,7 @@ def dataset_hint(path: str) -> str:
     """Return what to do about a path that is no file but looks like a dataset's id or an address, or nothing."""
     if re.match(r"\w+://", path):
         return "; addresses are not fetched: download the file first"
-    if _DATASET_ID.fullmatch(path) and not Path(path).suffix and not Path(path).parent.exists():
+    if _DATASET_ID.fullmatch(path) and not _SUFFIX.search(path) and not Path(path).parent.exists():
         return f"; if it is the id of a dataset, write hf:{path}"
     return ""
 

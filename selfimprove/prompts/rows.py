@@ -95,6 +95,8 @@ class Layout:
         if absent := [name for name in chosen if name not in row]:
             raise Unusable(_lacks(row, absent))
         if self.template is not None:
+            if empty := [name for name in chosen if row[name] is None]:
+                raise Unusable(f"{' and '.join(empty)} is null, and prompts.template needs it")
             text = "".join(
                 literal + (text_of(row[name], name) if name is not None else "")
                 for literal, name, _, _ in Formatter().parse(self.template)

@@ -169,6 +169,7 @@ def test_what_cannot_be_read_is_refused_in_one_line(load, name, content, says):
     [
         ("openai/gsm8k", "if it is the id of a dataset, write hf:openai/gsm8k"),
         ("openai/gsm8k:main", "write hf:openai/gsm8k:main"),
+        ("some/data-v1.5", "write hf:some/data-v1.5"),
         ("https://example.org/p.jsonl", "download the file first"),
     ],
 )

@@ -240,6 +240,12 @@ def test_a_template_fills_in_names_alone(asked):
     ]
 
 
+def test_a_template_is_not_filled_with_nothing(load):
+    found = load([{"q": "a", "n": None}, {"q": "b", "n": 2}, {"q": "c", "n": ""}], template="{q}{n}")
+    assert [p.text for p in found.prompts] == ["b2", "c"]
+    assert [s.why for s in found.skipped] == ["n is null, and prompts.template needs it"]
+
+
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
