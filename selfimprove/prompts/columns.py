@@ -5,6 +5,7 @@ Names are compared without case and punctuation where it says *plain name*: `ans
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 
 COLUMNS = ("prompt", "messages", "conversations", "question", "instruction", "text")
 """Main column: the first of these that holds something, unless a setting names one."""
@@ -45,6 +46,7 @@ _ANSWER_NAMES, _ID_NAMES, _FACET_NAMES = (frozenset(names.split()) for names in 
 _OPTION = re.compile(r"(?:option|opt|op|choice)_?([a-h1-8])", re.IGNORECASE)
 
 
+@lru_cache(maxsize=4096)  # a file has few columns and many rows
 def _plain(name: str) -> str:
     return re.sub(r"[\W_]+", "", name.casefold())
 
