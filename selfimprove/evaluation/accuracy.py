@@ -47,13 +47,7 @@ def audit(run: Run) -> dict[int, Accuracy]:
 
 
 def audited_prompts(run: Run) -> tuple[list[Prompt], dict[str, Key]]:
-    """Return the evaluated prompts that the audit file has answers to, and all its keys by prompt id.
-
-    Both are empty without an audit file.
-
-    Raises:
-        PromptError: the audit file cannot be read.
-    """
+    """Return the measured prompts whose answers are in the audit file, and all keys in it; none without a file."""
     file = run.config.prompts.audit
     keys = {} if file is None else load_audit(file)
     return [p for p in heldout(run) if p.id in keys], keys

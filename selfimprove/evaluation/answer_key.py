@@ -1,6 +1,6 @@
-"""Answer keys from the audit file, and the match of a response with its key. For reports; only `accuracy` imports this.
+"""The user's own answers, for reporting alone: only `accuracy` imports this module, and no decision reads it.
 
-The match shares no code with the vote's answer parsing, so that an error there cannot raise the accuracy here.
+The match is written apart from the vote's way of reading answers, so that a fault there cannot flatter itself here.
 """
 
 import re
@@ -12,26 +12,26 @@ from ..errors import PromptError
 from ..prompts import Unusable, parse_json, prompt_id, read_messages
 
 _MARKER = re.compile(r"(?:####|\\boxed\{|\banswer(?: is:?+|:))\s*+(?=\S)", re.IGNORECASE)
-_SENTENCE_END = re.compile(r"(?<=\.)\s+|(?<![!?:\n])\n+")  # "Sure!" and "Let us see:" belong to the next sentence
+_SENTENCE_END = re.compile(r"(?<=\.)\s+|(?<![!?:\n])\n+")  # "Sure!" and "Let us see:" go with what follows
 _NUMBER = re.compile(r"(?<![\w.])-?\d[\d,]*(?:\.\d+)?")
 _NOT_CLAIMED = re.compile(r"\b(?:not|nor|neither|than|compared to)(?: an?| the)? \w+")
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """The accepted forms of an answer, and the wrong options that the question offers (`rivals`)."""
+    """The accepted forms of an answer, and the wrong options that the question itself names."""
 
     answers: frozenset[str]
     rivals: frozenset[str] = frozenset()
 
 
 def load_audit(path: str | Path) -> dict[str, Key]:
-    """Return the answer key of each prompt id, from JSONL rows `{"prompt": ..., "answers": [...], "rivals": [...]}`.
+    """Return the key of each prompt id, from JSONL rows `{"prompt": ..., "answers": [...], "rivals": [...]}`.
 
-    `prompt` (or `messages`) must equal the prompt of the run; `rivals` is optional.
+    `prompt` (or `messages`) must equal the prompt as it is asked; `rivals` may be left out.
 
     Raises:
-        PromptError: the file cannot be read, or a row is malformed. No row is skipped: a partial audit would mislead.
+        PromptError: the file cannot be read, or a row is malformed; an audit with gaps would report half truths.
     """
     keys: dict[str, Key] = {}
     try:
@@ -53,16 +53,15 @@ def load_audit(path: str | Path) -> dict[str, Key]:
 
 
 def is_right(text: str, key: Key) -> bool:
-    r"""Return whether the final answer of a response is an accepted one.
+    r"""Return whether a response commits itself to a right answer.
 
-    The text after the last marker ("answer is", "####", "\boxed{") is read, the whole text without one; of it the first
-    sentence, since small models go on after a short answer:
+    What counts is the sentence behind the last "answer is", "####" or "\boxed{"; without one, the first sentence,
+    since short answers come first and small models ramble on. There,
 
-    - a numeric key: the first number after the last "="; without "=", the first number of the sentence after a marker,
-      else its last number;
-    - a key with rivals: every option named after the last "is" must be right (if none is, the last option before it);
-      an option that is negated ("not a plant") or compared with ("than 45") does not count as named;
-    - any other key: an accepted form occurs as whole words; case, accents and punctuation are ignored.
+    - a number is right when it follows the last "=" (of the whole text), or the marker, or is the last one;
+    - with rivals, all options named behind the last "is" must be right (with none there, the last one before it); an
+      option that is denied ("not a plant") or compared with ("than 45") does not count as named;
+    - other answers are right when they occur as whole words, accents and case aside.
     """
     marked = [match.end() for match in _MARKER.finditer(text)]
     rest = text[marked[-1] :] if marked else text
@@ -78,7 +77,7 @@ def is_right(text: str, key: Key) -> bool:
 
 
 def _chooses(claim: str, key: Key) -> bool:
-    """Return whether a normalised sentence names accepted options only, and at least one."""
+    """Return whether a normalised sentence names right options only."""
     options = {_words(option): option in key.answers for option in key.answers | key.rivals}
     option = re.compile(rf"\b(?:{'|'.join(map(re.escape, options))})\b")
     before, _, after = _NOT_CLAIMED.sub(" ", claim).rpartition(" is ")
