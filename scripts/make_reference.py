@@ -1,4 +1,4 @@
-"""Write docs/configuration.md from its classes, the schema in docs/memory.md and the signs in docs/guard.md.
+"""Write docs/configuration.md from its classes, the schema in docs/memory.md and the metrics in docs/guard.md.
 
 python scripts/make_reference.py
 """
@@ -7,7 +7,7 @@ from itertools import groupby
 from pathlib import Path
 
 from selfimprove.config_file import config_keys
-from selfimprove.evaluation.metrics import SIGNS
+from selfimprove.evaluation.metrics import METRICS
 from selfimprove.memory.store.dictionary import markdown
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -35,12 +35,12 @@ def memory_page(page: str) -> str:
 
 
 def guard_page(page: str) -> str:
-    """Return docs/guard.md with its table of signs as the code has them."""
-    head, _, rest = page.partition("<!-- signs -->\n")
-    _, _, tail = rest.partition("<!-- end of signs -->")
-    table = ["| sign | what it is | healthy | red flag | limit |", "|---|---|---|---|---|"]
-    table += [f"| {s.name} | {s.meaning} | {s.healthy} | {s.red_flag} | {s.rule} |" for s in SIGNS]
-    return "\n".join([f"{head}<!-- signs -->", *table, f"<!-- end of signs -->{tail}"])
+    """Return docs/guard.md with its table of metrics as the code has them."""
+    head, _, rest = page.partition("<!-- metrics -->\n")
+    _, _, tail = rest.partition("<!-- end of metrics -->")
+    table = ["| metric | definition | healthy | red flag | limit |", "|---|---|---|---|---|"]
+    table += [f"| {m.name} | {m.meaning} | {m.healthy} | {m.red_flag} | {m.rule} |" for m in METRICS]
+    return "\n".join([f"{head}<!-- metrics -->", *table, f"<!-- end of metrics -->{tail}"])
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Make a language model better from its own history alone: no labels, no reward model, no judge, no teacher.
+"""Label-free self-improvement of a language model from its own responses: no labels, reward model, judge or teacher.
 
 >>> from selfimprove import improve, ResponseMemory, export   # doctest: +SKIP
 >>> summary = improve("configs/quickstart.yaml", "name=mine")  # doctest: +SKIP
@@ -21,7 +21,7 @@ _HOMES = {"improve": "api", "export": "api", "ResponseMemory": "memory"}
 
 
 def __getattr__(name: str) -> Any:
-    """Import the public names when they are first used, so that importing the package is free."""
+    """Import a public name at its first use, which keeps `import selfimprove` fast."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f".{_HOMES[name]}", __name__), name)

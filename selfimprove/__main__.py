@@ -1,4 +1,4 @@
-"""`python -m selfimprove`."""
+"""Entry point of `python -m selfimprove`."""
 
 from .cli import main
 

@@ -1,4 +1,4 @@
-"""The three things people do from a script: improve, look into the memory, export."""
+"""Public functions `improve` and `export`. The public class is `selfimprove.ResponseMemory`."""
 
 from pathlib import Path
 
@@ -12,10 +12,12 @@ from .run.session import open_run
 
 
 def improve(config: str | Path, *overrides: str, resume: bool = False, quiet: bool = False) -> Summary:
-    """Run the rounds that a configuration file asks for; `overrides` are `section.key=value`.
+    """Run the rounds of a configuration file and return the summary of the run.
+
+    `overrides` are strings `section.key=value`; `resume` continues an existing run; `quiet` switches progress off.
 
     Raises:
-        UserError: anything the caller can correct, in one line.
+        UserError: the configuration, prompts, model, memory or engine cannot be used; the message is one line.
     """
     settings = load_config(config, overrides)
     with open_run(settings, resume=resume, progress=Progress(quiet)) as run:
@@ -25,11 +27,11 @@ def improve(config: str | Path, *overrides: str, resume: bool = False, quiet: bo
 def export(
     run: str | Path, out: str | Path, *, round_: int | None = None, form: str = "merged", weights: str = "f16"
 ) -> str:
-    """Write a run's current policy (or that of `round_`) to the folder `out`; return what was checked.
+    """Write a run's current policy, or that of `round_`, to the new folder `out`; return the result of the checks.
 
-    `form` is merged, adapter, gguf or ollama; `weights` is how the latter two store matrices: f16 or q8_0.
+    `form` is merged, adapter, gguf or ollama; `weights`, the type of the matrices in a GGUF file, is f16 or q8_0.
 
     Raises:
-        UserError: `out` exists, or what was written does not match the policy.
+        UserError: `out` exists, the run or round does not, or the written model does not match the policy.
     """
     return export_run(run_folder(run), Path(out), round_=round_, form=form, weights=weights)

@@ -1,4 +1,4 @@
-"""The one strict configuration tree: what each setting means, its default and its bounds."""
+"""The configuration of a run: all settings with description, default and bounds."""
 
 from typing import Annotated, Literal
 
@@ -12,13 +12,13 @@ Positive = Annotated[int, Field(ge=1)]
 
 
 class Section(BaseModel):
-    """Base of all sections: frozen, and unknown keys, NaN and infinity are refused."""
+    """Base class of the sections: frozen; unknown keys, NaN and infinity are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class ModelConfig(Section):
-    """The model to improve."""
+    """The base model."""
 
     path: str = Field("bundled:smollm2-135m", description="HF id, local folder, GGUF file, or bundled:smollm2-135m")
     revision: str | None = Field(None, description="revision of an HF id")
@@ -26,7 +26,9 @@ class ModelConfig(Section):
         "auto", description="auto: bfloat16 where the device computes it natively, else float32"
     )
     device: str = Field("auto", description="auto, cpu, cuda, cuda:N or mps")
-    threads: Count = Field(0, description="CPU threads; 0: one per core. Part of what makes results reproducible")
+    threads: Count = Field(
+        0, description="CPU threads; 0: one per core. Results are reproducible for equal numbers of threads"
+    )
 
 
 class PromptsConfig(Section):
@@ -77,55 +79,55 @@ class PromptsConfig(Section):
 
 
 class SampleConfig(Section):
-    """Rollouts."""
+    """Sampling of responses from the current policy."""
 
-    k: Positive = Field(8, description="responses a prompt and round")
-    temperature: float = Field(0.7, ge=0, le=5, description="0: greedy")
-    top_k: Count = Field(50, description="0: no cut")
-    top_p: float = Field(1.0, gt=0, le=1, description="nucleus; 1: no cut")
-    max_new_tokens: Positive = Field(64, description="longest answer, in tokens")
-    unit_prompts: Positive = Field(64, description="prompts in one unit of work (one commit)")
-    batch_size: Count = Field(0, description="rows decoded together; 0: chosen for the device")
+    k: Positive = Field(8, description="responses per prompt and round")
+    temperature: float = Field(0.7, ge=0, le=5, description="sampling temperature; 0: greedy decoding")
+    top_k: Count = Field(50, description="sample from the k most likely tokens; 0: off")
+    top_p: float = Field(1.0, gt=0, le=1, description="nucleus sampling: probability mass to keep; 1: off")
+    max_new_tokens: Positive = Field(64, description="maximum length of a response, in tokens")
+    unit_prompts: Positive = Field(64, description="prompts per unit of work; each unit is one commit")
+    batch_size: Count = Field(0, description="sequences decoded together; 0: chosen for the device")
 
     def sampling(self, max_new_tokens: int | None = None) -> Sampling:
-        """Return how rollouts draw tokens, with another length limit where one is given."""
+        """Return the sampling parameters; `max_new_tokens` replaces the configured limit if it is given."""
         return Sampling(self.temperature, self.top_k, self.top_p, max_new_tokens or self.max_new_tokens)
 
 
 class ExemplarConfig(Section):
-    """Answer again with recalled, trusted answers to other prompts as demonstrations."""
+    """Recall: answers with retrieved responses to other prompts as demonstrations. The key keeps its first name."""
 
-    k: Count = Field(8, description="responses a prompt; 0 switches the operator off")
-    shots: Positive = Field(3, description="demonstrations shown to each sample")
+    k: Count = Field(8, description="responses per prompt; 0: operator off")
+    shots: Positive = Field(3, description="demonstrations per response")
     trust: Share = Field(
-        0.6, description="least support (agreement, abstentions counted against it) of a recalled answer's prompt"
+        0.6, description="minimum support of a demonstration's prompt (support: agreement, abstentions against it)"
     )
-    below: float = Field(1.0, ge=0, le=2, description="only prompts whose support is below this; 2: all prompts")
-    pool: Positive = Field(32, description="recalled answers that the draws for a unit are made from")
-    diversity: Share = Field(0.7, description="MMR: 0 takes the nearest, 1 only the most different")
+    below: float = Field(1.0, ge=0, le=2, description="only for prompts with support below this; 2: for all prompts")
+    pool: Positive = Field(32, description="retrieved responses per unit that demonstrations are drawn from")
+    diversity: Share = Field(0.7, description="MMR weight of diversity; 0: the nearest, 1: the most different")
 
 
 class ReviseConfig(Section):
-    """Critique rival answers, then write a corrected one; off, because with small models it did not pay."""
+    """Revise: critique of differing own answers, then a new answer. Off by default: no gain with small models."""
 
-    k: Count = Field(0, description="revisions a disputed prompt; 0 switches the operator off")
-    rivals: Positive = Field(3, description="differing own answers in view")
-    above: Share = Field(0.2, description="only prompts whose support is at least this: below it, rivals are noise")
-    below: Share = Field(0.7, description="only prompts whose support is below this")
-    critique_tokens: Positive = Field(48, description="longest critique, in new tokens")
+    k: Count = Field(0, description="revisions per prompt; 0: operator off")
+    rivals: Positive = Field(3, description="differing answers in the context of a critique")
+    above: Share = Field(0.2, description="only for prompts with at least this support; below it, answers are noise")
+    below: Share = Field(0.7, description="only for prompts with support below this")
+    critique_tokens: Positive = Field(48, description="maximum length of a critique, in tokens")
 
 
 class StitchConfig(Section):
-    """Join steps of past responses along the best-voted path and continue from there; off, as is `revise`."""
+    """Stitch: continuations of the best-voted path through the steps of past responses. Off by default."""
 
-    k: Count = Field(0, description="continuations a prompt; 0 switches the operator off")
-    above: Share = Field(0.2, description="only prompts whose support is at least this: below it, no path is better")
-    below: Share = Field(0.9, description="only prompts whose support is below this")
-    same: Share = Field(0.95, description="cosine above which two steps are the same state")
+    k: Count = Field(0, description="continuations per prompt; 0: operator off")
+    above: Share = Field(0.2, description="only for prompts with at least this support; below it, votes are noise")
+    below: Share = Field(0.9, description="only for prompts with support below this")
+    same: Share = Field(0.95, description="cosine above which two steps count as the same state")
 
 
 class ProposeConfig(Section):
-    """The three operators."""
+    """The operators that derive new responses from stored ones."""
 
     exemplar: ExemplarConfig = ExemplarConfig()
     revise: ReviseConfig = ReviseConfig()
@@ -133,117 +135,131 @@ class ProposeConfig(Section):
 
 
 class VoteConfig(Section):
-    """Self-consistency."""
+    """Majority vote over responses (self-consistency)."""
 
     kind: Literal["auto", "number", "choice", "short", "free"] = Field(
-        "auto", description="how the final answer is read; auto: decided for each prompt"
+        "auto", description="kind of final answer; auto: decided for each prompt"
     )
-    same: Share = Field(0.85, description="cosine above which two free-text answers are one (kind free)")
-    derived_cap: Share = Field(0.5, description="most that revise and stitch weigh together, per vote of the originals")
-    decay: Share = Field(0.5, description="weight of the votes of the round before; 0: this round alone")
+    same: Share = Field(0.85, description="cosine above which two free-text answers count as equal (kind free)")
+    derived_cap: Share = Field(0.5, description="maximum weight of all revisions and stitches, relative to the others")
+    decay: Share = Field(0.5, description="weight of a vote per round of age; 0: responses of this round alone vote")
     labels: Literal["current", "base"] = Field(
-        "current", description="whose answers vote; base: only those of the frozen base (as after a rejected round)"
+        "current", description="responses that vote; base: those of the base alone (set after a rejected round)"
     )
-    prior: Share = Field(0.0, description="1 divides votes by the answer's frequency over other prompts")
+    prior: Share = Field(
+        0.0, description="exponent of the division of votes by the answer's frequency over other prompts; 0: off"
+    )
 
 
 class SelectConfig(Section):
-    """Which candidates become training examples."""
+    """Selection of training examples among the responses."""
 
-    threshold: Share = Field(0.5, description="least support: agreement, abstentions counted against it")
-    ceiling: Share = Field(1.0, description="prompts with more support than this teach little and are left out")
-    per_prompt: Positive = Field(3, description="most survivors a prompt")
-    answer_share: Share = Field(0.2, description="most of the prompts that one answer may win (numbers and free text)")
-    ancestor_share: Share = Field(0.2, description="most of the survivors that one response may be an ancestor of")
-    near_duplicate: Share = Field(0.98, description="cosine above which two survivors of a prompt are one")
-    length_factor: float = Field(3.0, gt=1, description="drop answers longer than this times the group's median")
+    threshold: Share = Field(0.5, description="minimum support of a prompt (agreement, abstentions against it)")
+    ceiling: Share = Field(1.0, description="maximum support of a prompt; prompts above it teach little")
+    per_prompt: Positive = Field(3, description="maximum number of survivors per prompt")
+    answer_share: Share = Field(0.2, description="maximum fraction of prompts with the same answer (except choices)")
+    ancestor_share: Share = Field(0.2, description="maximum fraction of survivors that descend from one response")
+    near_duplicate: Share = Field(0.98, description="cosine above which two responses to a prompt are duplicates")
+    length_factor: float = Field(3.0, gt=1, description="maximum length, relative to the prompt's median response")
 
 
 class TrainConfig(Section):
-    """An adapter from the survivors."""
+    """LoRA fine-tuning on the survivors."""
 
-    method: Literal["sft", "preference"] = Field("sft", description="weighted NLL, or DPO + NLL on pairs (ScPO)")
+    method: Literal["sft", "preference"] = Field(
+        "sft", description="sft: weighted NLL; preference: DPO + NLL on pairs (ScPO)"
+    )
     rank: Positive = Field(16, description="LoRA rank")
     alpha: Positive = Field(32, description="LoRA alpha")
     lr: float = Field(3e-4, gt=0, lt=1, description="peak learning rate of AdamW")
-    epochs: Positive = Field(2, description="passes over the survivors")
-    batch_tokens: Positive = Field(2048, description="tokens an optimizer step, about")
-    warmup: Share = Field(0.1, description="share of the steps in which the rate rises")
-    beta: float = Field(0.02, ge=0, description="weight of KL(policy || reference), per completion token, in nats")
-    dpo_beta: float = Field(0.1, gt=0, description="DPO temperature (method preference)")
-    clip: float = Field(1.0, gt=0, description="gradient norm")
-    start: Literal["base", "current"] = Field("base", description="what each round's adapter starts from")
-    accumulate: bool = Field(
-        True, description="responses of earlier rounds may survive again; only where they vote: not with vote.decay 0"
+    epochs: Positive = Field(2, description="epochs over the examples")
+    batch_tokens: Positive = Field(2048, description="approximate number of tokens per optimizer step")
+    warmup: Share = Field(0.1, description="fraction of the steps with linear warm-up")
+    beta: float = Field(0.02, ge=0, description="weight of KL(policy || reference), in nats per completion token")
+    dpo_beta: float = Field(0.1, gt=0, description="beta of DPO (method preference)")
+    clip: float = Field(1.0, gt=0, description="maximum gradient norm")
+    start: Literal["base", "current"] = Field(
+        "base", description="initial adapter of a round; base: a new one, current: that of the current policy"
     )
+    accumulate: bool = Field(True, description="select among responses of earlier rounds too; needs vote.decay above 0")
 
 
 class EvaluateConfig(Section):
-    """Held-out measurement before and after."""
+    """Evaluation on held-out prompts."""
 
-    k: Positive = Field(8, description="sampled answers a held-out prompt")
-    limit: Count = Field(0, description="held-out prompts to use; 0: all")
+    k: Positive = Field(8, description="sampled responses per held-out prompt")
+    limit: Count = Field(0, description="maximum number of held-out prompts; 0: all")
 
 
 class GuardConfig(Section):
-    """Label-free limits; a tripped one rejects the round, the next are more careful, a second one stops the run."""
+    """Limits on label-free metrics. A failed one rejects the round; `trips` rejections stop the run."""
 
-    agreement_drop: Share = Field(0.1, description="most that held-out agreement may fall below the last kept round")
-    base_majority_drop: Share = Field(0.3, description="most that greedy's agreement with the base majority may fall")
-    base_share_drop: Share = Field(0.05, description="most that samples with the base majority may fall; 1: no guide")
-    concentration_rise: Share = Field(0.15, description="most that the top answer's share over prompts may rise")
-    parse_drop: Share = Field(0.1, description="most that the parse rate may fall below base")
-    length_factor: float = Field(2.0, gt=1, description="mean length may change by this factor from base, either way")
-    spread_drop: Share = Field(0.2, description="most that the answers' entropy over prompts may fall below base")
-    entropy_rise: float = Field(0.3, ge=0, description="most that the entropy of a prompt's answers may rise, in nats")
-    unique_factor: float = Field(1.5, gt=1, description="different answers a prompt may rise by this factor")
-    diversity_factor: float = Field(4.0, gt=1, description="distinct bigrams and dispersion may fall by this factor")
-    truncation_rise: Share = Field(0.2, description="most that the share of truncated samples may rise")
-    repetition_rise: Share = Field(0.1, description="most that the share of repeated 4-grams may rise")
-    kl: float = Field(3.0, gt=0, description="most KL to base on fixed completions, in nats a token")
-    human_nll_rise: float = Field(1.0, gt=0, description="most that the NLL of human text may rise, in nats a token")
-    echo: Share = Field(0.5, description="most of the survivors that may descend from one response")
-    trips: Positive = Field(2, description="rejected rounds after which the run stops")
+    agreement_drop: Share = Field(0.1, description="maximum fall of held-out agreement below the last kept round")
+    base_majority_drop: Share = Field(
+        0.3, description="maximum fall of greedy agreement with the base majority below the best"
+    )
+    base_share_drop: Share = Field(
+        0.05, description="maximum fall of samples in the base majority below the best; 1: off"
+    )
+    concentration_rise: Share = Field(0.15, description="maximum rise of the top answer share")
+    parse_drop: Share = Field(0.1, description="maximum fall of the parse rate")
+    length_factor: float = Field(2.0, gt=1, description="maximum factor between the lengths and the base's, either way")
+    spread_drop: Share = Field(0.2, description="maximum fall of the answer spread")
+    entropy_rise: float = Field(0.3, ge=0, description="maximum rise of the answer entropy, in nats")
+    unique_factor: float = Field(1.5, gt=1, description="maximum factor of the unique answers to the base's")
+    diversity_factor: float = Field(
+        4.0, gt=1, description="maximum factor by which distinct bigrams and dispersion fall"
+    )
+    truncation_rise: Share = Field(0.2, description="maximum rise of the fraction of truncated samples")
+    repetition_rise: Share = Field(0.1, description="maximum rise of the fraction of repeated 4-grams")
+    kl: float = Field(3.0, gt=0, description="maximum KL to the base on fixed completions, in nats a token")
+    human_nll_rise: float = Field(1.0, gt=0, description="maximum rise of the NLL of human text, in nats a token")
+    echo: Share = Field(0.5, description="maximum ancestor concentration: fraction of survivors of one ancestor")
+    trips: Positive = Field(2, description="number of rejections that stops the run")
 
 
 class ServerConfig(Section):
-    """Generation by an OpenAI-compatible server (engine server), whose key is read from SELFIMPROVE_SERVER_KEY."""
+    """Generation by an OpenAI-compatible server (engine server); its API key is read from SELFIMPROVE_SERVER_KEY."""
 
     url: str = Field("http://127.0.0.1:8000", description="address of the server, without /v1")
-    model: str | None = Field(None, description="name of the base model there; the first one listed when unset")
+    model: str | None = Field(None, description="served name of the base model; unset: the first that the server lists")
     command: str | None = Field(
         None,
-        description="starts a server here while it generates and ends it while this process trains; "
-        "{model}, {host}, {port} and {rank} are filled in",
+        description="command that starts a server on this machine; it runs while responses are generated and is "
+        "stopped for training; {model}, {host}, {port} and {rank} are replaced",
     )
-    concurrency: Positive = Field(64, description="requests in flight; one request holds all samples of a prompt")
-    timeout: float = Field(600.0, gt=0, description="seconds that one answer may take")
-    patience: float = Field(600.0, ge=0, description="seconds of failures after which a request is given up")
+    concurrency: Positive = Field(64, description="concurrent requests; one request asks for all samples of a prompt")
+    timeout: float = Field(600.0, gt=0, description="maximum time of a request, in seconds")
+    patience: float = Field(600.0, ge=0, description="maximum time of retries of a failing request, in seconds")
 
 
 class RayConfig(Section):
     """Generation and training on a Ray cluster (engine ray)."""
 
-    address: str | None = Field(None, description="the cluster to join; unset: one of its own on this machine")
-    actors: Positive = Field(1, description="processes that hold the model and generate")
-    trainers: Positive = Field(1, description="processes that share each training step")
-    cpus: Positive = Field(1, description="CPU cores, and threads, of each of these processes")
-    gpus: float = Field(0, ge=0, description="GPUs of each of these processes")
+    address: str | None = Field(None, description="address of the cluster; unset: start one on this machine")
+    actors: Positive = Field(1, description="processes that generate, each with the model")
+    trainers: Positive = Field(1, description="ranks of the training job (data parallel)")
+    cpus: Positive = Field(1, description="CPU cores, and threads, per process")
+    gpus: float = Field(0, ge=0, description="GPUs per process")
     shard: bool = Field(
-        False, description="trainers share the base weights too (FSDP2): for models that leave a GPU no room to train"
+        False, description="shard the base weights over the trainers (FSDP2), for models too large for one GPU"
     )
 
 
 class RunConfig(Section):
-    """Everything that decides a run."""
+    """The configuration of a run. Together with the model and the prompts it determines the result."""
 
-    name: str = Field("run", pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}$", description="run folder under runs/")
-    seed: int = Field(0, description="every random number of the run derives from it")
-    rounds: Positive = Field(2, description="improvement rounds")
-    engine: Literal["local", "server", "ray"] = Field("local", description="where generation and training happen")
-    embedder: str = Field("bundled:minilm", description="sentence-transformers id or folder, or bundled:minilm")
+    name: str = Field(
+        "run", pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}$", description="name of the run; its folder is runs/NAME"
+    )
+    seed: int = Field(0, description="seed that all random numbers of the run derive from")
+    rounds: Positive = Field(2, description="number of rounds")
+    engine: Literal["local", "server", "ray"] = Field("local", description="engine for generation and training")
+    embedder: str = Field(
+        "bundled:minilm", description="embedding model: sentence-transformers id or folder, or bundled:minilm"
+    )
     report_to: Literal["none", "trackio", "tensorboard", "wandb"] = Field(
-        "none", description="experiment tracker that gets each round's figures; metrics.jsonl is always written"
+        "none", description="experiment tracker for the metrics of each round; metrics.jsonl is always written"
     )
     model: ModelConfig = ModelConfig()
     prompts: PromptsConfig

@@ -1,4 +1,4 @@
-"""Reading the configuration: YAML plus dotted overrides, every fault in one message.
+"""Loading of the configuration: YAML plus dotted overrides; all errors are in one message.
 
 Precedence: defaults < YAML file < `a.b=c` overrides. Unknown keys are errors. Relative paths in a YAML file are
 relative to that file; paths in overrides are relative to the working directory.
@@ -20,14 +20,14 @@ def load_config(path: str | Path, overrides: tuple[str, ...] = ()) -> RunConfig:
     """Read a YAML file, apply `a.b=c` overrides (values are YAML) and validate.
 
     Raises:
-        ConfigError: the file is missing or malformed, or any key or value is wrong; all faults are listed.
+        ConfigError: the file is missing or malformed, or keys or values are invalid; the message lists them all.
     """
     path = Path(path)
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"no configuration file {path}; configs/quickstart.yaml is one to start from") from None
-    except (yaml.YAMLError, ValueError, OSError) as error:  # ValueError: no UTF-8, or a date that no calendar has
+    except (yaml.YAMLError, ValueError, OSError) as error:  # ValueError: not UTF-8, or an invalid date
         raise ConfigError(f"cannot read {path}: {' '.join(str(error).split())}") from None
     except RecursionError:
         raise ConfigError(f"cannot read {path}: nested too deeply") from None
@@ -40,10 +40,10 @@ def load_config(path: str | Path, overrides: tuple[str, ...] = ()) -> RunConfig:
 
 
 def parse_config(raw: dict[str, Any]) -> RunConfig:
-    """Validate a nested dict.
+    """Validate a nested dict of settings.
 
     Raises:
-        ConfigError: with one clause for each fault, and a suggestion for each unknown key.
+        ConfigError: keys or values are invalid; one clause for each, with a suggestion for an unknown key.
     """
     try:
         return RunConfig.model_validate(raw)
@@ -53,7 +53,7 @@ def parse_config(raw: dict[str, Any]) -> RunConfig:
 
 
 def config_keys() -> dict[str, tuple[str, str]]:
-    """Return (default, description) of every dotted key: the source of `explain` and of the reference page."""
+    """Return (default, description) of every dotted key, for `selfimprove explain` and docs/configuration.md."""
     return dict(_walk(RunConfig, ""))
 
 
@@ -84,7 +84,7 @@ def _explain(fault: Any) -> str:
 
 
 def _anchor_paths(raw: dict[str, Any], folder: Path) -> None:
-    """Make relative file names in the YAML relative to the YAML's own folder."""
+    """Resolve relative paths in the YAML against the folder of the YAML file, if such a file exists there."""
     prompts, model = raw.get("prompts"), raw.get("model")
     for section, key in ((prompts, "path"), (prompts, "audit"), (model, "path"), (raw, "embedder")):
         if isinstance(section, dict):
@@ -99,17 +99,17 @@ def _apply_override(raw: dict[str, Any], override: str) -> None:
         raise ConfigError(f"override {override!r} is not of the form section.key=value")
     try:
         value = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError):  # ValueError: a date that no calendar has
+    except (yaml.YAMLError, ValueError):  # ValueError: an invalid date
         raise ConfigError(f"override {override!r}: the value is not valid YAML; quote it") from None
     node = raw
-    *parents, leaf = key.split(".")
+    *parents, last = key.split(".")
     for part in parents:
         node = node.setdefault(part, {})
         if not isinstance(node, dict):
             raise ConfigError(f"override {override!r}: {part} is not a section")
-    node[leaf] = value
+    node[last] = value
 
 
 def to_yaml(config: RunConfig) -> str:
-    """Return the resolved configuration as YAML that `load_config` reads back to an equal object."""
+    """Return the complete configuration as YAML; `load_config` reads it back to an equal object."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)

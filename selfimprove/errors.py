@@ -1,43 +1,43 @@
-"""Errors a person can act on: what happened, the value seen, what to do."""
+"""Exceptions whose message the user can act on: what happened, the value seen, what to do."""
 
 
 class UserError(Exception):
-    """A mistake the user can correct: shown as one line, exit code 2, never with a traceback."""
+    """Base class: an error that the user can correct. The command line prints it in one line and exits with 2."""
 
 
 class ConfigError(UserError):
-    """The configuration is wrong; the message lists every fault at once."""
+    """Invalid configuration; the message lists all errors."""
 
 
 class PromptError(UserError):
-    """The prompt file cannot be used as it is."""
+    """The prompts, or the audit file, cannot be used."""
 
 
 class ModelError(UserError):
-    """The model, adapter or embedder cannot be loaded, or must not be."""
+    """The model, adapter or embedder cannot be loaded safely."""
 
 
 class MemoryError_(UserError):
-    """The response memory is missing, damaged, foreign or held by another process."""
+    """The response memory is missing, damaged, of another kind or run, or locked by another process."""
 
 
 class TrainingError(UserError):
-    """Training cannot go on: non-finite loss or gradient, or nothing to learn from."""
+    """Training cannot continue: the loss or a gradient is not finite, or there are no examples."""
 
 
 class EngineError(UserError):
-    """A server or a cluster does not do its part; what is committed is safe."""
+    """A server or cluster failed; committed units are not affected."""
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of what a library says in an exception; its type where it says nothing."""
+    """Return the first line of the message of an exception; the name of its type if the message is empty."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 class Interrupted(BaseException):
-    """A first SIGINT or SIGTERM: stop at the next safe point. `signum` decides the exit code (128 + signum).
+    """SIGINT or SIGTERM, raised at the next safe point. The exit code is 128 + `signum`.
 
-    No Exception, as little as KeyboardInterrupt is: libraries catch those while they import, and go on.
+    A BaseException, as KeyboardInterrupt is: libraries catch every Exception during an import and continue.
     """
 
     def __init__(self, signum: int) -> None:

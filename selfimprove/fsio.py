@@ -1,4 +1,4 @@
-"""Files are written whole: temporary name in the same folder, fsync, rename, fsync of the folder."""
+"""Atomic, durable writes: temporary name in the same folder, fsync, rename, fsync of the folder."""
 
 import hashlib
 import json
@@ -11,11 +11,11 @@ from typing import Any
 
 MANIFEST = "MANIFEST.json"
 TEMPORARY = ".tmp-"
-"""What the name of a file begins with that is not whole yet."""
+"""Prefix of the names of files and folders that are still being written."""
 
 
 def temporary_for(path: Path) -> Path:
-    """Return where to write what will be published as `path`; what an earlier try left there is removed."""
+    """Return the temporary name for `path`, and remove a file or folder that an earlier write left there."""
     temporary = path.with_name(f"{TEMPORARY}{path.name}")
     if temporary.is_dir() and not temporary.is_symlink():
         shutil.rmtree(temporary)
@@ -25,28 +25,32 @@ def temporary_for(path: Path) -> Path:
 
 
 def publish(temporary: Path, path: Path) -> None:
-    """Make a finished temporary file durable under its own name."""
+    """Sync a complete temporary file and rename it to `path`."""
     fsync_file(temporary)
     os.replace(temporary, path)
     fsync_folder(path.parent)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replace `path` by `text` atomically: a reader sees the old file or the new one, never a part."""
+    """Replace the content of `path` atomically: a reader sees the old content or the new one."""
     temporary = temporary_for(path)
     temporary.write_text(text, encoding="utf-8")
     publish(temporary, path)
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write `value` as indented JSON, atomically. NaN is refused: a missing number is null."""
+    """Write `value` as indented JSON, atomically.
+
+    Raises:
+        ValueError: `value` contains NaN or infinity; a missing number is written as null.
+    """
     write_text(path, json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder and those above it where they are missing, and make their names durable.
+    """Create a folder and its missing parents, durably.
 
-    Syncing what is in a folder does not save the folder's own name from a power cut: its parent holds that.
+    The name of a folder is stored in its parent, so the parent of each new folder is synced.
     """
     missing = [folder for folder in (path, *path.parents) if not folder.exists()]
     path.mkdir(parents=True, exist_ok=True)
@@ -56,9 +60,9 @@ def make_folder(path: Path) -> None:
 
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """Fill a temporary folder, then publish it as `path` with a manifest of sizes and hashes.
+    """Yield a temporary folder; at the end of the block add a manifest of sizes and hashes and rename it to `path`.
 
-    Nothing appears at `path` unless the block ends without an exception; what was there before is replaced.
+    An existing folder at `path` is replaced. If the block raises, `path` is not touched.
     """
     temporary = temporary_for(path)
     make_folder(path.parent)
@@ -78,7 +82,7 @@ def new_folder(path: Path) -> Iterator[Path]:
 
 
 def manifest(folder: Path) -> dict[str, dict[str, Any]]:
-    """Return `{relative name: {"bytes", "sha256"}}` of all files below `folder`, the manifest itself left out."""
+    """Return `{relative name: {"bytes", "sha256"}}` of all files below `folder` except the manifest."""
     return {
         file.relative_to(folder).as_posix(): {"bytes": file.stat().st_size, "sha256": sha256(file)}
         for file in _files(folder)
@@ -87,7 +91,7 @@ def manifest(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def folder_digest(folder: Path) -> str:
-    """Return one sha256 over the names and contents of a folder's files."""
+    """Return a sha256, in hex, over the names, sizes and contents of the files below a folder."""
     return hashlib.sha256(json.dumps(manifest(folder), sort_keys=True).encode()).hexdigest()
 
 
@@ -98,12 +102,12 @@ def sha256(path: Path) -> str:
 
 
 def fsync_file(path: Path) -> None:
-    """Make a file's contents durable."""
+    """Sync the content of a file to the disk."""
     _fsync(path)
 
 
 def fsync_folder(path: Path) -> None:
-    """Make the names in a folder durable."""
+    """Sync the names in a folder to the disk."""
     _fsync(path)
 
 

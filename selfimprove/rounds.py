@@ -1,9 +1,8 @@
-"""The loop: each line of `improve` is a stage, a noun in and a noun out; each commits what it did.
+"""The training loop. Each line of `improve` is one stage, which commits its results to the memory.
 
-Label-free self-training: majority vote over samples (LMSI, Huang et al. 2022) and over answers given with the model's
-own trusted answers as demonstrations, retrieved from a memory of all its responses; SFT on the survivors with a KL
-penalty; a guard on held-out prompts. A stage that finds its work in the memory takes it from there, so running again
-is resuming.
+Label-free self-training: majority votes over samples (LMSI, Huang et al. 2022) and over answers with demonstrations,
+which are the model's own trusted responses, retrieved from a memory of all of them; SFT on the selected responses with
+a KL penalty; a guard on held-out prompts. A stage skips units that are committed, so a second run resumes the first.
 """
 
 from .reports.summary import Summary, reporting, summarise
@@ -22,7 +21,7 @@ from .types import BASE, Decision, Poll
 
 
 def improve(run: Run, method: Method = OURS) -> Summary:
-    """Run the configured rounds and return what they did; a run that is finished or stopped is only summarised."""
+    """Run the rounds that are configured and not yet done, and return the summary of the run."""
     with reporting(run) as report:
         evaluate(run, 0, BASE)
         report()

@@ -1,6 +1,6 @@
-"""Keyed randomness: every random number is a pure function of what it is for.
+"""Keyed randomness: every seed is a hash of the run seed and of its use (round, stage, prompt, sample).
 
-No module draws from a global generator, so neither order, nor resume, nor distribution can change a result.
+No global generator is used, so results depend neither on order, nor on resume, nor on the number of processes.
 """
 
 from hashlib import blake2b
@@ -9,8 +9,7 @@ from hashlib import blake2b
 def seed_for(*key: object) -> int:
     """Return a 63-bit seed for `key`, e.g. `seed_for(run_seed, round, "sample", prompt_id, slot)`.
 
-    The parts are joined with an unambiguous separator (their lengths are hashed too), so `("ab", "c")` and
-    `("a", "bc")` differ.
+    Parts are hashed as strings with their lengths, so `("ab", "c")` and `("a", "bc")` give different seeds.
     """
     digest = blake2b(digest_size=8)
     for part in key:

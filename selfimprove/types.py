@@ -1,8 +1,7 @@
-"""The nouns of the loop: frozen dataclasses and enums.
+"""Data types of the loop: frozen dataclasses and enums.
 
-Prompts, responses and examples first; votes, selection and guard results, which engines do not use, below.
-
-Suffixes for ragged lists, used everywhere: `_P` prompts, `_G` responses of a group, `_T` tokens.
+First prompts, requests, responses and training examples, which engines use; then votes, selection and guard results,
+which they do not. Suffixes of ragged lists in the whole package: `_P` prompts, `_G` responses of a group, `_T` tokens.
 """
 
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from enum import IntEnum, StrEnum
 from typing import Literal, Self
 
 BASE = "base"
-"""Name of the reference policy: the model as it was before any round."""
+"""Name of the reference policy: the model before any round, without an adapter."""
 
 Role = Literal["system", "user", "assistant"]
 
@@ -24,7 +23,7 @@ class Message:
 
 
 class Split(StrEnum):
-    """Which half a prompt belongs to; decided by its hash alone."""
+    """Train or held-out part of the prompts; a function of the prompt's hash."""
 
     TRAIN = "train"
     HELDOUT = "heldout"
@@ -32,7 +31,7 @@ class Split(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """A question to the model. `id` is a hash of the messages, so equal prompts are one prompt."""
+    """A prompt: one or more chat messages. `id` is a hash of them, so equal prompts have one id."""
 
     id: str
     messages: tuple[Message, ...]
@@ -40,16 +39,16 @@ class Prompt:
 
     @property
     def text(self) -> str:
-        """The last user turn: what is embedded, searched and shown."""
+        """Content of the last user message (of the last message, if none is the user's): embedded and searched."""
         return next((m.content for m in reversed(self.messages) if m.role == "user"), self.messages[-1].content)
 
 
 class Stage(StrEnum):
-    """The stages of a round, in the order in which they run. Each sees only what earlier stages committed."""
+    """The stages of a round, in order. A stage reads only what earlier stages have committed to the memory."""
 
     SAMPLE = "sample"
     RECALL = "exemplar"
-    """Stored under the operator's first name, as in `propose.exemplar`, so that older memories stay readable."""
+    """Answers with demonstrations. Stored as "exemplar", the name in the configuration and in the database."""
     CRITIQUE = "critique"
     REVISE = "revise"
     STITCH = "stitch"
@@ -57,55 +56,55 @@ class Stage(StrEnum):
     SELECT = "select"
     TRAIN = "train"
     PROBE = "probe"
-    """Sampled answers to the held-out prompts."""
+    """Sampled responses to the held-out prompts."""
     GREEDY = "greedy"
-    """The greedy answer to each held-out prompt."""
+    """Greedy responses to the held-out prompts."""
     HEALTH = "health"
-    """What the held-out answers say, without labels."""
+    """Label-free metrics of the held-out responses."""
     GUARD = "guard"
     IMPORT = "import"
-    """No stage of a round: responses that the user brought from a file."""
+    """Not part of a round: responses that the user imported from a file."""
 
 
 class Poll(IntEnum):
-    """The votes of a round, by what takes part besides earlier rounds' responses; the number is the unit's index."""
+    """The three votes of a round, by the responses of the round that take part. The value is the index of the unit."""
 
     SAMPLED = 0
-    """The round's samples."""
+    """Samples."""
     RECALLED = 1
-    """Samples and answers given with demonstrations."""
+    """Samples and answers with demonstrations."""
     FINAL = 2
-    """All candidates, revisions and stitches included: what `select` reads."""
+    """All of them, revisions and stitches included; `select` reads this vote."""
 
 
 class Origin(StrEnum):
-    """How a response came to be."""
+    """How a response was generated."""
 
     SAMPLE = "sample"
-    """Answered directly."""
+    """Sampled from the prompt alone."""
     RECALL = "exemplar"
-    """Answered with recalled answers to other prompts as demonstrations."""
+    """Sampled with retrieved responses to other prompts as demonstrations."""
     CRITIQUE = "critique"
-    """Says what is wrong in rival answers; never votes and is never trained on as an answer."""
+    """Critique of differing answers to one prompt; takes no part in votes and is never a training completion."""
     REVISE = "revise"
-    """Written after a critique, with the rival answers in view."""
+    """Answer given after a critique, with the differing answers in the context."""
     STITCH = "stitch"
-    """Continues the best-voted path of steps through past responses."""
+    """Continuation of the best-voted path through the steps of past responses."""
     PROBE = "probe"
-    """A sampled answer to a held-out prompt: never recalled, never trained on."""
+    """Sampled response to a held-out prompt; never a demonstration, never trained on."""
     GREEDY = "greedy"
-    """The greedy answer to a held-out prompt: never recalled, never trained on."""
+    """Greedy response to a held-out prompt; never a demonstration, never trained on."""
     IMPORTED = "imported"
-    """Came from a file: in quarantine, to be looked at only."""
+    """Imported from a file; listed and searched, but never a voter, demonstration or training example."""
 
     @property
     def derived(self) -> bool:
-        """Made out of other answers to the same prompt, so its vote is not independent."""
+        """Whether it was generated from other answers to the same prompt: its vote depends on theirs."""
         return self in (Origin.REVISE, Origin.STITCH)
 
 
 VOTERS = (Origin.SAMPLE, Origin.RECALL, Origin.REVISE, Origin.STITCH)
-"""Origins that are answers to train prompts: they vote and can survive."""
+"""Origins of the responses that take part in votes and can be selected for training."""
 
 
 class Finish(StrEnum):
@@ -114,14 +113,14 @@ class Finish(StrEnum):
     STOP = "stop"
     """The model ended its turn."""
     LENGTH = "length"
-    """It was cut at `max_new_tokens`."""
+    """Truncated at `max_new_tokens`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How tokens are drawn: softmax(logits / temperature) cut to the `top_k` largest, then to the nucleus `top_p`.
+    """Sampling parameters: softmax(logits / temperature) over the `top_k` largest logits, then the nucleus `top_p`.
 
-    `temperature` 0 means greedy; `top_k` 0 and `top_p` 1 mean no cut.
+    `temperature` 0 is greedy decoding; `top_k` 0 and `top_p` 1 do not truncate.
     """
 
     temperature: float
@@ -131,16 +130,16 @@ class Sampling:
 
     @classmethod
     def greedy(cls, max_new_tokens: int) -> Self:
-        """Return greedy decoding of up to `max_new_tokens`."""
+        """Return the parameters of greedy decoding, up to `max_new_tokens` tokens."""
         return cls(0.0, 0, 1.0, max_new_tokens)
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One answer to generate.
+    """One response to generate.
 
-    `messages` is what the model sees, `prefix` the beginning of its own turn that it continues from, `parents` the
-    ids of the responses that it was shown or continues.
+    `messages` is the context, demonstrations included; `prefix` the given beginning of the assistant turn; `parents`
+    the ids of the responses that the context shows or the prefix comes from.
     """
 
     prompt_id: str
@@ -153,7 +152,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """What came back for a request: the whole turn, prefix included, with the end-of-turn token removed."""
+    """The result of a request. `text` is the whole assistant turn, prefix included, without the end-of-turn token."""
 
     text: str
     finish: Finish
@@ -163,7 +162,7 @@ class Generation:
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """The unit of work: a fixed batch of requests, generated together and committed in one transaction."""
+    """Unit of work: a fixed batch of requests, generated together and committed in one transaction."""
 
     round: int
     stage: Stage
@@ -174,18 +173,18 @@ class Unit:
 
     @property
     def id(self) -> str:
-        """Sortable name, e.g. `r0001/sample/0003`."""
+        """Name of the unit, e.g. `r0001/sample/0003`; names sort by round."""
         return unit_id(self.round, self.stage, self.index)
 
 
 def unit_id(round_: int, stage: Stage, index: int = 0) -> str:
-    """Return the name of a unit of work, e.g. `r0001/train/0000`."""
+    """Return the name of a unit of work, e.g. `r0001/train/0000`: round, stage, index."""
     return f"r{round_:04d}/{stage}/{index:04d}"
 
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """A response in the memory. Append-only: what is later thought of it lives in judgements and verdicts."""
+    """A response in the memory. Never updated: votes are `Judgement`s, selection results `Verdict`s."""
 
     id: int
     prompt_id: str
@@ -204,7 +203,7 @@ class Response:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One training example: the prompt as it is asked (no exemplars, no critique) and the survivor's text."""
+    """One training example: the plain prompt (no demonstrations, no critique) and a selected response's text."""
 
     prompt_id: str
     messages: tuple[Message, ...]
@@ -212,15 +211,15 @@ class Example:
     weight: float
     response_id: int
     rejected: str | None = None
-    """The least agreed answer to the same prompt, for preference training."""
+    """A response with the least voted answer to the same prompt, for preference losses; None for the NLL."""
 
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What the vote of a round says of one response.
+    """Result of a vote for one response.
 
-    `answer` is the name of its equivalence class, None when no answer could be extracted (it abstains); `weight` is
-    its vote; `share` its class's share of all votes cast for the prompt, in [0, 1].
+    `answer` is the name of its equivalence class of answers, None if no answer could be read (an abstention); `weight`
+    the weight of its vote; `share` the fraction of the prompt's votes that its class has, in [0, 1].
     """
 
     response_id: int
@@ -231,7 +230,12 @@ class Judgement:
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """The vote on one prompt: `agreement` is the share of the top answer, `margin` top minus runner-up."""
+    """Result of a vote for one prompt.
+
+    `answer` is the winning class (None if nothing could win), `agreement` its fraction of the votes in [0, 1], `margin`
+    agreement minus the runner-up's fraction, `votes` the sum of the weights, `voters` and `abstained` numbers of
+    responses.
+    """
 
     prompt_id: str
     answer: str | None
@@ -243,38 +247,44 @@ class Tally:
 
     @property
     def support(self) -> float:
-        """The winner's share of *all* responses, abstentions included, in [0, 1]: what trust is measured by.
+        """Agreement with abstentions counted against it: agreement * voters / (voters + abstained), in [0, 1].
 
-        Where few responses hold an answer at all, those that do are guesses, however well they agree.
+        Thresholds use it instead of agreement: where few responses have a readable answer, those few are guesses.
         """
         return self.agreement * self.voters / (self.voters + self.abstained) if self.voters else 0.0
 
 
 class Reason(StrEnum):
-    """Why a candidate was kept or dropped by select."""
+    """Why `select` kept or dropped a candidate."""
 
     KEPT = "kept"
     NO_ANSWER = "no_answer"
+    """No answer could be read, or the prompt has no majority answer."""
     MINORITY = "minority"
-    """Its answer is not the one the prompt's vote chose."""
+    """Its answer is not the majority answer."""
     LOW_AGREEMENT = "low_agreement"
+    """The prompt has too few readable responses, or its support is below the threshold."""
     TOO_EASY = "too_easy"
-    """Nearly all votes agree already: little to learn."""
+    """The prompt's support is above the ceiling: little to learn."""
     TRUNCATED = "truncated"
+    """Cut at `max_new_tokens`."""
     LENGTH = "length"
+    """Longer than a multiple of the median response to the prompt."""
     DUPLICATE = "duplicate"
-    """The same text was kept for this prompt."""
+    """The same text is kept for this prompt."""
     NEAR_DUPLICATE = "near_duplicate"
+    """Its embedding is too close to that of a kept response to this prompt."""
     PROMPT_CAP = "prompt_cap"
+    """Enough responses to this prompt are kept."""
     ANSWER_CAP = "answer_cap"
-    """This answer already won for too many different prompts: a sign of collapse."""
+    """Its answer wins for too many different prompts, as in a collapse."""
     ANCESTOR_CAP = "ancestor_cap"
-    """Too many survivors descend from one response."""
+    """Too many survivors descend from the same response."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Select's decision on one candidate, with the number that decided and the limit that it met."""
+    """Decision of `select` on one candidate, with the value that decided and its limit (None: neither applies)."""
 
     response_id: int
     reason: Reason
@@ -285,29 +295,32 @@ class Verdict:
 
     @property
     def kept(self) -> bool:
-        """Whether the candidate is trained on."""
+        """Whether the candidate is a survivor."""
         return self.reason is Reason.KEPT
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """All candidates of a round, split: len(kept) + len(dropped) = candidates in, always."""
+    """Verdicts on all candidates of a round: len(kept) + len(dropped) equals the number of candidates."""
 
     kept: tuple[Verdict, ...]
     dropped: tuple[Verdict, ...]
 
 
 class Decision(StrEnum):
-    """The guard's word on a round."""
+    """The guard's decision on a round."""
 
     KEEP = "keep"
+    """The new policy becomes the current one."""
     REJECT = "reject"
+    """The current policy stays; the run goes on."""
     STOP = "stop"
+    """The current policy stays; the run ends."""
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One health check: the value seen, the limit, and whether it passed."""
+    """A metric compared with its limit. `value` is None if it could not be computed, which fails the check."""
 
     name: str
     value: float | None
@@ -317,14 +330,14 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class GuardVerdict:
-    """What the guard decided, with every check that it made."""
+    """The guard's decision with all its checks."""
 
     decision: Decision
     checks: tuple[Check, ...]
 
     @property
     def because(self) -> str:
-        """One line that names the checks that failed, with value and limit."""
+        """The failed checks in one line, each with value and limit."""
         failed = [f"{c.name} {_number(c.value)} (limit {_number(c.limit)})" for c in self.checks if not c.passed]
         return ", ".join(failed) or "all checks passed"
 

@@ -1,1 +1,1 @@
-"""Label-free metrics and limits, statistics, and audited accuracy for reports."""
+"""Label-free metrics and their limits, statistics, and accuracy against an audit file for reports."""

@@ -1,4 +1,4 @@
-"""Audited accuracy on the held-out prompts: for reporting alone, out of reach of every decision."""
+"""Accuracy on the held-out prompts, from the user's audit file. Reports read it; vote, selection and guard do not."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,16 +16,16 @@ from .statistics import Interval, maj_at_k, paired_bootstrap
 
 @dataclass(frozen=True, slots=True)
 class Accuracy:
-    """Audited accuracy on the held-out prompts: one entry a prompt, in the order of `prompt_ids`."""
+    """Accuracy per held-out prompt; all arrays are (P,), in the order of `prompt_ids`."""
 
     prompt_ids: tuple[str, ...]
     greedy: np.ndarray  # (P,) 0 or 1
-    mean: np.ndarray  # (P,) share of the k samples that are right
-    majority: np.ndarray  # (P,) maj@k, ties averaged
+    mean: np.ndarray  # (P,) mean@k: fraction of the k samples that are right
+    majority: np.ndarray  # (P,) maj@k: whether the majority answer is right, averaged over ties
     any: np.ndarray  # (P,) pass@k: 0 or 1
 
     def means(self) -> dict[str, float]:
-        """Return the means over prompts, under the names that reports and results have for them."""
+        """Return the means over prompts, keyed as in summary.json: greedy, mean_at_k, maj_at_k, pass_at_k."""
         return {
             "greedy": float(self.greedy.mean()),
             "mean_at_k": float(self.mean.mean()),
@@ -35,7 +35,11 @@ class Accuracy:
 
 
 def audit(run: Run) -> dict[int, Accuracy]:
-    """Return the accuracy of every measured round; empty without an audit file. Nothing that decides reads this."""
+    """Return the accuracy of every evaluated round (0 is the base); empty without an audit file.
+
+    Raises:
+        PromptError: the audit file cannot be read.
+    """
     prompts, keys = audited_prompts(run)
     rounds = [0, *(record.round for record in run.memory.rounds())]
     measured = [r for r in rounds if run.memory.result(r, Stage.HEALTH) is not None]
@@ -62,5 +66,5 @@ def _accuracy(run: Run, round_: int, prompts: Sequence[Prompt], keys: Mapping[st
 
 
 def compare(before: Accuracy, after: Accuracy, seed: int) -> Interval:
-    """Return the change of mean@k accuracy with its paired bootstrap 95 % interval over prompts."""
+    """Return the change in mean@k accuracy with its 95 % interval from a paired bootstrap over prompts."""
     return paired_bootstrap(before.mean, after.mean, seed=seed_for(seed, "bootstrap"))

@@ -1,4 +1,4 @@
-"""How far a policy has moved: exact KL to the base on fixed completions, and the NLL of a human-written text."""
+"""Distance of a policy from the base: KL on fixed completions, and the NLL of a fixed human-written text."""
 
 from collections.abc import Iterator, Sequence
 from importlib.resources import files
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import torch
 
 ROWS = 16
-"""Sequences scored together."""
+"""Sequences in a scoring batch."""
 
 
 def human_text() -> str:
@@ -22,9 +22,9 @@ def human_text() -> str:
 def kl_to_base(policy: Policy, adapter: Path, completions: Sequence[tuple[list[int], list[int]]]) -> float:
     """Return the mean over completion tokens of KL(policy || base), full vocabulary, in nats a token.
 
-    `completions` are (prompt ids, completion ids). The base's last hidden states are kept, not its logits: the
-    output head is frozen, so its logits are one matrix product away and memory stays small. Only where logits are not a
-    function of those states, the logits themselves are kept.
+    `completions` are pairs of (prompt ids, completion ids); `adapter` is the policy's folder, and stays loaded. For the
+    base, the last hidden states are stored instead of the logits (d instead of V numbers a token), because the frozen
+    output head gives the logits from them; for models whose logits are not a function of them, the logits are stored.
     """
     import torch
 
@@ -48,7 +48,7 @@ def kl_to_base(policy: Policy, adapter: Path, completions: Sequence[tuple[list[i
 
 
 def nll(policy: Policy, text: str) -> float:
-    """Return the mean negative log-likelihood of `text` under the policy as loaded, in nats a token."""
+    """Return the mean negative log-likelihood of `text` under the policy with its loaded adapter, in nats a token."""
     import torch
 
     ids = torch.tensor([policy.plain(text)], device=policy.device)  # (1, T)
@@ -58,9 +58,9 @@ def nll(policy: Policy, text: str) -> float:
 
 
 def _states(model: Any, completions: Sequence[tuple[list[int], list[int]]], whole: bool) -> Iterator["torch.Tensor"]:
-    """Yield, for each batch, the last hidden states that predict its completion tokens, (tokens, d).
+    """Yield, for each batch, the last hidden states at the positions that predict completion tokens, (tokens, d).
 
-    `whole`: the logits instead, (tokens, V).
+    With `whole`, yield the logits there, (tokens, V).
     """
     import torch
 
@@ -73,6 +73,6 @@ def _states(model: Any, completions: Sequence[tuple[list[int], list[int]]], whol
         for row, (prompt, completion) in enumerate(batch):
             ids[row, : len(prompt) + len(completion)] = torch.tensor(prompt + completion)
             predicts[row, len(prompt) - 1 : len(prompt) + len(completion) - 1] = True
-        with torch.inference_mode():  # right padding: causal attention keeps it from mattering
+        with torch.inference_mode():  # right padding, which causal attention never reads
             states = model(ids.to(device)).logits if whole else model.get_decoder()(ids.to(device)).last_hidden_state
         yield states[predicts.to(device)]

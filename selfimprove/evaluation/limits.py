@@ -1,21 +1,21 @@
-"""The guard: pure functions from health to keep, reject or stop, and to the settings of a second try."""
+"""The guard's rules as pure functions: decision from label-free metrics, best round, settings after a rejection."""
 
 from collections.abc import Mapping, Sequence
 
 from ..config import GuardConfig, RunConfig
 from ..types import Decision, GuardVerdict
-from .metrics import SIGNS, Health
+from .metrics import METRICS, Health
 
 
 def judge(kept: Sequence[Health], now: Health, limits: GuardConfig, earlier_rejections: int) -> GuardVerdict:
-    """Return the decision on a round, with every check that was made (`SIGNS`, in order). It never sees a label.
+    """Return the decision on a round, with one check for each of `METRICS` that has a limit, in their order.
 
-    `kept` is the health of the base and of the kept rounds, in order. Agreement is compared with the last of them, what
-    the base majority says with the best of them (so that it cannot slip away by small steps), the rest with the base.
-    One failed check rejects the round; the `limits.trips`-th rejection, `earlier_rejections` counted, stops the run. A
-    number that could not be had fails.
+    `kept` holds the metrics of the base and of the kept rounds, in order; `now` those of the round. The reference of a
+    limit is the last kept round for agreement, the best of `kept` for agreement with the base majority (so that small
+    losses cannot add up), else the base. One failed check rejects the round; the `limits.trips`-th rejection,
+    `earlier_rejections` included, stops the run. A metric that could not be computed fails its check.
     """
-    made = (sign.check(kept, now, limits) for sign in SIGNS)
+    made = (metric.check(kept, now, limits) for metric in METRICS)
     checks = tuple(check for check in made if check is not None)
     if all(check.passed for check in checks):
         return GuardVerdict(Decision.KEEP, checks)
@@ -23,26 +23,27 @@ def judge(kept: Sequence[Health], now: Health, limits: GuardConfig, earlier_reje
 
 
 def rejection(limits: GuardConfig, earlier: int) -> Decision:
-    """Return what a round that cannot be kept means after `earlier` rejected ones: another try, or the end."""
+    """Return REJECT or, if this is the `limits.trips`-th rejection after `earlier` ones, STOP."""
     return Decision.STOP if earlier + 1 >= limits.trips else Decision.REJECT
 
 
 def score(base: Health, now: Health) -> float:
-    """Return one number, higher is better, that goes with accuracy as far as anything label-free does.
+    """Return a label-free proxy of accuracy, relative to the base; higher is better. Used by `best` alone.
 
-    Gain in samples that agree with the base majority and in readable answers, less what the top answer share rose: the
-    three that each failure moves at least one of. No verdict reads it; `best` does.
+    Gain in samples that give the base's majority answer, plus gain in parse rate, minus the rise of the top answer's
+    fraction of the prompts (a fall does not count). Each kind of collapse moves at least one of them.
     """
     share, before = now.base_majority_share, base.base_majority_share
-    if share is None or before is None:  # a memory from before the samples were counted
+    if share is None or before is None:  # a memory written before this metric existed
         share, before = now.base_majority_agreement or 0.0, base.base_majority_agreement or 0.0
     return share - before + now.parse_rate - base.parse_rate - max(0.0, now.concentration - base.concentration)
 
 
 def best(kept: Mapping[int, Health], limits: GuardConfig) -> int:
-    """Return the round with the best score, of the base (0) and the kept ones; of equals the latest.
+    """Return the round with the highest `score` among `kept`, a map from rounds to metrics (0: the base).
 
-    Where the base's majority is not watched (`base_share_drop` 1) it is no guide, and the latest counts as the best.
+    Ties go to the latest round. If `base_share_drop` is 1, the base majority is not used as evidence, and the latest
+    kept round is returned.
     """
     if limits.base_share_drop == 1:
         return max(kept)
@@ -50,7 +51,7 @@ def best(kept: Mapping[int, Health], limits: GuardConfig) -> int:
 
 
 def careful(config: RunConfig) -> RunConfig:
-    """Return the settings of the rounds after a rejected one: smaller steps, surer labels, the frozen base's votes."""
+    """Return the settings after a rejected round: lr / 3, one epoch, a higher threshold, votes of the base alone."""
     train, select = config.train, config.select
     threshold = (select.threshold + select.ceiling) / 2
     return config.model_copy(

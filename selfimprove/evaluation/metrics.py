@@ -1,7 +1,7 @@
-"""What a policy's answers to the held-out prompts look like, without knowing which are right, and what is watched.
+"""Label-free metrics of a policy on the held-out prompts, and the limits that the guard checks.
 
-`SIGNS` is the one place that says what each number means and where its limit lies: the guard goes through it, and
-docs/guard.md is made from it.
+`METRICS` is the only definition of each metric's meaning and limit: the guard iterates over it, and the table in
+docs/guard.md is generated from it.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -13,73 +13,80 @@ from ..types import Check
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """Label-free measurements of one policy. None: not measured (or, for a policy that broke, not a number)."""
+    """Label-free metrics of one policy on the held-out prompts. None: not measured, or not finite.
+
+    The field names are the keys of the stored JSON.
+    """
 
     agreement: float
-    """Mean share of a prompt's samples that give its top answer."""
+    """Mean fraction of a prompt's samples that give its majority answer."""
     base_majority_agreement: float | None
-    """Share of the prompts whose greedy answer is the majority answer of the frozen base; None where it has none."""
+    """Fraction of the prompts whose greedy answer is the base's majority answer; None if the base has none."""
     concentration: float
-    """Share of the prompts that the most frequent majority answer wins."""
+    """Fraction of the prompts that have the most frequent majority answer."""
     answer_entropy: float
-    """Mean entropy of the answers to a prompt, in nats."""
+    """Mean entropy of a prompt's sampled answers, in nats."""
     unique_answers: float
-    """Mean number of different answers to a prompt."""
+    """Mean number of distinct answers to a prompt."""
     distinct_2: float
-    """Unique over all word bigrams of the samples."""
+    """Distinct word bigrams of the samples over all their word bigrams."""
     mean_tokens: float
+    """Mean length of the samples, in tokens."""
     p95_tokens: float
+    """95th percentile of the lengths of the samples, in tokens."""
     truncation: float
-    """Share of the samples cut at `max_new_tokens`."""
+    """Fraction of the samples truncated at `max_new_tokens`."""
     repetition: float
-    """Mean share of a sample's n-grams that repeat an earlier one."""
+    """Mean fraction of a sample's word 4-grams that repeat an earlier one of the sample."""
     parse_rate: float
-    """Share of the samples whose answer can be read."""
+    """Fraction of the samples with a readable answer."""
     kl: float | None
-    """KL(policy || base) on fixed completions of the base, in nats a token; None for the base itself."""
+    """KL(policy || base) on fixed completions of the base, in nats a token; None for the base."""
     human_nll: float | None
-    """Negative log likelihood of a fixed human-written text, in nats a token."""
+    """Negative log-likelihood of a fixed human-written text, in nats a token."""
     spread: float | None = None
-    """Entropy of the majority answers over log(prompts): 1 when each prompt has its own, 0 when all share one."""
+    """Entropy of the majority answers divided by log(number of prompts): 1 if all differ, 0 if all are the same."""
     dispersion: float | None = None
-    """Mean distance, 1 - cosine, between the embedded answers to different prompts."""
+    """Mean 1 - cosine over pairs of embedded greedy answers to different prompts."""
     base_majority_share: float | None = None
-    """Share of the samples that give the majority answer of the frozen base."""
+    """Fraction of the samples that give the base's majority answer."""
     echo: float | None = None
-    """Largest share of the round's survivors that descend from one response; None where only a handful do."""
+    """Ancestor concentration: largest fraction of survivors that descend from one response; None if at most five do."""
 
 
 Limit = Callable[[Health, Sequence[Health], GuardConfig], float | None]
-"""From the base, all kept rounds (the base first) and the settings to a limit; None: nothing to hold it against."""
+"""Limit from the base, the kept rounds (base included) and the settings; None: no reference value, so no check."""
 
 
 @dataclass(frozen=True, slots=True)
-class Sign:
-    """One number that is watched: where its limit is and, for the documentation, how to read it."""
+class Metric:
+    """A metric that the guard checks: its value and limit, and their description for the documentation."""
 
     name: str
+    """Name in messages and in the stored verdicts."""
     value: Callable[[Health], float | None]
     limit: Limit
-    least: bool
-    """Whether the limit is a floor; else it is a ceiling."""
+    is_minimum: bool
+    """Whether values below the limit fail; otherwise values above it do."""
     rule: str
+    """The limit as a formula, in Markdown."""
     meaning: str
     healthy: str
     red_flag: str
 
     def check(self, kept: Sequence[Health], now: Health, limits: GuardConfig) -> Check | None:
-        """Return the check of one policy, or None without a limit. An unknown value, NaN included, fails."""
+        """Return the check of `now`, or None if there is no limit. A value that is None or NaN fails."""
         limit = self.limit(kept[0], kept, limits)
         if limit is None:
             return None
         value = self.value(now)
         known = value is not None and value == value  # NaN differs from itself
-        margin = 0.0 if value is None else (value - limit if self.least else limit - value)
+        margin = 0.0 if value is None else (value - limit if self.is_minimum else limit - value)
         return Check(self.name, value if known else None, limit, known and margin >= -_ROUNDING)
 
 
 _ROUNDING = 1e-9
-"""A value at its limit passes, whatever the last bit says."""
+"""Tolerance: a value equal to its limit up to rounding passes."""
 
 
 def _times(value: float | None, factor: float) -> float | None:
@@ -87,7 +94,7 @@ def _times(value: float | None, factor: float) -> float | None:
 
 
 def _best(values: Iterable[float | None]) -> float | None:
-    """The highest of those that are known; None: none is, and what was never measured is not checked."""
+    """Return the maximum of the known values; None if there is none (the check is skipped)."""
     return max((value for value in values if value is not None), default=None)
 
 
@@ -95,186 +102,186 @@ def _plus(value: float | None, rise: float) -> float | None:
     return None if value is None else value + rise
 
 
-SIGNS = (
-    Sign(
+METRICS = (
+    Metric(
         "agreement",
         lambda h: h.agreement,
         lambda base, kept, g: kept[-1].agreement - g.agreement_drop,
-        least=True,
+        is_minimum=True,
         rule="last kept - `agreement_drop`",
-        meaning="mean share of a prompt's samples that give its top answer",
+        meaning="mean fraction of a prompt's samples that give its majority answer",
         healthy="rises each round, then flattens",
-        red_flag="falls: the policy is less sure of anything; near 1 while the top answer share rises: collapse",
+        red_flag="falls: less certain everywhere; near 1 while the top answer share rises: collapse",
     ),
-    Sign(
+    Metric(
         "agreement with base majority",
         lambda h: h.base_majority_agreement,
         lambda base, kept, g: _plus(_best(h.base_majority_agreement for h in kept), -g.base_majority_drop),
-        least=True,
+        is_minimum=True,
         rule="best of base and kept - `base_majority_drop`",
-        meaning="share of the prompts whose greedy answer is the majority answer of the frozen base",
-        healthy="rises: greedy learns what the base says most often",
-        red_flag="falls: the policy drifts to answers that the base never agreed on",
+        meaning="fraction of the prompts whose greedy answer is the base's majority answer",
+        healthy="rises: greedy decoding learns the base's majority answer",
+        red_flag="falls: drift to answers that the base did not agree on",
     ),
-    Sign(
+    Metric(
         "samples in base majority",
         lambda h: h.base_majority_share,
         lambda base, kept, g: _plus(_best(h.base_majority_share for h in kept), -g.base_share_drop),
-        least=True,
+        is_minimum=True,
         rule="best of base and kept - `base_share_drop`",
-        meaning="share of the samples that give the majority answer of the frozen base",
+        meaning="fraction of the samples that give the base's majority answer",
         healthy="rises with agreement",
-        red_flag="falls: what was gained is being lost, by noise or by drift",
+        red_flag="falls: earlier gains are lost, to noise or to drift",
     ),
-    Sign(
+    Metric(
         "top answer share",
         lambda h: h.concentration,
         lambda base, kept, g: base.concentration + g.concentration_rise,
-        least=False,
+        is_minimum=False,
         rule="base + `concentration_rise`",
-        meaning="share of the prompts that the most frequent majority answer wins",
+        meaning="fraction of the prompts that have the most frequent majority answer",
         healthy="stays where the base has it",
-        red_flag="rises: one answer for everything, the collapse of Shafayat et al. 2025",
+        red_flag="rises: one answer to all prompts, the collapse of Shafayat et al. 2025",
     ),
-    Sign(
+    Metric(
         "answer spread",
         lambda h: h.spread,
         lambda base, kept, g: _plus(base.spread, -g.spread_drop),
-        least=True,
+        is_minimum=True,
         rule="base - `spread_drop`",
-        meaning="entropy of the majority answers over log(prompts)",
+        meaning="entropy of the majority answers divided by log(number of prompts)",
         healthy="stays where the base has it",
-        red_flag="falls: a few answers share all prompts, none of them yet on top",
+        red_flag="falls: a few answers take all prompts, none of them most yet",
     ),
-    Sign(
+    Metric(
         "answer entropy",
         lambda h: h.answer_entropy,
         lambda base, kept, g: base.answer_entropy + g.entropy_rise,
-        least=False,
+        is_minimum=False,
         rule="base + `entropy_rise`",
-        meaning="mean entropy of the answers to a prompt, in nats",
+        meaning="mean entropy of a prompt's sampled answers, in nats",
         healthy="falls as agreement rises",
-        red_flag="rises: noise (0 beside a rising top answer share: collapse, which the two above see)",
+        red_flag="rises: noise (near 0 while the top answer share rises: collapse, which the two checks above detect)",
     ),
-    Sign(
+    Metric(
         "unique answers",
         lambda h: h.unique_answers,
         lambda base, kept, g: base.unique_answers * g.unique_factor,
-        least=False,
+        is_minimum=False,
         rule="base x `unique_factor`",
-        meaning="mean number of different answers to a prompt",
+        meaning="mean number of distinct answers to a prompt",
         healthy="falls towards 1 slowly",
-        red_flag="rises: the samples have nothing to do with each other",
+        red_flag="rises: the samples do not agree on anything",
     ),
-    Sign(
+    Metric(
         "distinct bigrams",
         lambda h: h.distinct_2,
         lambda base, kept, g: base.distinct_2 / g.diversity_factor,
-        least=True,
+        is_minimum=True,
         rule="base / `diversity_factor`",
-        meaning="unique over all word bigrams of the samples (Li et al. 2016)",
-        healthy="halves at most: wording settles",
+        meaning="distinct word bigrams of the samples over all their bigrams (Li et al. 2016)",
+        healthy="at least half of the base's: the wording becomes uniform",
         red_flag="a fraction of the base's: the same words for every prompt",
     ),
-    Sign(
+    Metric(
         "dispersion",
         lambda h: h.dispersion,
         lambda base, kept, g: _times(base.dispersion, 1 / g.diversity_factor),
-        least=True,
+        is_minimum=True,
         rule="base / `diversity_factor`",
-        meaning="mean 1 - cosine between the embedded answers to different prompts",
+        meaning="mean 1 - cosine over pairs of embedded greedy answers to different prompts",
         healthy="stays near the base's",
-        red_flag="falls: answers to different prompts become one text",
+        red_flag="falls: answers to different prompts become the same text",
     ),
-    Sign(
+    Metric(
         "parse rate",
         lambda h: h.parse_rate,
         lambda base, kept, g: base.parse_rate - g.parse_drop,
-        least=True,
+        is_minimum=True,
         rule="base - `parse_drop`",
-        meaning="share of the samples whose answer can be read",
+        meaning="fraction of the samples with a readable answer",
         healthy="rises to about 1",
-        red_flag="falls: the format is being lost",
+        red_flag="falls: the answer format is lost",
     ),
-    Sign(
+    Metric(
         "mean tokens, shortest",
         lambda h: h.mean_tokens,
         lambda base, kept, g: base.mean_tokens / g.length_factor,
-        least=True,
+        is_minimum=True,
         rule="base / `length_factor`",
-        meaning="mean length of the samples",
-        healthy="falls a little where the base rambles",
-        red_flag="a fraction of the base's: reasoning is being dropped",
+        meaning="mean length of the samples, in tokens",
+        healthy="falls a little where the base is verbose",
+        red_flag="a fraction of the base's: the reasoning is dropped",
     ),
-    Sign(
+    Metric(
         "mean tokens, longest",
         lambda h: h.mean_tokens,
         lambda base, kept, g: base.mean_tokens * g.length_factor,
-        least=False,
+        is_minimum=False,
         rule="base x `length_factor`",
-        meaning="mean length of the samples",
+        meaning="mean length of the samples, in tokens",
         healthy="at or below the base's",
         red_flag="a multiple of the base's: length blow-up",
     ),
-    Sign(
+    Metric(
         "tokens, 95th percentile",
         lambda h: h.p95_tokens,
         lambda base, kept, g: base.p95_tokens * g.length_factor,
-        least=False,
+        is_minimum=False,
         rule="base x `length_factor`",
-        meaning="length that one sample in twenty exceeds",
+        meaning="95th percentile of the lengths of the samples",
         healthy="at or below the base's",
-        red_flag="rises before the mean does: some prompts no longer end",
+        red_flag="rises before the mean does: some responses no longer end",
     ),
-    Sign(
+    Metric(
         "truncation",
         lambda h: h.truncation,
         lambda base, kept, g: base.truncation + g.truncation_rise,
-        least=False,
+        is_minimum=False,
         rule="base + `truncation_rise`",
-        meaning="share of the samples cut at `sample.max_new_tokens`",
+        meaning="fraction of the samples truncated at `sample.max_new_tokens`",
         healthy="falls",
         red_flag="rises: the model no longer ends its turn",
     ),
-    Sign(
+    Metric(
         "repetition",
         lambda h: h.repetition,
         lambda base, kept, g: base.repetition + g.repetition_rise,
-        least=False,
+        is_minimum=False,
         rule="base + `repetition_rise`",
-        meaning="mean share of a sample's word 4-grams that repeat an earlier one of it",
+        meaning="mean fraction of a sample's word 4-grams that repeat an earlier one of the sample",
         healthy="near 0",
         red_flag="rises: loops",
     ),
-    Sign(
+    Metric(
         "KL to base",
         lambda h: h.kl,
         lambda base, kept, g: g.kl,
-        least=False,
+        is_minimum=False,
         rule="`kl`",
-        meaning="divergence of the policy from the base on fixed completions of the base, nats a token",
+        meaning="KL divergence of the policy from the base on fixed completions of the base, in nats a token",
         healthy="some tenths of a nat",
-        red_flag="several nats: another model",
+        red_flag="several nats: a different model",
     ),
-    Sign(
+    Metric(
         "human text",
         lambda h: h.human_nll,
         lambda base, kept, g: _plus(base.human_nll, g.human_nll_rise),
-        least=False,
+        is_minimum=False,
         rule="base + `human_nll_rise`",
-        meaning="negative log likelihood of a fixed human-written text, nats a token",
+        meaning="negative log-likelihood of a fixed human-written text, in nats a token",
         healthy="moves by hundredths",
-        red_flag="rises: language itself is being forgotten",
+        red_flag="rises: general language ability is lost",
     ),
-    Sign(
+    Metric(
         "memory echo",
         lambda h: h.echo or 0.0,
         lambda base, kept, g: g.echo,
-        least=False,
+        is_minimum=False,
         rule="`echo`",
-        meaning="largest share of the round's survivors that descend from one response",
+        meaning="ancestor concentration: largest fraction of the round's survivors that descend from one response",
         healthy="below `select.ancestor_share`, which caps it",
-        red_flag="near 1: the loop learns one text that it retrieved",
+        red_flag="near 1: the round trains on copies of one retrieved text",
     ),
 )
-"""All that is watched, in the order in which a verdict names it."""
+"""The metrics that the guard checks, in the order of the checks of a verdict."""

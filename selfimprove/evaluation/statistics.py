@@ -1,4 +1,4 @@
-"""Numbers about answers and texts, and intervals around differences: pure functions, sources in the docstrings."""
+"""Statistics of answers and texts, and bootstrap intervals: pure functions, with their sources."""
 
 import math
 from collections import Counter
@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 _CHUNK = 1 << 21
-"""Indices drawn at a time, so that the bootstrap's memory does not grow with its input."""
+"""Indices drawn at a time; bounds the memory of the bootstrap."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +29,9 @@ def paired_bootstrap(
     resamples: int = 10_000,
     level: float = 0.95,
 ) -> Interval:
-    """Return the mean of `after - before`, both (n,), with a percentile interval over resampled pairs.
+    """Return the mean of `after - before`, both (n,), with a percentile bootstrap interval over pairs.
 
-    Pairs are resampled together, so what is hard for both sides cancels out (Efron & Tibshirani 1993, ch. 13; Koehn
-    2004).
+    Resampling pairs removes the variance that both sides share (Efron & Tibshirani 1993, ch. 13; Koehn 2004).
 
     Raises:
         ValueError: the lengths differ or are zero.
@@ -54,21 +53,20 @@ def paired_bootstrap(
 
 
 def mean_at_k(right_G: Sequence[bool]) -> float:
-    """Return the share of a group's samples that are right.
+    """Return the fraction of a group's samples that are right, in [0, 1].
 
     Raises:
         ValueError: the group is empty.
     """
     if not right_G:
-        raise ValueError("an empty group has no mean")
+        raise ValueError("mean_at_k of an empty group")
     return sum(right_G) / len(right_G)
 
 
 def maj_at_k(answers_G: Sequence[str | None], right_G: Sequence[bool]) -> float:
-    """Return how right the majority answer of a group is, in [0, 1]; 0 when no answer could be read.
+    """Return the fraction of responses with the majority answer that are right, in [0, 1]; 0 if no answer is readable.
 
-    Abstentions (None) do not vote. Classes that tie for the top count as their mean, which is what a random tie-break
-    gives in expectation.
+    Abstentions (None) do not vote. Ties give the mean over the tied answers, the expectation of a random tie-break.
     """
     counts = Counter(answer for answer in answers_G if answer is not None)
     if not counts:
@@ -83,26 +81,26 @@ def maj_at_k(answers_G: Sequence[str | None], right_G: Sequence[bool]) -> float:
 
 
 def entropy(weights: Iterable[float]) -> float:
-    """Return the Shannon entropy, in nats, of the distribution proportional to `weights` (counts will do)."""
+    """Return the Shannon entropy, in nats, of the distribution proportional to `weights` (for example counts)."""
     positive = [weight for weight in weights if weight > 0]
     total = math.fsum(positive)
     return math.fsum(-weight / total * math.log(weight / total) for weight in positive) + 0.0
 
 
 class Concentration(NamedTuple):
-    """How much the answers to different prompts are one answer."""
+    """Concentration of the majority answers of different prompts."""
 
     top: float
-    """Share of the prompts that the most frequent answer wins."""
+    """Fraction of the prompts that have the most frequent majority answer."""
     entropy: float
-    """Entropy of the winners over log(prompts): 1 when every prompt has its own answer, 0 when all share one."""
+    """Entropy of the majority answers divided by log(number of prompts): 1 if all differ, 0 if all are the same."""
 
 
 def concentration(winners: Sequence[str | None]) -> Concentration:
-    """Return how concentrated the winning answers of different prompts are, prompts without a winner left out.
+    """Return the concentration of the majority answers of different prompts; None entries are ignored.
 
-    One answer for everything is the sign of collapse in Shafayat et al. 2025. Without a winner nothing is concentrated:
-    (0, 1); a single one is all there is: (1, 1).
+    One answer to all prompts is the collapse of Shafayat et al. 2025. Without an answer the result is (0, 1), with a
+    single one (1, 1).
     """
     counts = Counter(winner for winner in winners if winner is not None)
     prompts = counts.total()
@@ -112,7 +110,7 @@ def concentration(winners: Sequence[str | None]) -> Concentration:
 
 
 def dispersion(vectors: np.ndarray) -> float:
-    """Return the mean of 1 - cosine over all pairs of unit vectors (n, d): 0 when all are one; 0 for fewer than two."""
+    """Return the mean of 1 - cosine over all pairs of unit vectors (n, d); 0 for fewer than two."""
     n = len(vectors)
     if n < 2:
         return 0.0
@@ -121,7 +119,7 @@ def dispersion(vectors: np.ndarray) -> float:
 
 
 def distinct_n(texts: Iterable[str], n: int) -> float:
-    """Return unique over all word n-grams of the texts (Li et al. 2016); 1 where there is none to repeat."""
+    """Return distinct-n: distinct word n-grams over all n-grams of the texts (Li et al. 2016); 1 without n-grams."""
     counts: Counter[tuple[str, ...]] = Counter()
     for text in texts:
         counts.update(_ngrams(text, n))
@@ -129,7 +127,7 @@ def distinct_n(texts: Iterable[str], n: int) -> float:
 
 
 def repetition(texts: Sequence[str], n: int = 4) -> float:
-    """Return the mean share of a text's word n-grams that repeat an earlier one of the same text; 0 without texts."""
+    """Return the mean fraction of a text's word n-grams that repeat an earlier one of the text; 0 without texts."""
     return math.fsum(1 - distinct_n([text], n) for text in texts) / len(texts) if texts else 0.0
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ..config_file import to_yaml
-from ..evaluation.metrics import SIGNS, Health
+from ..evaluation.metrics import METRICS, Health
 from ..fsio import write_text
 from ..memory import ResponseMemory
 from ..memory.inspect.overview import overview
@@ -83,7 +83,7 @@ def figures(folder: Path, memory: ResponseMemory) -> dict[str, Any]:
         "heldout": summary.get("heldout"),
         "measured": summary.get("current", memory.current),
         "health": _health(memory),
-        "signs": {sign.name: sign.meaning for sign in SIGNS},
+        "signs": {metric.name: metric.meaning for metric in METRICS},
         "progress": _progress(folder, memory),
         "operators": _operators(memory),
         "reasons": _reasons(memory),
@@ -104,7 +104,7 @@ def _last_round(memory: ResponseMemory) -> int:
 
 
 def _health(memory: ResponseMemory) -> list[dict[str, Any]]:
-    """Return one row a sign and measured round: the value, and the limit that the guard met it with, where it did."""
+    """Return one row per metric and evaluated round: value, and the limit and result of the guard's check, if any."""
     rows = []
     for round_ in range(_last_round(memory) + 1):
         stored = memory.result(round_, Stage.HEALTH)
@@ -113,9 +113,9 @@ def _health(memory: ResponseMemory) -> list[dict[str, Any]]:
         if stored is None:
             continue
         seen = Health(**stored)
-        for sign in SIGNS:
-            row = {"name": sign.name, "round": round_, "value": sign.value(seen), "limit": None, "passed": True}
-            rows.append(row | checks.get(sign.name, {}))
+        for metric in METRICS:
+            row = {"name": metric.name, "round": round_, "value": metric.value(seen), "limit": None, "passed": True}
+            rows.append(row | checks.get(metric.name, {}))
     return rows
 
 

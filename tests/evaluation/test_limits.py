@@ -1,4 +1,4 @@
-"""The guard: each way to go wrong trips its own check, and what a healthy round does trips none."""
+"""The guard: each kind of collapse fails its own check, and a healthy round fails none."""
 
 import sys
 from dataclasses import asdict, replace
@@ -10,7 +10,7 @@ from healths import BASE, HEALTHY
 from selfimprove.config import GuardConfig
 from selfimprove.config_file import parse_config
 from selfimprove.evaluation.limits import best, careful, judge, score
-from selfimprove.evaluation.metrics import SIGNS
+from selfimprove.evaluation.metrics import METRICS
 from selfimprove.types import Decision
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
@@ -30,7 +30,7 @@ def test_a_healthy_round_is_kept_with_every_check_on_record():
     verdict = judge((BASE,), HEALTHY, LIMITS, 0)
     assert verdict.decision is Decision.KEEP
     assert verdict.because == "all checks passed"
-    assert [check.name for check in verdict.checks] == [sign.name for sign in SIGNS]
+    assert [check.name for check in verdict.checks] == [metric.name for metric in METRICS]
     assert all(check.passed and check.value is not None for check in verdict.checks)
 
 
@@ -60,7 +60,7 @@ def test_a_healthy_round_is_kept_with_every_check_on_record():
         ({"echo": 0.51}, "memory echo"),
     ],
 )
-def test_each_way_to_go_wrong_trips_its_own_check(change, check):
+def test_each_kind_of_collapse_fails_its_own_check(change, check):
     assert failed(replace(HEALTHY, **change)) == (Decision.REJECT, [check])
 
 
@@ -100,7 +100,7 @@ def test_what_the_base_never_measured_is_not_checked():
     old = replace(BASE, spread=None, dispersion=None, base_majority_share=None, base_majority_agreement=None)
     verdict = judge((old,), HEALTHY, LIMITS, 0)
     assert verdict.decision is Decision.KEEP
-    assert {sign.name for sign in SIGNS} - {c.name for c in verdict.checks} == {
+    assert {metric.name for metric in METRICS} - {c.name for c in verdict.checks} == {
         "answer spread",
         "dispersion",
         "samples in base majority",
@@ -143,10 +143,10 @@ def test_where_the_base_is_no_guide_the_latest_kept_round_is_the_best():
 # --- what docs/guard.md says, and the suite that its figures are from -----------------------------------------------
 
 
-def test_the_table_of_signs_is_what_the_code_says():
+def test_the_table_of_metrics_is_what_the_code_says():
     page = (ROOT / "docs/guard.md").read_text(encoding="utf-8")
     assert page == make_reference.guard_page(page), "run: python scripts/make_reference.py"
-    assert "| memory echo | largest share" in page
+    assert "| memory echo | ancestor concentration" in page
     assert make_reference.guard_page(page.replace("| memory echo | ", "| echo | ")) == page
 
 
