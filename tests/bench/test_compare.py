@@ -1,41 +1,33 @@
 """The bench that compares arms: whole cells on the tiny model, and the arms that only the bench has."""
 
 import json
-import sys
-from pathlib import Path
 from random import Random
 
+import arms
+import compare
 import numpy as np
 import pytest
-from tiny import SUMS, sum_question
-from tiny_runs import tiny_config
+import results
+from arms import ARMS, Arm, audited, configure, dealt, first, fit, flipped
+from compare import Bench, matched_k
+from results import ROW, over_seeds, rows, share_of_gain
+from tasks.quiz import Question, write_questions
+from tasks.tasks import HELDOUT, TASKS, Task
+from tasks.tiny import SUMS, sum_question
+from tasks.tiny_runs import tiny_config
 
 from selfimprove.evaluation.answer_key import Key, load_audit
 from selfimprove.memory import ResponseMemory
 from selfimprove.run.progress import Progress
 from selfimprove.types import Example, Finish, Judgement, Message, Origin, Response, Tally
 
-SCRIPTS = str(Path(__file__).parents[2] / "scripts")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def scripts():
-    """The scripts import each other by name, as they do when one is run."""
-    sys.path.insert(0, SCRIPTS)
-    yield
-    sys.path.remove(SCRIPTS)
-
 
 def write_sums(folder, seed):
-    from quiz import Question, write_questions
-
     write_questions(folder, (Question(sum_question(a, b), (str(a + b),)) for a, b in SUMS))
 
 
 @pytest.fixture(scope="module")
 def task(taught_folder):
-    from tasks import Task
-
     settings = tiny_config(taught_folder, "unused.jsonl").model_dump(mode="json")
     tiny = {name: settings[name] for name in ("model", "embedder", "sample", "select", "evaluate")}
     own = {"rounds": 1, "prompts": {"heldout": 0.3}, "train": {"rank": 4, "lr": 1e-3}}
@@ -45,16 +37,12 @@ def task(taught_folder):
 @pytest.fixture(scope="module")
 def finished(task, tmp_path_factory):
     """A folder in which four arms have played, and their cells by arm."""
-    from compare import Bench
-
     work = tmp_path_factory.mktemp("bench")
     bench = Bench(work, ("select.threshold=0.3",), Progress(quiet=True))
     return bench, {arm: bench.cell(task, arm, 0) for arm in ("base", "lmsi", "oracle", "ours")}
 
 
 def test_all_arms_have_the_same_base_and_rows_of_every_column(finished):
-    from results import ROW, rows
-
     _, cells = finished
     found = rows(list(cells.values()))
     assert [(row["arm"], row["round"]) for row in found] == [("base", 0), ("lmsi", 1), ("oracle", 1), ("ours", 1)]
@@ -79,9 +67,6 @@ def test_generated_and_trained_tokens_are_equal(finished):
 
 
 def test_an_arm_that_uses_an_operator_more_often_samples_less():
-    from arms import ARMS, configure
-    from compare import matched_k
-
     prompts = {"prompts": {"path": "p.jsonl"}}
     ours = configure(ARMS["ours"], prompts, ("sample.k=8", "propose.exemplar.k=8"))
     spent = {"sample": 800, "exemplar": 300, "critique": 0, "revise": 0, "stitch": 0}
@@ -99,8 +84,6 @@ def test_the_oracle_trains_on_right_answers_alone_and_the_vote_does_not(finished
 
 
 def test_a_finished_cell_is_not_run_again_and_one_of_other_settings_is(finished, task):
-    from compare import Bench
-
     bench, cells = finished
     again = Bench(bench.work, bench.changes, Progress(quiet=True))
     before = bench.lines.read_bytes()
@@ -111,9 +94,6 @@ def test_a_finished_cell_is_not_run_again_and_one_of_other_settings_is(finished,
 
 
 def test_an_interrupted_cell_goes_on_and_gives_the_same_figures(finished, task, tmp_path, monkeypatch):
-    import arms
-    from compare import Bench
-
     bench, cells = finished
 
     class Died(BaseException):
@@ -133,9 +113,6 @@ def test_an_interrupted_cell_goes_on_and_gives_the_same_figures(finished, task, 
 
 
 def test_the_base_answers_a_request_once_for_all_arms(finished, task, monkeypatch):
-    import arms
-    from compare import Bench
-
     bench, _ = finished
     asked = []
     monkeypatch.setattr(arms.LocalEngine, "answer", lambda self, unit, on_tokens=None: asked.append(unit) or 1 / 0)
@@ -148,7 +125,6 @@ def test_the_base_answers_a_request_once_for_all_arms(finished, task, monkeypatc
 def test_answers_reach_the_bench_alone(finished, task):
     """What the loop stored for an arm without a hook does not depend on the audit file."""
     bench, cells = finished
-    from compare import Bench
 
     poisoned = Bench(bench.work / "poisoned", bench.changes, Progress(quiet=True))
     folder = poisoned.work / "prompts" / "sums-0"
@@ -182,8 +158,6 @@ def a_vote(prompts=40):
 
 
 def test_the_dealt_vote_is_drawn_and_keeps_what_the_votes_were():
-    from arms import dealt
-
     vote, responses, keys = a_vote()
     tallies, judgements = dealt(vote, responses, keys, Random(1))
     assert judgements == vote[1]
@@ -197,8 +171,6 @@ def test_the_dealt_vote_is_drawn_and_keeps_what_the_votes_were():
 
 
 def test_raw_samples_are_the_first_of_each_prompt_and_audited_ones_those_that_are_right():
-    from arms import audited, first
-
     vote, responses, keys = a_vote(3)
     for arm, winners in ((first, [0, 10, 20]), (audited, [6, 7, 8, 16, 17, 18, 26, 27, 28])):
         tallies, judgements = arm(vote, responses, keys, Random(0))
@@ -209,9 +181,6 @@ def test_raw_samples_are_the_first_of_each_prompt_and_audited_ones_those_that_ar
 
 
 def test_an_arm_that_leaves_nothing_to_train_on_stays_the_base(finished, task, monkeypatch):
-    import compare
-    from arms import Arm
-
     bench, cells = finished
     arm = Arm("nothing", "lmsi", examples=lambda examples: [])
     monkeypatch.setattr(compare, "ARMS", compare.ARMS | {"nothing": arm})
@@ -222,8 +191,6 @@ def test_an_arm_that_leaves_nothing_to_train_on_stays_the_base(finished, task, m
 
 
 def test_flipped_prefers_the_rival():
-    from arms import flipped
-
     pair = Example("p", (Message("user", "q"),), "good", 1.0, 1, rejected="bad")
     (found,) = flipped([pair, Example("p", pair.messages, "alone", 1.0, 2)])
     assert (found.completion, found.rejected) == ("bad", "good")
@@ -231,8 +198,6 @@ def test_flipped_prefers_the_rival():
 
 @pytest.mark.parametrize("budget", [40, 100, 130, 250, 1000])
 def test_every_arm_trains_on_the_budget(budget):
-    from arms import fit
-
     sizes = [7, 9, 11, 10, 13, 6, 8, 12, 10, 14]  # 100 in all
     order, epochs = fit(sizes, budget, Random(0))
     assert epochs * sum(sizes[i] for i in order) == pytest.approx(budget, abs=7 * epochs)
@@ -242,8 +207,6 @@ def test_every_arm_trains_on_the_budget(budget):
 
 
 def test_a_setting_given_by_hand_wins_over_the_arm_and_the_arm_over_the_task():
-    from arms import ARMS, configure
-
     settings = {"prompts": {"path": "p.jsonl"}, "propose": {"exemplar": {"k": 9, "shots": 2}}, "train": {"lr": 1e-5}}
     config = configure(ARMS["lmsi"], settings, ("train.lr=1e-4", "propose.exemplar.shots=5"))
     assert (config.propose.exemplar.k, config.propose.exemplar.shots) == (0, 5)
@@ -251,8 +214,6 @@ def test_a_setting_given_by_hand_wins_over_the_arm_and_the_arm_over_the_task():
 
 
 def test_the_interval_over_seeds_knows_that_seeds_differ():
-    from results import over_seeds
-
     rng = np.random.default_rng(0)
     noise = [rng.normal(0, 0.1, 80) for _ in range(3)]
     same = over_seeds([0.1 + n for n in noise])
@@ -263,8 +224,6 @@ def test_the_interval_over_seeds_knows_that_seeds_differ():
 
 
 def test_a_gain_is_set_beside_the_oracles_on_the_seeds_that_both_have():
-    from results import share_of_gain
-
     def cell(seed, before, after):
         return {"seed": seed, "heldout": {"mean": [before, after]}}
 
@@ -275,8 +234,6 @@ def test_a_gain_is_set_beside_the_oracles_on_the_seeds_that_both_have():
 
 
 def test_the_page_is_written_between_its_markers(finished, tmp_path, monkeypatch):
-    import results
-
     _, cells = finished
     monkeypatch.setattr(results, "plot", lambda cells, path: None)  # matplotlib belongs to the bench's extra
     marks = "".join(f"<!-- {m} -->\nold\n<!-- end of {m} -->\n" for m in ("arms, float32", "operators, float32"))
@@ -294,8 +251,6 @@ def test_the_page_is_written_between_its_markers(finished, tmp_path, monkeypatch
 
 @pytest.mark.parametrize("name", ["everyday", "arith"])
 def test_a_task_draws_its_prompts_by_seed_and_has_all_answers(name, tmp_path):
-    from tasks import HELDOUT, TASKS
-
     from selfimprove.config import PromptsConfig
     from selfimprove.prompts import load_prompts
     from selfimprove.types import Split

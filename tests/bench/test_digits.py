@@ -1,20 +1,16 @@
-"""The additions, the chains and the warm start of the bench, on models that are taught for seconds."""
+"""The additions and the chains of the bench, on models that are taught for seconds."""
 
 import json
-import sys
 from itertools import islice
-from pathlib import Path
 from random import Random
 
+import digits
 import pytest
-from tiny import exactly
+from greedy import greedy
+from tasks import chain, growing, sums
 
-from selfimprove.config import TrainConfig
 from selfimprove.consistency.answers import Kind, extract
-from selfimprove.engines.local import LocalEngine
-from selfimprove.errors import PromptError
 from selfimprove.evaluation.answer_key import Key, is_right
-from selfimprove.models.policy import Policy
 from selfimprove.prompts import make_prompt
 from selfimprove.types import (
     Example,
@@ -22,28 +18,11 @@ from selfimprove.types import (
     Judgement,
     Message,
     Origin,
-    Request,
     Response,
-    Sampling,
     Split,
     Stage,
     Tally,
-    Unit,
 )
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
-import chain
-import digits
-import growing
-import sums
-import warm_start
-
-
-def greedy(folder, questions):
-    requests = tuple(Request(q, Origin.GREEDY, (Message("user", q),), seed=0) for q in questions)
-    engine = LocalEngine(Policy.load(exactly(folder)), lambda name: None)
-    unit = Unit(0, Stage.GREEDY, 0, requests, Sampling(0.0, 0, 1.0, 40), "base")
-    return [generation.text for _, made in engine.generate([unit]) for generation in made]
 
 
 @pytest.fixture(scope="module")
@@ -235,30 +214,6 @@ def test_a_chain_is_worked_out_step_by_step_and_demonstrations_are_no_task():
         assert answer == f"answer: {result}"
         assert extract(worked, Kind.NUMBER, question) == str(result)
         assert is_right(worked, Key(frozenset([str(result)])))
-
-
-def test_a_warm_start_teaches_the_demonstrations(model_folder, tmp_path):
-    file = tmp_path / "demonstrations.jsonl"
-    rows = [{"prompt": f"say {word}", "response": "yes indeed"} for word in ("one", "two", "three", "four")]
-    file.write_text("\n".join(map(json.dumps, rows)))
-    model = exactly(model_folder)
-    spec = TrainConfig(rank=8, lr=2e-2, epochs=30, batch_tokens=256, beta=0.0)
-    report = warm_start.warm_start(model, warm_start.read_demonstrations(file), tmp_path / "warm", spec, seed=0)
-    assert report.loss_last < report.loss_first
-    assert greedy(model_folder, ["say two"]) != ["yes indeed"]
-    assert greedy(tmp_path / "warm", ["say two"]) == ["yes indeed"]
-
-
-def test_a_malformed_demonstration_is_named(tmp_path):
-    file = tmp_path / "demonstrations.jsonl"
-    file.write_text('{"prompt": "a", "response": "b"}\n{"prompt": "a"}\n')
-    with pytest.raises(PromptError, match="line 2: response must be a text"):
-        warm_start.read_demonstrations(file)
-    file.write_text("\n")
-    with pytest.raises(PromptError, match="holds no demonstrations"):
-        warm_start.read_demonstrations(file)
-    with pytest.raises(PromptError, match="cannot read"):
-        warm_start.read_demonstrations(tmp_path / "none.jsonl")
 
 
 def test_the_page_holds_what_is_finished_and_was_not_changed_by_hand(tmp_path):

@@ -26,7 +26,7 @@ from selfimprove.run.session import Run
 from selfimprove.seeds import seed_for
 from selfimprove.types import BASE, Example, Finish, Generation, Judgement, Request, Response, Tally, Unit
 
-FOLDER = Path(__file__).resolve().parent.parent / "configs" / "arms"
+FOLDER = Path(__file__).resolve().parents[2] / "configs" / "arms"
 
 Vote = tuple[list[Tally], list[Judgement]]
 """What the loop counted: a tally a prompt, a judgement a response."""

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Compare arms (ways to learn) on tasks over seeds, at equal generated and equal trained tokens.
 
-    python scripts/compare.py --arms base,ssd,lmsi,ours,oracle,random-vote --tasks everyday,arith --seeds 0,1,2
-    python scripts/compare.py --work DIR         keep cells there; running again goes on (default runs/compare)
-    python scripts/compare.py --set sample.k=4   other settings for every arm; cells of other settings stay apart
-    python scripts/compare.py --write            also docs/results.json, docs/results.md and the plots
+    python scripts/bench/compare.py --arms base,ssd,lmsi,ours,oracle,random-vote --tasks everyday,arith --seeds 0,1,2
+    python scripts/bench/compare.py --work DIR         keep cells there; running again goes on (default runs/compare)
+    python scripts/bench/compare.py --set sample.k=4   other settings for every arm; cells of other settings stay apart
+    python scripts/bench/compare.py --write            also docs/results.json, docs/results.md and the plots
 
 A cell is one arm on one task with one seed. Generated tokens are matched through `sample.k`: an arm without an operator
 of `ours` samples more answers instead, as many as come nearest to what `ours` spent in its first round. Trained tokens
@@ -22,7 +22,7 @@ from typing import Any
 
 from arms import ARMS, Arm, NothingLeft, configure, equip, merged
 from results import table, write_results
-from tasks import TASKS, Task
+from tasks.tasks import TASKS, Task
 
 from selfimprove.config import GuardConfig, RunConfig
 from selfimprove.config_file import to_yaml

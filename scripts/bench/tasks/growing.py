@@ -10,13 +10,13 @@ from random import Random
 from typing import Any
 
 from arms import ARMS, Arm, Vote
-from sums import digits_of, length, read, spell, write
 
 from selfimprove.evaluation.answer_key import Key
 from selfimprove.memory import ResponseMemory
 from selfimprove.seeds import seed_for
 from selfimprove.stages.vote import Ballot, count_votes
 from selfimprove.types import Example, Judgement, Message, Prompt, Response, Split, Tally
+from tasks.sums import digits_of, length, read, spell, write
 
 TAUGHT = 4
 """Digits of the longest sums that the base is taught."""

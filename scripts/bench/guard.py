@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Make self-training collapse in several ways, and see whether the guard trips before it costs anything.
 
-    python scripts/bench_guard.py --json             every way, seeds 3 to 5: the figures of docs/guard.md
-    python scripts/bench_guard.py --work DIR         keep what is finished there; running again goes on
-    python scripts/bench_guard.py --write            put the table into docs/guard.md
+    python scripts/bench/guard.py --json             every way, seeds 3 to 5: the figures of docs/guard.md
+    python scripts/bench/guard.py --work DIR         keep what is finished there; running again goes on
+    python scripts/bench/guard.py --write            put the table into docs/guard.md
 
 Each way is run on a tiny taught model with a guard that only watches, to see where it would have tripped and where
 audited accuracy falls, and, where it would have tripped, again with it in force. The guard sees no answers; this script
@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 from results import insert
-from tiny_world import teach_numbers, write_numbers
+from tasks.tiny_world import teach_numbers, write_numbers
 
 from selfimprove.config import GuardConfig
 from selfimprove.config_file import parse_config
@@ -44,7 +44,7 @@ SEEDS = (3, 4, 5)
 FALL = 0.05
 """A fall: this far below the best accuracy so far."""
 NO_CAPS = {"answer_share": 1.0, "ancestor_share": 1.0, "near_duplicate": 1.0}
-PAGE = Path(__file__).resolve().parent.parent / "docs" / "guard.md"
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "guard.md"
 
 
 @dataclass(frozen=True)

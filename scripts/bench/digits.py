@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
 """See how long the additions are that a tiny transformer teaches itself when it was taught short ones.
 
-    python scripts/digits.py --work DIR                   teach the base, run every arm; running again goes on
-    python scripts/digits.py --arms lmsi --seeds 1 --json one arm, figures as JSON
-    python scripts/digits.py --write                      put all that is finished there into docs/results.md and .json
+    python scripts/bench/digits.py --work DIR                   teach the base, run every arm; running again goes on
+    python scripts/bench/digits.py --arms lmsi --seeds 1 --json one arm, figures as JSON
+    python scripts/bench/digits.py --write                      write all finished cells into docs/results.md, .json
 
-After Lee et al. 2025 (arXiv 2502.01612). scripts/sums.py trains the base from scratch on sums of up to `TAUGHT`
-digits; the loop then gets longer ones and no answers: in its first round sums of up to `TAUGHT` + 1 digits, in every
-round one digit more, whatever the arm. A round trains on what it agrees on, and that carries the next length.
+After Lee et al. 2025 (arXiv 2502.01612). tasks/sums.py trains the base from scratch on sums of up to `TAUGHT` digits;
+the loop then gets longer ones and no answers: in its first round sums of up to `TAUGHT` + 1 digits, in every round one
+digit more, whatever the arm. A round trains on what it agrees on, and that carries the next length.
 """
 
 import argparse
@@ -22,10 +22,10 @@ from typing import Any
 
 import torch
 from arms import Arm, configure, equip, merged
-from growing import TAUGHT, WAYS, Growing
-from quiz import Question, write_questions
 from results import insert, put_rows
-from sums import STEPS, length, questions, read, solve, teach, write
+from tasks.growing import TAUGHT, WAYS, Growing
+from tasks.quiz import Question, write_questions
+from tasks.sums import STEPS, length, questions, read, solve, teach, write
 
 from selfimprove.evaluation.accuracy import audit
 from selfimprove.evaluation.answer_key import load_audit
@@ -54,7 +54,7 @@ GOOD = 0.95
 WORK = Path("runs") / "digits"
 BASE = WORK / "base-0"
 """Where what is finished is kept, the taught base of seed 0 among it."""
-PAGE = Path(__file__).resolve().parent.parent / "docs" / "results.md"
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "results.md"
 
 SETTINGS: dict[str, Any] = {
     "rounds": ROUNDS,
