@@ -1,12 +1,12 @@
-"""The arms: ways to learn, all through the package's one loop.
+"""The arms: methods to compare, all through the package's one loop.
 
-An arm is a file of configs/arms/ and, in the bench alone, what is done to its votes or to its training examples. So the
-package has no setting that nobody would want, and nothing in it sees an answer.
+An arm is a file of configs/arms/ and, in the bench alone, other labels or other training examples than the package's
+own. So the package has no setting that nobody would want, and nothing in it sees an answer.
 """
 
 import itertools
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
@@ -17,67 +17,83 @@ import yaml
 
 from selfimprove.config import RunConfig
 from selfimprove.config_file import parse_config
-from selfimprove.engines.engine import TrainingJob
-from selfimprove.engines.local import LocalEngine
-from selfimprove.evaluation.answer_key import Key, is_right
+from selfimprove.engines.engine import Engine, OnStep, OnTokens, TrainingJob
+from selfimprove.evaluation.answer_key import is_right, load_audit
 from selfimprove.fsio import write_json
-from selfimprove.memory import ResponseMemory
+from selfimprove.models.policy import Policy
 from selfimprove.run.session import Run
 from selfimprove.seeds import seed_for
-from selfimprove.types import BASE, Example, Finish, Generation, Judgement, Request, Response, Tally, Unit
+from selfimprove.stages.guard import with_care
+from selfimprove.stages.method import Method
+from selfimprove.stages.train import imitate
+from selfimprove.stages.vote import Ballot, Labels, Votes, majority
+from selfimprove.training import TrainReport
+from selfimprove.types import BASE, Example, Finish, Generation, Request, Selection, Unit
 
 FOLDER = Path(__file__).resolve().parents[2] / "configs" / "arms"
 
-Vote = tuple[list[Tally], list[Judgement]]
-"""What the loop counted: a tally a prompt, a judgement a response."""
+Settings = Callable[[Run, int], Run]
+"""From a run and a round to the run as it is in that round."""
 
 
 @dataclass(frozen=True)
 class Arm:
-    """A way to learn: `vote` and `examples` replace what the loop counted and what it is about to train on."""
+    """A method to compare: a file of configs/arms/, where its labels come from, and what becomes of its examples."""
 
     name: str
     config: str
-    vote: Callable[[Vote, Mapping[int, Response], Mapping[str, Key], Random], Vote] | None = None
-    examples: Callable[[list[Example]], list[Example]] = lambda examples: examples
+    labels: Labels = majority
+    examples: Callable[[list[Example]], list[Example]] = list
+
+    def method(self, trained_tokens: int, settings: Settings = with_care) -> Method:
+        """Return the arm as `improve` takes it, trained on about `trained_tokens` completion tokens a round."""
+
+        def job(run: Run, round_: int, selection: Selection) -> TrainingJob:
+            made = imitate(run, round_, selection)
+            chosen = tuple(self.examples(list(made.examples)))
+            return budgeted(replace(made, examples=chosen), run.policy, trained_tokens)
+
+        return Method(settings, self.labels, job)
 
 
-def first(vote: Vote, responses: Mapping[int, Response], keys: Mapping[str, Key], rng: Random) -> Vote:
-    """The first answer to each prompt wins, whatever the others say: training on raw samples (SSD)."""
-    tallies, judgements = vote
-    winner: dict[str, int] = {}
-    for id_, response in sorted(responses.items()):
-        winner.setdefault(response.prompt_id, id_)
+def first(run: Run, round_: int, ballots_P: Mapping[str, Sequence[Ballot]]) -> Votes:
+    """Label each prompt with its first answer, whatever the others say: training on raw samples (SSD)."""
+    tallies, judgements = majority(run, round_, ballots_P)
+    prompt_of = _prompt_of(ballots_P)
+    winners = {min(ballot.response_id for ballot in ballots) for ballots in ballots_P.values()}
     won = [  # two voters: select asks for as many
         replace(t, answer=t.prompt_id, agreement=1.0, margin=1.0, voters=2, abstained=0) for t in tallies
     ]
     return won, [
-        replace(j, answer=prompt_id if winner[prompt_id] == j.response_id else "another", share=1.0)
+        replace(j, answer=prompt_of[j.response_id] if j.response_id in winners else "another", share=1.0)
         for j in judgements
-        for prompt_id in (responses[j.response_id].prompt_id,)
     ]
 
 
-def audited(vote: Vote, responses: Mapping[int, Response], keys: Mapping[str, Key], rng: Random) -> Vote:
-    """The right answer wins every prompt: what training on a reward for being right would give."""
-    tallies, judgements = vote
+def audited(run: Run, round_: int, ballots_P: Mapping[str, Sequence[Ballot]]) -> Votes:
+    """Label each prompt with the right answer: what training on a reward for being right would give."""
+    tallies, judgements = majority(run, round_, ballots_P)
+    assert run.config.prompts.audit is not None
+    keys = load_audit(run.config.prompts.audit)
+    responses = run.memory.responses(ids=[j.response_id for j in judgements])
+    right = {r.id: r.prompt_id for r in responses if is_right(r.text, keys[r.prompt_id])}
     won = [replace(t, answer=t.prompt_id, agreement=1.0, margin=1.0, abstained=0) for t in tallies]
-    right = {id_ for id_, response in responses.items() if is_right(response.text, keys[response.prompt_id])}
     return won, [
-        replace(j, answer=responses[j.response_id].prompt_id, share=1.0) if j.response_id in right else j
-        for j in judgements
+        replace(j, answer=right[j.response_id], share=1.0) if j.response_id in right else j for j in judgements
     ]
 
 
-def dealt(vote: Vote, responses: Mapping[int, Response], keys: Mapping[str, Key], rng: Random) -> Vote:
-    """Each prompt gets another prompt's agreement, and an answer drawn from those that were given to it wins.
+def dealt(run: Run, round_: int, ballots_P: Mapping[str, Sequence[Ballot]]) -> Votes:
+    """Give each prompt the agreement of another, and an answer drawn from those that were given to it.
 
     As many prompts pass as by the vote itself, but neither which nor with what answer says anything.
     """
-    tallies, judgements = vote
+    tallies, judgements = majority(run, round_, ballots_P)
+    rng = Random(seed_for(run.config.seed, "random-vote", round_))  # the same draw in each vote of a round
+    prompt_of = _prompt_of(ballots_P)
     given: dict[str, list[str]] = {t.prompt_id: [] for t in tallies}
     for judgement in judgements:
-        answers = given[responses[judgement.response_id].prompt_id]
+        answers = given[prompt_of[judgement.response_id]]
         if judgement.answer is not None and judgement.answer not in answers:
             answers.append(judgement.answer)
     others = rng.sample(tallies, len(tallies))
@@ -85,6 +101,10 @@ def dealt(vote: Vote, responses: Mapping[int, Response], keys: Mapping[str, Key]
         replace(other, prompt_id=t.prompt_id, answer=rng.choice(given[t.prompt_id]) if given[t.prompt_id] else None)
         for t, other in zip(tallies, others, strict=True)
     ], judgements
+
+
+def _prompt_of(ballots_P: Mapping[str, Sequence[Ballot]]) -> dict[int, str]:
+    return {ballot.response_id: prompt_id for prompt_id, ballots in ballots_P.items() for ballot in ballots}
 
 
 def flipped(examples: list[Example]) -> list[Example]:
@@ -100,9 +120,9 @@ ARMS = {
         Arm("scpo", "scpo"),
         *(Arm(name, name) for name in ("ours-no-exemplar", "ours-no-pooling", "ours-no-kl")),
         *(Arm(name, name) for name in ("ours-revise", "ours-stitch")),
-        Arm("ssd", "lmsi", vote=first),
-        Arm("random-vote", "lmsi", vote=dealt),
-        Arm("oracle", "lmsi", vote=audited),
+        Arm("ssd", "lmsi", labels=first),
+        Arm("random-vote", "lmsi", labels=dealt),
+        Arm("oracle", "lmsi", labels=audited),
         Arm("flipped-pairs", "scpo", examples=flipped),
     )
 }
@@ -128,7 +148,7 @@ def configure(arm: Arm, settings: Mapping[str, Any], changes: Sequence[str]) -> 
 
 
 def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a nested mapping in which what `above` says holds."""
+    """Return two nested mappings as one, in which values of `above` replace those of `below`."""
     both = {
         key: merged(below[key], value) if isinstance(value, Mapping) and isinstance(below.get(key), Mapping) else value
         for key, value in above.items()
@@ -136,79 +156,70 @@ def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]
     return {**below, **both}
 
 
-class NothingLeft(Exception):
-    """An arm has nothing to train on: its policy stays as it was."""
+class Cached:
+    """An engine whose frozen base answers each request once for all arms that share a folder.
 
-
-class Replaced:
-    """A memory that commits what an arm makes of each vote; everything else is the memory's own."""
-
-    def __init__(self, memory: ResponseMemory, arm: Arm, keys: Mapping[str, Key], seed: int) -> None:
-        """Stand before `memory`."""
-        self.memory, self.arm, self.keys, self.seed = memory, arm, keys, seed
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.memory, name)
-
-    def commit_vote(
-        self, round_: int, judgements: Sequence[Judgement], tallies: Sequence[Tally], *, index: int, **rest: Any
-    ) -> None:
-        """Commit the arm's vote."""
-        assert self.arm.vote is not None
-        responses = {r.id: r for r in self.memory.responses(ids=[j.response_id for j in judgements])}
-        rng = Random(seed_for(self.seed, self.arm.name, round_))  # one draw a round: its votes agree
-        tallies, judgements = self.arm.vote((list(tallies), list(judgements)), responses, self.keys, rng)
-        self.memory.commit_vote(round_, judgements, tallies, index=index, **rest)
-
-
-class Shared(LocalEngine):
-    """The engine of a cell.
-
-    An answer of the frozen base is a function of its request and seed, so arms that ask for the same one share it: it
-    is kept in `folder`, one file a unit, and counts as generated by each of them. Training is fitted to a number of
-    completion tokens, the same for all arms.
+    A generation of the base is a function of its request and seed. It is kept in `folder`, one file a unit, and counts
+    as generated by each arm.
     """
 
-    def __init__(self, engine: LocalEngine, arm: Arm, folder: Path, trained_tokens: int) -> None:
-        """Take the place of `engine`."""
-        super().__init__(engine.policy, engine.adapter_of, engine.batch_size)
-        self.arm, self.folder, self.trained_tokens = arm, folder, trained_tokens
+    def __init__(self, engine: Engine, model: str, folder: Path) -> None:
+        """Wrap `engine`; `model` is the fingerprint of its base."""
+        self.engine, self.model, self.folder = engine, model, folder
         self.known: dict[str, Generation] = {}
         for file in sorted(folder.glob("*.json")):
             rows = json.loads(file.read_text(encoding="utf-8"))
             self.known |= {key: Generation(**row | {"finish": Finish(row["finish"])}) for key, row in rows.items()}
 
-    def answer(self, unit: Unit, on_tokens: Any = None) -> list[Generation]:
-        """Return one generation for each request; those of the base that are known are not made again."""
+    def generate(
+        self, units: Iterable[Unit], on_tokens: OnTokens | None = None
+    ) -> Iterator[tuple[Unit, list[Generation]]]:
+        """Yield each unit with its generations; those of the base that are known are not made again."""
+        for unit in units:
+            yield unit, self._answer(unit, on_tokens)
+
+    def _answer(self, unit: Unit, on_tokens: OnTokens | None) -> list[Generation]:
         if unit.policy != BASE:
-            return super().answer(unit, on_tokens)
-        keys = [_key(self.policy.fingerprint, unit, request) for request in unit.requests]
+            return self._made(unit, on_tokens)
+        keys = [_key(self.model, unit, request) for request in unit.requests]
         missing = {key: request for key, request in zip(keys, unit.requests, strict=True) if key not in self.known}
         if missing:
-            made = super().answer(replace(unit, requests=tuple(missing.values())), on_tokens)
+            made = self._made(replace(unit, requests=tuple(missing.values())), on_tokens)
             fresh = dict(zip(missing, made, strict=True))
             write_json(self.folder / f"{min(fresh)}.json", {key: asdict(made) for key, made in fresh.items()})
             self.known |= fresh
         return [self.known[key] for key in keys]
 
-    def train(self, job: TrainingJob, out: Path, on_step: Any = None) -> Any:
-        """Train on what the arm makes of the examples, for as many tokens as every arm.
+    def _made(self, unit: Unit, on_tokens: OnTokens | None) -> list[Generation]:
+        ((_, made),) = self.engine.generate([unit], on_tokens)
+        return made
 
-        Raises:
-            NothingLeft: it leaves none.
-        """
-        chosen = self.arm.examples(list(job.examples))
-        if not chosen:
-            raise NothingLeft(f"{self.arm.name} leaves none of the {len(job.examples)} examples")
-        sizes = [self._size(example) for example in chosen]
-        order, epochs = fit(sizes, self.trained_tokens, Random(job.seed))
-        spec = job.spec.model_copy(update={"epochs": epochs})
-        return super().train(replace(job, examples=tuple(chosen[i] for i in order), spec=spec), out, on_step)
+    def train(self, job: TrainingJob, out: Path, on_step: OnStep | None = None) -> TrainReport:
+        """Train as the wrapped engine does."""
+        return self.engine.train(job, out, on_step)
 
-    def _size(self, example: Example) -> int:
-        """Completion tokens that the loss sees, a rejected completion's included."""
-        texts = (example.completion, *(() if example.rejected is None else (example.rejected,)))
-        return sum(len(self.policy.encode_completion(text)) for text in texts)
+    def model_here(self) -> Policy:
+        """Return the wrapped engine's model."""
+        return self.engine.model_here()
+
+    def close(self) -> None:
+        """Close the wrapped engine."""
+        self.engine.close()
+
+
+def budgeted(job: TrainingJob, policy: Policy, trained_tokens: int) -> TrainingJob:
+    """Return the job with examples and epochs such that it trains on about `trained_tokens` completion tokens."""
+    if not job.examples:
+        return job
+    order, epochs = fit([_size(policy, example) for example in job.examples], trained_tokens, Random(job.seed))
+    spec = job.spec.model_copy(update={"epochs": epochs})
+    return replace(job, examples=tuple(job.examples[i] for i in order), spec=spec)
+
+
+def _size(policy: Policy, example: Example) -> int:
+    """Completion tokens that the loss sees, a rejected completion's included."""
+    texts = (example.completion, *(() if example.rejected is None else (example.rejected,)))
+    return sum(len(policy.encode_completion(text)) for text in texts)
 
 
 def fit(sizes: Sequence[int], budget: int, rng: Random) -> tuple[list[int], int]:
@@ -227,12 +238,6 @@ def fit(sizes: Sequence[int], budget: int, rng: Random) -> tuple[list[int], int]
         taken.append(i)
         left -= sizes[i]
     return sorted(taken or order[:1]), epochs
-
-
-def equip(run: Run, arm: Arm, keys: Mapping[str, Key], answers: Path, trained_tokens: int) -> Run:
-    """Return the run as this arm has it."""
-    memory: Any = run.memory if arm.vote is None else Replaced(run.memory, arm, keys, run.config.seed)
-    return replace(run, memory=memory, engine=Shared(run.engine, arm, answers, trained_tokens))
 
 
 def _key(model: str, unit: Unit, request: Request) -> str:

@@ -2,6 +2,7 @@
 
 import json
 from random import Random
+from types import SimpleNamespace
 
 import arms
 import compare
@@ -16,10 +17,14 @@ from tasks.tasks import HELDOUT, TASKS, Task
 from tasks.tiny import SUMS, sum_question
 from tasks.tiny_runs import tiny_config
 
-from selfimprove.evaluation.answer_key import Key, load_audit
+from selfimprove.config import VoteConfig
+from selfimprove.engines.local import LocalEngine
+from selfimprove.evaluation.answer_key import load_audit
 from selfimprove.memory import ResponseMemory
+from selfimprove.prompts import make_prompt
 from selfimprove.run.progress import Progress
-from selfimprove.types import Example, Finish, Judgement, Message, Origin, Response, Tally
+from selfimprove.stages.vote import Ballot, majority
+from selfimprove.types import Example, Finish, Message, Origin, Response
 
 
 def write_sums(folder, seed):
@@ -104,7 +109,7 @@ def test_an_interrupted_cell_goes_on_and_gives_the_same_figures(finished, task, 
 
     work = Bench(tmp_path, bench.changes, Progress(quiet=True))
     with monkeypatch.context() as patch:
-        patch.setattr(arms.Shared, "train", die)
+        patch.setattr(arms.Cached, "train", die)
         with pytest.raises(Died):
             work.cell(task, "ours", 0)
     assert list(work.cells()) == []
@@ -115,7 +120,7 @@ def test_an_interrupted_cell_goes_on_and_gives_the_same_figures(finished, task, 
 def test_the_base_answers_a_request_once_for_all_arms(finished, task, monkeypatch):
     bench, _ = finished
     asked = []
-    monkeypatch.setattr(arms.LocalEngine, "answer", lambda self, unit, on_tokens=None: asked.append(unit) or 1 / 0)
+    monkeypatch.setattr(LocalEngine, "answer", lambda self, unit, on_tokens=None: asked.append(unit) or 1 / 0)
     again = Bench(bench.work, (*bench.changes, "train.lr=1e-5"), Progress(quiet=True))
     with pytest.raises(ZeroDivisionError):
         again.cell(task, "ours", 0)
@@ -141,41 +146,45 @@ def test_answers_reach_the_bench_alone(finished, task):
     assert digests[0] == digests[1]
 
 
-def response(id_, prompt, text):
-    return Response(id_, prompt, 1, Origin.SAMPLE, "u", id_, text, Finish.STOP, 0, "base", 1, 1, ())
+PROMPTS = [make_prompt((Message("user", f"Is {i} odd?"),), 0.0) for i in range(40)]
 
 
-def a_vote(prompts=40):
-    """Each prompt: 6 say right, 3 say wrong, 1 says nothing."""
-    responses, judgements, tallies = {}, [], []
-    for p in range(prompts):
+def a_vote(folder, prompts=40):
+    """A run and its ballots: on each prompt 6 say yes, 3 say no, which is right, and 1 says nothing readable."""
+    responses, ballots = [], {}
+    for p, prompt in enumerate(PROMPTS[:prompts]):
         for i, answer in enumerate(["yes"] * 6 + ["no"] * 3 + [None]):
             id_ = p * 10 + i
-            responses[id_] = response(id_, f"p{p}", answer or "hm")
-            judgements.append(Judgement(id_, answer, 1.0, 0.6))
-        tallies.append(Tally(f"p{p}", "yes", p / prompts, 0.3, 9.0, 9, 1))
-    return (tallies, judgements), responses, {f"p{p}": Key(frozenset(["no"])) for p in range(prompts)}
+            where = (1, Origin.SAMPLE, "u", id_, answer or "hm", Finish.STOP, 0, "base", 1, 1, ())
+            responses.append(Response(id_, prompt.id, *where))
+            ballots.setdefault(prompt.id, []).append(Ballot(id_, answer, False, weight=1 + p / prompts * (i < 6)))
+    write_questions(folder, [Question(prompt.text, ("no",)) for prompt in PROMPTS])
+    memory = SimpleNamespace(responses=lambda ids: [r for r in responses if r.id in ids])
+    config = SimpleNamespace(vote=VoteConfig(), seed=0, prompts=SimpleNamespace(audit=folder / "audit.jsonl"))
+    return SimpleNamespace(memory=memory, config=config), ballots
 
 
-def test_the_dealt_vote_is_drawn_and_keeps_what_the_votes_were():
-    vote, responses, keys = a_vote()
-    tallies, judgements = dealt(vote, responses, keys, Random(1))
-    assert judgements == vote[1]
-    assert sorted(t.agreement for t in tallies) == sorted(t.agreement for t in vote[0])
-    assert [t.prompt_id for t in tallies] == [t.prompt_id for t in vote[0]]
+def test_the_dealt_vote_is_drawn_and_keeps_what_the_votes_were(tmp_path):
+    run, ballots = a_vote(tmp_path)
+    before, judged = majority(run, 1, ballots)
+    tallies, judgements = dealt(run, 1, ballots)
+    assert judgements == judged
+    assert sorted(t.agreement for t in tallies) == sorted(t.agreement for t in before)
+    assert [t.prompt_id for t in tallies] == [t.prompt_id for t in before]
     won = [t.answer for t in tallies].count("yes")
     assert 10 <= won <= 30, "a coin a prompt, not the majority"
-    assert np.corrcoef([t.agreement for t in tallies], [t.agreement for t in vote[0]])[0, 1] < 0.5
-    assert dealt(vote, responses, keys, Random(1)) == (tallies, judgements)
-    assert dealt(vote, responses, keys, Random(2)) != (tallies, judgements)
+    assert np.corrcoef([t.agreement for t in tallies], [t.agreement for t in before])[0, 1] < 0.5
+    assert dealt(run, 1, ballots) == (tallies, judgements)
+    assert dealt(run, 2, ballots) != (tallies, judgements)
 
 
-def test_raw_samples_are_the_first_of_each_prompt_and_audited_ones_those_that_are_right():
-    vote, responses, keys = a_vote(3)
-    for arm, winners in ((first, [0, 10, 20]), (audited, [6, 7, 8, 16, 17, 18, 26, 27, 28])):
-        tallies, judgements = arm(vote, responses, keys, Random(0))
+def test_raw_samples_are_the_first_of_each_prompt_and_audited_ones_those_that_are_right(tmp_path):
+    run, ballots = a_vote(tmp_path, 3)
+    prompt_of = {b.response_id: id_ for id_, group in ballots.items() for b in group}
+    for labels, winners in ((first, [0, 10, 20]), (audited, [6, 7, 8, 16, 17, 18, 26, 27, 28])):
+        tallies, judgements = labels(run, 1, ballots)
         winner = {t.prompt_id: t.answer for t in tallies}
-        won = [j.response_id for j in judgements if j.answer == winner[responses[j.response_id].prompt_id]]
+        won = [j.response_id for j in judgements if j.answer == winner[prompt_of[j.response_id]]]
         assert won == winners
         assert all(t.support == 1.0 for t in tallies)
 

@@ -7,15 +7,15 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from random import Random
-from typing import Any
 
-from arms import ARMS, Arm, Vote
+import arms
+from arms import Arm
 
-from selfimprove.evaluation.answer_key import Key
-from selfimprove.memory import ResponseMemory
+from selfimprove.run.session import Run
 from selfimprove.seeds import seed_for
-from selfimprove.stages.vote import Ballot, count_votes
-from selfimprove.types import Example, Judgement, Message, Prompt, Response, Split, Tally
+from selfimprove.stages.guard import with_care
+from selfimprove.stages.vote import Ballot, Votes, count_votes, majority
+from selfimprove.types import Example, Message, Split
 from tasks.sums import digits_of, length, read, spell, write
 
 TAUGHT = 4
@@ -23,45 +23,30 @@ TAUGHT = 4
 COPIES = 6
 """Times that the `rewrite` arm writes each survivor anew."""
 WHOLE = 0.05
-"""Share of the answers to questions of one length that are as long as a whole one, at least."""
+"""Fraction of the answers to questions of one length that are as long as a whole one, at least."""
 
 
-class Growing:
-    """A memory that holds back the sums to learn from that are too long for the round; all else is the memory's own."""
-
-    def __init__(self, memory: ResponseMemory) -> None:
-        """Stand before `memory`."""
-        self.memory = memory
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.memory, name)
-
-    def prompts(self, split: Split | None = None) -> list[Prompt]:
-        """Return all that are held out, and of the others those of up to `TAUGHT` digits and one more a round."""
-        longest = TAUGHT + 1 + len(self.memory.rounds())
-        return [p for p in self.memory.prompts(split) if p.split is Split.HELDOUT or length(p.text) <= longest]
+def growing(run: Run, round_: int) -> Run:
+    """Return the run as it is in a round: sums of up to `TAUGHT` digits and one more a round, no longer ones."""
+    too_long = {p.id for p in run.prompts(Split.TRAIN) if length(p.text) > TAUGHT + round_}
+    return replace(with_care(run, round_), twins=run.twins | too_long)
 
 
-class Pooling(Growing):
-    """The same, and votes are counted over all the ways in which a sum is written.
+def pooled(run: Run, round_: int, ballots_P: Mapping[str, Sequence[Ballot]]) -> Votes:
+    """Vote on each sum over all the ways in which it is written; an answer is its digits alone.
 
     What a model this small gets wrong in one writing all its samples get wrong; in another writing it errs elsewhere.
     """
-
-    def commit_vote(
-        self, round_: int, judgements: Sequence[Judgement], tallies: Sequence[Tally], *, index: int, **rest: Any
-    ) -> None:
-        """Commit the vote on each sum as the vote on each of its writings; an answer is its digits alone."""
-        sums = {p.id: str(read(p.text)) for p in self.memory.prompts(Split.TRAIN)}
-        asked = {r.id: r.prompt_id for r in self.memory.responses(ids=[j.response_id for j in judgements])}
-        ballots: dict[str, list[Ballot]] = {}
-        for j in judgements:
-            answer = digits_of(j.answer) if j.answer else None
-            ballots.setdefault(sums[asked[j.response_id]], []).append(Ballot(j.response_id, answer, False, j.weight))
-        counted = {key: count_votes(key, cast, derived_cap=1.0) for key, cast in ballots.items()}
-        pooled = [replace(counted[sums[t.prompt_id]][0], prompt_id=t.prompt_id) for t in tallies]
-        judged = [judgement for _, found in counted.values() for judgement in found]
-        self.memory.commit_vote(round_, judged, pooled, index=index, **rest)
+    tallies, judgements = majority(run, round_, ballots_P)
+    sums = {p.id: str(read(p.text)) for p in run.prompts(Split.TRAIN) if p.id in ballots_P}
+    asked = {ballot.response_id: sums[prompt_id] for prompt_id, ballots in ballots_P.items() for ballot in ballots}
+    pools: dict[str, list[Ballot]] = {}
+    for j in judgements:
+        answer = digits_of(j.answer) if j.answer else None
+        pools.setdefault(asked[j.response_id], []).append(Ballot(j.response_id, answer, False, j.weight))
+    counted = {key: count_votes(key, cast, derived_cap=1.0) for key, cast in pools.items()}
+    shared = [replace(counted[sums[t.prompt_id]][0], prompt_id=t.prompt_id) for t in tallies]
+    return shared, [judgement for _, found in counted.values() for judgement in found]
 
 
 def rewritten(examples: list[Example]) -> list[Example]:
@@ -76,30 +61,38 @@ def rewritten(examples: list[Example]) -> list[Example]:
     return made
 
 
-def whole(vote: Vote, responses: Mapping[int, Response], keys: Mapping[str, Key], rng: Random) -> Vote:
+def whole(run: Run, round_: int, ballots_P: Mapping[str, Sequence[Ballot]]) -> Votes:
     """Majority vote among whole answers: shorter ones than others to questions of that length abstain (Lee et al.).
 
     A small model ends a long sum where the sums that it was taught would end, and its samples agree on that.
     """
+    ids = [ballot.response_id for ballots in ballots_P.values() for ballot in ballots]
+    responses = {r.id: r for r in run.memory.responses(ids=ids)}
     lengths: dict[int, list[int]] = {}
     for response in responses.values():
         lengths.setdefault(response.prompt_tokens, []).append(len(response.text))
     least = {asked: sorted(found)[-math.ceil(WHOLE * len(found))] for asked, found in lengths.items()}
-    ballots: dict[str, list[Ballot]] = {}
-    for judgement in vote[1]:
-        response = responses[judgement.response_id]
-        answer = judgement.answer if len(response.text) >= least[response.prompt_tokens] else None
-        ballots.setdefault(response.prompt_id, []).append(Ballot(response.id, answer, response.origin.derived))
-    counted = [count_votes(id_, cast, derived_cap=1.0) for id_, cast in ballots.items()]
+
+    def of_whole(ballot: Ballot) -> Ballot:
+        response = responses[ballot.response_id]
+        short = len(response.text) < least[response.prompt_tokens]
+        return Ballot(ballot.response_id, None if short else ballot.answer, ballot.derived)
+
+    counted = [
+        count_votes(id_, [of_whole(ballot) for ballot in ballots], derived_cap=1.0)
+        for id_, ballots in ballots_P.items()
+    ]
     return [tally for tally, _ in counted], [judgement for _, judged in counted for judgement in judged]
 
 
-WAYS: dict[str, tuple[Arm, type[Growing]]] = {
-    "ssd": (ARMS["ssd"], Growing),
-    "lmsi": (ARMS["lmsi"], Growing),
-    "length": (Arm("length", "lmsi", vote=whole), Growing),
-    "ours": (ARMS["ours"], Growing),
-    "rewrite": (Arm("rewrite", "lmsi", examples=rewritten), Pooling),
-    "oracle": (ARMS["oracle"], Growing),
+ARMS = {
+    arm.name: arm
+    for arm in (
+        arms.ARMS["ssd"],
+        arms.ARMS["lmsi"],
+        Arm("length", "lmsi", labels=whole),
+        arms.ARMS["ours"],
+        Arm("rewrite", "lmsi", labels=pooled, examples=rewritten),
+        arms.ARMS["oracle"],
+    )
 }
-"""An arm, and the memory that it has."""
