@@ -8,8 +8,8 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 import pytest
 import torch
 from hypothesis import settings
-from tiny import SUMS, byte_tokenizer, save, sum_question, teach, tiny_llama
-from tiny_runs import run_it, tiny_config, write_prompts
+from tasks.tiny import SUMS, byte_tokenizer, save, sum_question, teach, tiny_llama
+from tasks.tiny_runs import run_it, tiny_config, write_prompts
 
 settings.register_profile("machine", deadline=None)  # how long an example takes says more of its neighbours
 settings.load_profile("machine")

@@ -1,8 +1,8 @@
 from pathlib import Path
 
 import pytest
+from make_reference import reference
 
-from scripts.make_reference import reference
 from selfimprove.config_file import config_keys, load_config, parse_config, to_yaml
 from selfimprove.errors import ConfigError
 
@@ -86,4 +86,4 @@ def test_every_key_is_explained():
 
 def test_the_reference_page_is_what_the_classes_say():
     page = Path("docs/configuration.md").read_text()
-    assert page == reference(), "run: python scripts/make_reference.py"
+    assert page == reference(), "run: python scripts/bench/make_reference.py"

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 import pytest
 from click.testing import CliRunner
-from tiny_runs import tiny_config
+from tasks.tiny_runs import tiny_config
 
 from selfimprove.cli.main import main
 from selfimprove.config_file import config_keys, to_yaml
@@ -17,7 +17,7 @@ ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 TYPED = re.compile(r"^(?:\$ | +)?(?:\w+=\S+ )?(?:\.venv/bin/)?selfimprove (.+)$")
-SCRIPT = re.compile(r"\bscripts/(\w+(?:\.py)?)\b([^\n`|;]*)")
+SCRIPT = re.compile(r"\bscripts/([\w/]+(?:\.py)?)\b([^\n`|;]*)")
 STAND_INS = {"ROUND": "1", "ID": "1"}
 """For words in capitals that a command wants as a number."""
 
@@ -114,7 +114,7 @@ def usages():
     for page in PAGES:
         for name, rest in SCRIPT.findall(read(page)):
             yield relative(page), name, rest
-    for script in sorted((ROOT / "scripts").glob("*.py")):
+    for script in sorted((ROOT / "scripts").rglob("*.py")):
         for name, rest in SCRIPT.findall(ast.get_docstring(ast.parse(read(script))) or ""):
             yield relative(script), name, rest
 

@@ -5,7 +5,7 @@ import os
 
 import pytest
 import torch
-from tiny_runs import run_it
+from tasks.tiny_runs import run_it
 
 from selfimprove.config_file import load_config
 

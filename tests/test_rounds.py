@@ -12,8 +12,8 @@ from dataclasses import asdict, replace
 
 import pytest
 from healths import BASE
-from tiny import SUMS, sum_question
-from tiny_runs import run_it, tiny_config, write_prompts
+from tasks.tiny import SUMS, sum_question
+from tasks.tiny_runs import run_it, tiny_config, write_prompts
 
 from selfimprove.config import PromptsConfig
 from selfimprove.consistency.answers import Kind, extract

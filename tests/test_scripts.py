@@ -1,53 +1,87 @@
 """Every script can be imported and says how it is used; the three that are examples run."""
 
-import importlib
+import ast
 import json
 import runpy
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from tiny_runs import tiny_config
+from tasks.tiny_runs import tiny_config
 
 from selfimprove.config_file import to_yaml
 
-SCRIPTS = sorted((Path(__file__).parent.parent / "scripts").glob("*.py"))
+ROOT = Path(__file__).resolve().parent.parent / "scripts"
+SCRIPTS = sorted(ROOT.rglob("*.py"))
 FOR_PEOPLE = ("improve", "inspect_memory", "export_model")
 """Examples of the Python API: they take what they need as words, and no options."""
+
+
+def relative(script):
+    return script.relative_to(ROOT).as_posix()
 
 
 def is_program(script):
     return "\nimport argparse\n" in script.read_text()
 
 
-@pytest.fixture(autouse=True)
-def scripts(monkeypatch):
-    """The scripts import each other by name, as they do when one is run."""
-    monkeypatch.syspath_prepend(SCRIPTS[0].parent)
+def test_users_scripts_lie_above_those_that_make_the_figures():
+    assert {relative(s) for s in SCRIPTS if s.parent == ROOT} == {f"{name}.py" for name in (*FOR_PEOPLE, "warm_start")}
+    programs = {relative(script) for script in SCRIPTS if is_program(script)}
+    assert {"bench/compare.py", "bench/tasks/puzzles.py", "bench/reliability/soak.py", "warm_start.py"} <= programs
+    assert not {f"{name}.py" for name in FOR_PEOPLE} & programs
 
 
-def test_there_are_programs_examples_and_what_they_share():
-    programs = {script.stem for script in SCRIPTS if is_program(script)}
-    assert {"bench_guard", "bench_memory", "check_export", "crash_sweep", "puzzles", "soak"} <= programs
-    assert set(FOR_PEOPLE) <= {script.stem for script in SCRIPTS} - programs
-
-
-@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
+@pytest.mark.parametrize("script", SCRIPTS, ids=relative)
 def test_a_script_can_be_imported_and_says_how_it_is_used(script, monkeypatch, capsys):
-    module = importlib.import_module(script.stem)
-    assert module.__doc__
+    monkeypatch.setattr(sys, "path", sys.path[:])
+    module = runpy.run_path(str(script), run_name="imported")
+    assert module["__doc__"]
     if is_program(script):
         monkeypatch.setattr(sys, "argv", [script.name, "--help"])
         with pytest.raises(SystemExit) as end:
             runpy.run_path(str(script), run_name="__main__")
         assert end.value.code == 0
-        assert module.__doc__.splitlines()[0] in capsys.readouterr().out
+        assert module["__doc__"].splitlines()[0] in capsys.readouterr().out
+
+
+BENCH_ON_PATH = "\nsys.path.insert(0, str(Path(__file__).resolve().parents[1]))"
+
+
+def test_programs_of_a_package_put_the_folder_of_the_benches_on_the_path():
+    """Python puts a script's own folder there, and that is not the one that `tasks` and `reliability` lie in."""
+    nested = [s for s in SCRIPTS if s.parent.parent == ROOT / "bench" and is_program(s)]
+    assert len(nested) == 6
+    for script in nested:
+        assert BENCH_ON_PATH in script.read_text(), script
+
+
+@pytest.mark.parametrize("script", ["bench/results.py", "bench/tasks/everyday.py"])
+def test_a_script_is_run_by_its_path_from_anywhere(script, tmp_path):
+    found = subprocess.run([sys.executable, ROOT / script, "--help"], cwd=tmp_path, capture_output=True, text=True)
+    assert found.returncode == 0, found.stderr
+    assert found.stdout.startswith("usage:")
+
+
+def test_no_script_imports_from_the_tests():
+    tests = {path.stem for path in (ROOT.parent / "tests").rglob("*.py")} | {"tests"}
+    for script in SCRIPTS:
+        assert not set(imported(script)) & tests, script
+
+
+def imported(script):
+    """The first names of the modules that a script imports, anywhere in it."""
+    for node in ast.walk(ast.parse(script.read_text())):
+        names = [node.module] if isinstance(node, ast.ImportFrom) else getattr(node, "names", [])
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            yield from (getattr(name, "name", name).partition(".")[0] for name in names)
 
 
 @pytest.fixture
 def run_script(monkeypatch, capsys):
     def run_script(name, *words):
-        (script,) = (script for script in SCRIPTS if script.stem == name)
+        (script,) = (script for script in SCRIPTS if relative(script) == f"{name}.py")
         monkeypatch.setattr(sys, "argv", [script.name, *map(str, words)])
         runpy.run_path(str(script), run_name="__main__")
         return capsys.readouterr().out
@@ -68,7 +102,7 @@ def test_the_examples_improve_inspect_and_export(taught_folder, prompts, tmp_pat
 def test_figures_are_one_json_line_which_a_file_may_get_too(words, into, tmp_path, monkeypatch, capsys):
     from argparse import ArgumentParser
 
-    from json_line import JSON, tell
+    from reliability.json_line import JSON, tell
 
     monkeypatch.chdir(tmp_path)
     parser = ArgumentParser()

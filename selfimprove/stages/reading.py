@@ -19,11 +19,14 @@ class Readings:
     answers: dict[int, str | None]
 
 
-def read_once(run: Run, round_: int, poll: Poll, groups: Mapping[str, Sequence[Response]]) -> Readings:
+def read_once(
+    run: Run, round_: int, poll: Poll, groups: Mapping[str, Sequence[Response]], *, reuse: bool = True
+) -> Readings:
     """Return kinds and classes of all responses in `groups` (by prompt id) for one vote of a round.
 
     The first vote of a round decides each prompt's kind, and reuses the classes of the round before where the kind is
-    the same; later votes read only the responses written since.
+    the same; later votes read only the responses written since. Without `reuse` all are read again: the judgements hold
+    the classes that a bench's labels made up.
     """
     kinds: dict[str, Kind] = {}
     answers: dict[int, str | None] = {}
@@ -38,7 +41,7 @@ def read_once(run: Run, round_: int, poll: Poll, groups: Mapping[str, Sequence[R
         kind = Kind(earlier) if poll and earlier else answer_kind(run, prompt, [r.text for r in group])
         kinds[prompt.id] = kind
         known: dict[int, str | None] = {}
-        if earlier == kind:
+        if reuse and earlier == kind:
             # Responses of earlier rounds without a judgement abstained then.
             known = {
                 r.id: judged[r.id].answer if r.id in judged else None

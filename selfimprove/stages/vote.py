@@ -160,7 +160,7 @@ def vote(run: Run, round_: int, poll: Poll, labels: Labels = majority) -> None:
         return
     begun = time.monotonic()
     groups = by_prompt(_voters(run, round_, poll))
-    readings = read_once(run, round_, poll, groups)
+    readings = read_once(run, round_, poll, groups, reuse=labels is majority)
     tallies, judgements = labels(run, round_, _ballots(run, round_, groups, readings))
     seconds = time.monotonic() - begun
     kinds = {id_: str(kind) for id_, kind in readings.kinds.items()}

@@ -1,41 +1,38 @@
 """The bench that compares arms: whole cells on the tiny model, and the arms that only the bench has."""
 
 import json
-import sys
-from pathlib import Path
 from random import Random
+from types import SimpleNamespace
 
+import arms
+import compare
 import numpy as np
 import pytest
-from tiny import SUMS, sum_question
-from tiny_runs import tiny_config
+import results
+from arms import ARMS, Arm, audited, configure, dealt, first, fit, flipped
+from compare import Bench, matched_k
+from results import ROW, over_seeds, rows, share_of_gain
+from tasks.quiz import Question, write_questions
+from tasks.tasks import HELDOUT, TASKS, Task
+from tasks.tiny import SUMS, sum_question
+from tasks.tiny_runs import tiny_config
 
-from selfimprove.evaluation.answer_key import Key, load_audit
+from selfimprove.config import VoteConfig
+from selfimprove.engines.local import LocalEngine
+from selfimprove.evaluation.answer_key import load_audit
 from selfimprove.memory import ResponseMemory
+from selfimprove.prompts import make_prompt
 from selfimprove.run.progress import Progress
-from selfimprove.types import Example, Finish, Judgement, Message, Origin, Response, Tally
-
-SCRIPTS = str(Path(__file__).parents[2] / "scripts")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def scripts():
-    """The scripts import each other by name, as they do when one is run."""
-    sys.path.insert(0, SCRIPTS)
-    yield
-    sys.path.remove(SCRIPTS)
+from selfimprove.stages.vote import Ballot, majority
+from selfimprove.types import Example, Finish, Message, Origin, Response
 
 
 def write_sums(folder, seed):
-    from quiz import Question, write_questions
-
     write_questions(folder, (Question(sum_question(a, b), (str(a + b),)) for a, b in SUMS))
 
 
 @pytest.fixture(scope="module")
 def task(taught_folder):
-    from tasks import Task
-
     settings = tiny_config(taught_folder, "unused.jsonl").model_dump(mode="json")
     tiny = {name: settings[name] for name in ("model", "embedder", "sample", "select", "evaluate")}
     own = {"rounds": 1, "prompts": {"heldout": 0.3}, "train": {"rank": 4, "lr": 1e-3}}
@@ -45,16 +42,12 @@ def task(taught_folder):
 @pytest.fixture(scope="module")
 def finished(task, tmp_path_factory):
     """A folder in which four arms have played, and their cells by arm."""
-    from compare import Bench
-
     work = tmp_path_factory.mktemp("bench")
     bench = Bench(work, ("select.threshold=0.3",), Progress(quiet=True))
     return bench, {arm: bench.cell(task, arm, 0) for arm in ("base", "lmsi", "oracle", "ours")}
 
 
 def test_all_arms_have_the_same_base_and_rows_of_every_column(finished):
-    from results import ROW, rows
-
     _, cells = finished
     found = rows(list(cells.values()))
     assert [(row["arm"], row["round"]) for row in found] == [("base", 0), ("lmsi", 1), ("oracle", 1), ("ours", 1)]
@@ -79,9 +72,6 @@ def test_generated_and_trained_tokens_are_equal(finished):
 
 
 def test_an_arm_that_uses_an_operator_more_often_samples_less():
-    from arms import ARMS, configure
-    from compare import matched_k
-
     prompts = {"prompts": {"path": "p.jsonl"}}
     ours = configure(ARMS["ours"], prompts, ("sample.k=8", "propose.exemplar.k=8"))
     spent = {"sample": 800, "exemplar": 300, "critique": 0, "revise": 0, "stitch": 0}
@@ -99,8 +89,6 @@ def test_the_oracle_trains_on_right_answers_alone_and_the_vote_does_not(finished
 
 
 def test_a_finished_cell_is_not_run_again_and_one_of_other_settings_is(finished, task):
-    from compare import Bench
-
     bench, cells = finished
     again = Bench(bench.work, bench.changes, Progress(quiet=True))
     before = bench.lines.read_bytes()
@@ -111,9 +99,6 @@ def test_a_finished_cell_is_not_run_again_and_one_of_other_settings_is(finished,
 
 
 def test_an_interrupted_cell_goes_on_and_gives_the_same_figures(finished, task, tmp_path, monkeypatch):
-    import arms
-    from compare import Bench
-
     bench, cells = finished
 
     class Died(BaseException):
@@ -124,7 +109,7 @@ def test_an_interrupted_cell_goes_on_and_gives_the_same_figures(finished, task, 
 
     work = Bench(tmp_path, bench.changes, Progress(quiet=True))
     with monkeypatch.context() as patch:
-        patch.setattr(arms.Shared, "train", die)
+        patch.setattr(arms.Cached, "train", die)
         with pytest.raises(Died):
             work.cell(task, "ours", 0)
     assert list(work.cells()) == []
@@ -133,12 +118,9 @@ def test_an_interrupted_cell_goes_on_and_gives_the_same_figures(finished, task, 
 
 
 def test_the_base_answers_a_request_once_for_all_arms(finished, task, monkeypatch):
-    import arms
-    from compare import Bench
-
     bench, _ = finished
     asked = []
-    monkeypatch.setattr(arms.LocalEngine, "answer", lambda self, unit, on_tokens=None: asked.append(unit) or 1 / 0)
+    monkeypatch.setattr(LocalEngine, "answer", lambda self, unit, on_tokens=None: asked.append(unit) or 1 / 0)
     again = Bench(bench.work, (*bench.changes, "train.lr=1e-5"), Progress(quiet=True))
     with pytest.raises(ZeroDivisionError):
         again.cell(task, "ours", 0)
@@ -148,7 +130,6 @@ def test_the_base_answers_a_request_once_for_all_arms(finished, task, monkeypatc
 def test_answers_reach_the_bench_alone(finished, task):
     """What the loop stored for an arm without a hook does not depend on the audit file."""
     bench, cells = finished
-    from compare import Bench
 
     poisoned = Bench(bench.work / "poisoned", bench.changes, Progress(quiet=True))
     folder = poisoned.work / "prompts" / "sums-0"
@@ -165,53 +146,50 @@ def test_answers_reach_the_bench_alone(finished, task):
     assert digests[0] == digests[1]
 
 
-def response(id_, prompt, text):
-    return Response(id_, prompt, 1, Origin.SAMPLE, "u", id_, text, Finish.STOP, 0, "base", 1, 1, ())
+PROMPTS = [make_prompt((Message("user", f"Is {i} odd?"),), 0.0) for i in range(40)]
 
 
-def a_vote(prompts=40):
-    """Each prompt: 6 say right, 3 say wrong, 1 says nothing."""
-    responses, judgements, tallies = {}, [], []
-    for p in range(prompts):
+def a_vote(folder, prompts=40):
+    """A run and its ballots: on each prompt 6 say yes, 3 say no, which is right, and 1 says nothing readable."""
+    responses, ballots = [], {}
+    for p, prompt in enumerate(PROMPTS[:prompts]):
         for i, answer in enumerate(["yes"] * 6 + ["no"] * 3 + [None]):
             id_ = p * 10 + i
-            responses[id_] = response(id_, f"p{p}", answer or "hm")
-            judgements.append(Judgement(id_, answer, 1.0, 0.6))
-        tallies.append(Tally(f"p{p}", "yes", p / prompts, 0.3, 9.0, 9, 1))
-    return (tallies, judgements), responses, {f"p{p}": Key(frozenset(["no"])) for p in range(prompts)}
+            where = (1, Origin.SAMPLE, "u", id_, answer or "hm", Finish.STOP, 0, "base", 1, 1, ())
+            responses.append(Response(id_, prompt.id, *where))
+            ballots.setdefault(prompt.id, []).append(Ballot(id_, answer, False, weight=1 + p / prompts * (i < 6)))
+    write_questions(folder, [Question(prompt.text, ("no",)) for prompt in PROMPTS])
+    memory = SimpleNamespace(responses=lambda ids: [r for r in responses if r.id in ids])
+    config = SimpleNamespace(vote=VoteConfig(), seed=0, prompts=SimpleNamespace(audit=folder / "audit.jsonl"))
+    return SimpleNamespace(memory=memory, config=config), ballots
 
 
-def test_the_dealt_vote_is_drawn_and_keeps_what_the_votes_were():
-    from arms import dealt
-
-    vote, responses, keys = a_vote()
-    tallies, judgements = dealt(vote, responses, keys, Random(1))
-    assert judgements == vote[1]
-    assert sorted(t.agreement for t in tallies) == sorted(t.agreement for t in vote[0])
-    assert [t.prompt_id for t in tallies] == [t.prompt_id for t in vote[0]]
+def test_the_dealt_vote_is_drawn_and_keeps_what_the_votes_were(tmp_path):
+    run, ballots = a_vote(tmp_path)
+    before, judged = majority(run, 1, ballots)
+    tallies, judgements = dealt(run, 1, ballots)
+    assert judgements == judged
+    assert sorted(t.agreement for t in tallies) == sorted(t.agreement for t in before)
+    assert [t.prompt_id for t in tallies] == [t.prompt_id for t in before]
     won = [t.answer for t in tallies].count("yes")
     assert 10 <= won <= 30, "a coin a prompt, not the majority"
-    assert np.corrcoef([t.agreement for t in tallies], [t.agreement for t in vote[0]])[0, 1] < 0.5
-    assert dealt(vote, responses, keys, Random(1)) == (tallies, judgements)
-    assert dealt(vote, responses, keys, Random(2)) != (tallies, judgements)
+    assert np.corrcoef([t.agreement for t in tallies], [t.agreement for t in before])[0, 1] < 0.5
+    assert dealt(run, 1, ballots) == (tallies, judgements)
+    assert dealt(run, 2, ballots) != (tallies, judgements)
 
 
-def test_raw_samples_are_the_first_of_each_prompt_and_audited_ones_those_that_are_right():
-    from arms import audited, first
-
-    vote, responses, keys = a_vote(3)
-    for arm, winners in ((first, [0, 10, 20]), (audited, [6, 7, 8, 16, 17, 18, 26, 27, 28])):
-        tallies, judgements = arm(vote, responses, keys, Random(0))
+def test_raw_samples_are_the_first_of_each_prompt_and_audited_ones_those_that_are_right(tmp_path):
+    run, ballots = a_vote(tmp_path, 3)
+    prompt_of = {b.response_id: id_ for id_, group in ballots.items() for b in group}
+    for labels, winners in ((first, [0, 10, 20]), (audited, [6, 7, 8, 16, 17, 18, 26, 27, 28])):
+        tallies, judgements = labels(run, 1, ballots)
         winner = {t.prompt_id: t.answer for t in tallies}
-        won = [j.response_id for j in judgements if j.answer == winner[responses[j.response_id].prompt_id]]
+        won = [j.response_id for j in judgements if j.answer == winner[prompt_of[j.response_id]]]
         assert won == winners
         assert all(t.support == 1.0 for t in tallies)
 
 
 def test_an_arm_that_leaves_nothing_to_train_on_stays_the_base(finished, task, monkeypatch):
-    import compare
-    from arms import Arm
-
     bench, cells = finished
     arm = Arm("nothing", "lmsi", examples=lambda examples: [])
     monkeypatch.setattr(compare, "ARMS", compare.ARMS | {"nothing": arm})
@@ -222,8 +200,6 @@ def test_an_arm_that_leaves_nothing_to_train_on_stays_the_base(finished, task, m
 
 
 def test_flipped_prefers_the_rival():
-    from arms import flipped
-
     pair = Example("p", (Message("user", "q"),), "good", 1.0, 1, rejected="bad")
     (found,) = flipped([pair, Example("p", pair.messages, "alone", 1.0, 2)])
     assert (found.completion, found.rejected) == ("bad", "good")
@@ -231,8 +207,6 @@ def test_flipped_prefers_the_rival():
 
 @pytest.mark.parametrize("budget", [40, 100, 130, 250, 1000])
 def test_every_arm_trains_on_the_budget(budget):
-    from arms import fit
-
     sizes = [7, 9, 11, 10, 13, 6, 8, 12, 10, 14]  # 100 in all
     order, epochs = fit(sizes, budget, Random(0))
     assert epochs * sum(sizes[i] for i in order) == pytest.approx(budget, abs=7 * epochs)
@@ -242,8 +216,6 @@ def test_every_arm_trains_on_the_budget(budget):
 
 
 def test_a_setting_given_by_hand_wins_over_the_arm_and_the_arm_over_the_task():
-    from arms import ARMS, configure
-
     settings = {"prompts": {"path": "p.jsonl"}, "propose": {"exemplar": {"k": 9, "shots": 2}}, "train": {"lr": 1e-5}}
     config = configure(ARMS["lmsi"], settings, ("train.lr=1e-4", "propose.exemplar.shots=5"))
     assert (config.propose.exemplar.k, config.propose.exemplar.shots) == (0, 5)
@@ -251,8 +223,6 @@ def test_a_setting_given_by_hand_wins_over_the_arm_and_the_arm_over_the_task():
 
 
 def test_the_interval_over_seeds_knows_that_seeds_differ():
-    from results import over_seeds
-
     rng = np.random.default_rng(0)
     noise = [rng.normal(0, 0.1, 80) for _ in range(3)]
     same = over_seeds([0.1 + n for n in noise])
@@ -263,8 +233,6 @@ def test_the_interval_over_seeds_knows_that_seeds_differ():
 
 
 def test_a_gain_is_set_beside_the_oracles_on_the_seeds_that_both_have():
-    from results import share_of_gain
-
     def cell(seed, before, after):
         return {"seed": seed, "heldout": {"mean": [before, after]}}
 
@@ -275,8 +243,6 @@ def test_a_gain_is_set_beside_the_oracles_on_the_seeds_that_both_have():
 
 
 def test_the_page_is_written_between_its_markers(finished, tmp_path, monkeypatch):
-    import results
-
     _, cells = finished
     monkeypatch.setattr(results, "plot", lambda cells, path: None)  # matplotlib belongs to the bench's extra
     marks = "".join(f"<!-- {m} -->\nold\n<!-- end of {m} -->\n" for m in ("arms, float32", "operators, float32"))
@@ -294,8 +260,6 @@ def test_the_page_is_written_between_its_markers(finished, tmp_path, monkeypatch
 
 @pytest.mark.parametrize("name", ["everyday", "arith"])
 def test_a_task_draws_its_prompts_by_seed_and_has_all_answers(name, tmp_path):
-    from tasks import HELDOUT, TASKS
-
     from selfimprove.config import PromptsConfig
     from selfimprove.prompts import load_prompts
     from selfimprove.types import Split

@@ -1,49 +1,29 @@
-"""The additions, the chains and the warm start of the bench, on models that are taught for seconds."""
+"""The additions and the chains of the bench, on models that are taught for seconds."""
 
 import json
-import sys
 from itertools import islice
-from pathlib import Path
 from random import Random
+from types import SimpleNamespace
 
+import digits
 import pytest
-from tiny import exactly
+from greedy import greedy
+from tasks import chain, growing, sums
 
-from selfimprove.config import TrainConfig
+from selfimprove.config import VoteConfig
 from selfimprove.consistency.answers import Kind, extract
-from selfimprove.engines.local import LocalEngine
-from selfimprove.errors import PromptError
 from selfimprove.evaluation.answer_key import Key, is_right
-from selfimprove.models.policy import Policy
 from selfimprove.prompts import make_prompt
+from selfimprove.stages.vote import Ballot
 from selfimprove.types import (
     Example,
     Finish,
-    Judgement,
     Message,
     Origin,
-    Request,
     Response,
-    Sampling,
     Split,
     Stage,
-    Tally,
-    Unit,
 )
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
-import chain
-import digits
-import growing
-import sums
-import warm_start
-
-
-def greedy(folder, questions):
-    requests = tuple(Request(q, Origin.GREEDY, (Message("user", q),), seed=0) for q in questions)
-    engine = LocalEngine(Policy.load(exactly(folder)), lambda name: None)
-    unit = Unit(0, Stage.GREEDY, 0, requests, Sampling(0.0, 0, 1.0, 40), "base")
-    return [generation.text for _, made in engine.generate([unit]) for generation in made]
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +104,7 @@ def test_an_arm_is_played_and_goes_on_where_it_was(base, tmp_path, monkeypatch, 
     monkeypatch.setattr(digits, "SUMS", 24)
     monkeypatch.setattr(digits, "FRESH", 20)
     changes = ("rounds=1", "sample.max_new_tokens=8", "guard.trips=5")
-    cell = digits.play(growing.WAYS[arm], base, tmp_path, 0, changes)
+    cell = digits.play(growing.ARMS[arm], base, tmp_path, 0, changes)
     assert cell["arm"] == arm
     assert len(cell["rounds"]) == len(cell["rows"]) == 2
     (first, last) = cell["rows"]
@@ -133,7 +113,7 @@ def test_an_arm_is_played_and_goes_on_where_it_was(base, tmp_path, monkeypatch, 
     assert last["generated_tokens"] > 0
     assert 0 <= last["mean_at_k"] <= last["pass_at_k"] <= 1
     assert set(cell["after"]) == {1, 2}
-    assert digits.play(growing.WAYS[arm], base, tmp_path, 0, changes) == cell
+    assert digits.play(growing.ARMS[arm], base, tmp_path, 0, changes) == cell
     assert f"| {arm} | 0 |" in digits.table([cell])
 
 
@@ -146,7 +126,7 @@ def test_a_round_gets_sums_one_digit_longer_than_the_round_before(base, tmp_path
     monkeypatch.setattr(digits, "SUMS", 12)
     monkeypatch.setattr(digits, "FRESH", 2)
     changes = ("rounds=2", "sample.max_new_tokens=10", "guard.trips=5")
-    cell = digits.play(growing.WAYS["ssd"], base, tmp_path, 0, changes)
+    cell = digits.play(growing.ARMS["ssd"], base, tmp_path, 0, changes)
     with ResponseMemory.open(tmp_path / digits.cell_name("ssd", 0, changes) / "memory.db") as memory:
         texts = {p.id: p.text for p in memory.prompts()}
         asked = {
@@ -167,7 +147,7 @@ def test_raw_samples_are_trained_on_whatever_the_vote_says(base, tmp_path, monke
     kept = {}
     for arm in ("lmsi", "ssd"):
         changes = ("rounds=1", "sample.max_new_tokens=10")
-        digits.play(growing.WAYS[arm], base, tmp_path, 0, changes)
+        digits.play(growing.ARMS[arm], base, tmp_path, 0, changes)
         with ResponseMemory.open(tmp_path / digits.cell_name(arm, 0, changes) / "memory.db") as memory:
             ids = [id_ for id_, verdict in memory.verdicts(1).items() if verdict.kept]
             texts = {p.id: p.text for p in memory.prompts()}
@@ -181,40 +161,35 @@ def response(id_, text, prompt="p"):
     return Response(id_, prompt, text=text, finish=Finish.STOP, prompt_tokens=8, new_tokens=9, parents=(), **where)
 
 
+def a_run(prompts=(), responses=()):
+    """As much of a run as labels look at."""
+    memory = SimpleNamespace(responses=lambda ids: [r for r in responses if r.id in ids])
+    config = SimpleNamespace(vote=VoteConfig())
+    return SimpleNamespace(memory=memory, config=config, prompts=lambda split: list(prompts))
+
+
 def test_an_answer_that_ends_early_abstains():
     texts = ["2b4", "2b4", "2b4", "2b4c0", "2b4c0"]
-    responses = {i: response(i, text) for i, text in enumerate(texts)}
-    judgements = [Judgement(i, text, 1.0, None) for i, text in enumerate(texts)]
-    tallies = [Tally("p", "2b4", 0.6, 0.2, 5.0, 5, 0)]
-    ((tally,), judged) = growing.whole((tallies, judgements), responses, {}, Random(0))
+    run = a_run(responses=[response(i, text) for i, text in enumerate(texts)])
+    ((tally,), judged) = growing.whole(run, 1, {"p": [Ballot(i, text, False) for i, text in enumerate(texts)]})
     assert (tally.answer, tally.agreement, tally.voters, tally.abstained) == ("2b4c0", 1.0, 2, 3)
     assert [j.answer for j in judged] == [None, None, None, "2b4c0", "2b4c0"]
 
 
 def test_the_writings_of_a_sum_vote_together_and_teach_each_other():
-    class Memory:
-        def prompts(self, split):
-            return [make_prompt((Message("user", text),), 0.0) for text in ("12b..c75a=a", "..x12w75v=v", "99b..c=b")]
-
-        def responses(self, ids):
-            return [answers[id_] for id_ in ids]
-
-        def commit_vote(self, round_, judgements, tallies, *, index, wall_s):
-            self.judgements, self.tallies = judgements, tallies
-
-    memory = Memory()
-    first, second, other = (p.id for p in memory.prompts(None))
+    prompts = [make_prompt((Message("user", text),), 0.0) for text in ("12b..c75a=a", "..x12w75v=v", "99b..c=b")]
+    first, second, other = (p.id for p in prompts)
     texts = [(first, "2b5c0"), (second, "2w4x0"), (second, "2w4x0"), (other, "8c1")]
-    answers = {i: response(i, text, prompt) for i, (prompt, text) in enumerate(texts)}
-    judgements = [Judgement(i, text, 1.0, 1.0) for i, (_, text) in enumerate(texts)]
-    alone = [Tally(id_, None, 1.0, 1.0, 1.0, 1, 0) for id_ in (first, second, other)]
-    growing.Pooling(memory).commit_vote(1, judgements, alone, index=0, wall_s=0.0)
-    assert [(t.prompt_id, t.answer, t.voters) for t in memory.tallies] == [
+    ballots = {}
+    for i, (prompt, text) in enumerate(texts):
+        ballots.setdefault(prompt, []).append(Ballot(i, text, False))
+    tallies, judgements = growing.pooled(a_run(prompts), 1, ballots)
+    assert [(t.prompt_id, t.answer, t.voters) for t in tallies] == [
         (first, "240", 3),
         (second, "240", 3),
         (other, "81", 1),
     ]
-    assert {j.response_id: j.answer for j in memory.judgements} == {0: "250", 1: "240", 2: "240", 3: "81"}
+    assert {j.response_id: j.answer for j in judgements} == {0: "250", 1: "240", 2: "240", 3: "81"}
 
     (asked,) = (Example(second, (Message("user", "..x12w75v=v"),), "2w4x0", 1.0, 1),)
     made = growing.rewritten([asked])
@@ -235,30 +210,6 @@ def test_a_chain_is_worked_out_step_by_step_and_demonstrations_are_no_task():
         assert answer == f"answer: {result}"
         assert extract(worked, Kind.NUMBER, question) == str(result)
         assert is_right(worked, Key(frozenset([str(result)])))
-
-
-def test_a_warm_start_teaches_the_demonstrations(model_folder, tmp_path):
-    file = tmp_path / "demonstrations.jsonl"
-    rows = [{"prompt": f"say {word}", "response": "yes indeed"} for word in ("one", "two", "three", "four")]
-    file.write_text("\n".join(map(json.dumps, rows)))
-    model = exactly(model_folder)
-    spec = TrainConfig(rank=8, lr=2e-2, epochs=30, batch_tokens=256, beta=0.0)
-    report = warm_start.warm_start(model, warm_start.read_demonstrations(file), tmp_path / "warm", spec, seed=0)
-    assert report.loss_last < report.loss_first
-    assert greedy(model_folder, ["say two"]) != ["yes indeed"]
-    assert greedy(tmp_path / "warm", ["say two"]) == ["yes indeed"]
-
-
-def test_a_malformed_demonstration_is_named(tmp_path):
-    file = tmp_path / "demonstrations.jsonl"
-    file.write_text('{"prompt": "a", "response": "b"}\n{"prompt": "a"}\n')
-    with pytest.raises(PromptError, match="line 2: response must be a text"):
-        warm_start.read_demonstrations(file)
-    file.write_text("\n")
-    with pytest.raises(PromptError, match="holds no demonstrations"):
-        warm_start.read_demonstrations(file)
-    with pytest.raises(PromptError, match="cannot read"):
-        warm_start.read_demonstrations(tmp_path / "none.jsonl")
 
 
 def test_the_page_holds_what_is_finished_and_was_not_changed_by_hand(tmp_path):

@@ -1,19 +1,16 @@
 """The everyday questions and the key to them."""
 
 import re
-import sys
 from pathlib import Path
 
 import pytest
+from tasks import everyday
 
 from selfimprove.config import PromptsConfig
 from selfimprove.errors import PromptError
 from selfimprove.evaluation.answer_key import Key, is_right, load_audit
 from selfimprove.prompts import load_prompts
 from selfimprove.types import Split
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
-import make_everyday
 
 ROOT = Path(__file__).parents[2]
 PROMPTS = ROOT / "configs/prompts/everyday.jsonl"
@@ -26,8 +23,8 @@ def found():
 
 
 def test_the_script_writes_the_committed_bytes(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(make_everyday, "FOLDER", tmp_path)
-    make_everyday.main()
+    monkeypatch.setattr(everyday, "FOLDER", tmp_path)
+    everyday.main()
     for file in (PROMPTS, AUDIT):
         assert (tmp_path / file.name).read_bytes() == file.read_bytes()
 
@@ -54,14 +51,14 @@ def test_every_accepted_answer_is_right_and_every_rival_is_not(form):
 
 
 def test_no_answer_is_right_by_repeating_the_question():
-    for question in make_everyday.questions():
+    for question in everyday.questions():
         key = Key(frozenset(question.answers), frozenset(question.rivals))
         if not key.rivals:
             assert not is_right(question.text, key), question
 
 
 def test_the_larger_number_is_first_in_half_of_the_questions():
-    first = [q.text.index(q.answers[0]) < q.text.index(q.rivals[0]) for q in make_everyday.larger()]
+    first = [q.text.index(q.answers[0]) < q.text.index(q.rivals[0]) for q in everyday.larger()]
     assert sum(first) * 2 == len(first)
 
 

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 from click.testing import CliRunner
-from tiny import sum_question
+from tasks.tiny import sum_question
 
 from selfimprove.cli import chat
 from selfimprove.cli.main import main

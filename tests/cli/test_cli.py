@@ -8,7 +8,7 @@ from unittest.mock import patch
 
 import pytest
 from click.testing import CliRunner
-from tiny_runs import tiny_config
+from tasks.tiny_runs import tiny_config
 
 from selfimprove.cli.main import main
 from selfimprove.config_file import to_yaml

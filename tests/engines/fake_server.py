@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from tiny import exactly
+from tasks.tiny import exactly
 
 from selfimprove.models.policy import Policy
 from selfimprove.rollout import generate

@@ -2,8 +2,8 @@
 
 import pytest
 from click.testing import CliRunner
-from engines.fake_server import FakeServer, serving
-from tiny import exactly
+from fake_server import FakeServer, serving
+from tasks.tiny import exactly
 
 from selfimprove.cli.main import main
 from selfimprove.config_file import load_config

@@ -10,8 +10,8 @@ import time
 from pathlib import Path
 
 import pytest
-from engines.test_engine_server import a_unit, engine_at, outcome
-from tiny import exactly
+from engine_story import a_unit, engine_at, outcome
+from tasks.tiny import exactly
 
 from selfimprove.engines import server_client as client
 from selfimprove.engines import server_process as process

@@ -8,8 +8,8 @@ from importlib.util import find_spec
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny import exactly
-from tiny_runs import run_it, tiny_config
+from tasks.tiny import exactly
+from tasks.tiny_runs import run_it, tiny_config
 
 from selfimprove.config import ModelConfig, RayConfig, TrainConfig
 from selfimprove.engines.engine import TrainingJob

@@ -2,23 +2,21 @@
 
 import logging
 import threading
-from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
-from engines.fake_server import FakeServer, real, serving, spelled, start
-from tiny import exactly
-from tiny_runs import run_it, tiny_config
+from engine_story import a_unit, engine_at, outcome
+from fake_server import FakeServer, real, serving, spelled, start
+from tasks.tiny import exactly
+from tasks.tiny_runs import run_it, tiny_config
 
-from selfimprove.config import ServerConfig, TrainConfig
+from selfimprove.config import TrainConfig
 from selfimprove.engines import server_client as client
 from selfimprove.engines.engine import TrainingJob
 from selfimprove.engines.local import LocalEngine
-from selfimprove.engines.server import ServerEngine
 from selfimprove.errors import ConfigError, EngineError
 from selfimprove.memory import ResponseMemory
 from selfimprove.models.policy import Policy
-from selfimprove.types import BASE, Example, Finish, Message, Origin, Request, Sampling, Split, Stage, Unit
+from selfimprove.types import BASE, Example, Finish, Message, Origin, Split
 
 FAULTS = [408, 429, 500, 502, 503, "truncated", "cut off", "hang up", "too few", "too many", "doubled", "no reason"]
 
@@ -32,26 +30,6 @@ def policy(model_folder):
 def no_waiting(monkeypatch):
     monkeypatch.setattr(client, "FIRST_WAIT_S", 0.001)
     monkeypatch.setattr(client, "LONGEST_WAIT_S", 0.01)
-
-
-@contextmanager
-def engine_at(url, policy, folder=Path("adapters"), **settings):
-    settings = {"patience": 20, "timeout": 5} | settings
-    local = LocalEngine(policy, lambda name: None if name == BASE else folder / name)
-    engine = ServerEngine(local, ServerConfig(url=url, **settings), rank=4, log_file=folder / "server.log")
-    try:
-        yield engine
-    finally:
-        engine.close()
-
-
-def a_unit(prompts=6, k=4, index=0, policy=BASE, prefix=""):
-    requests = [
-        Request(f"p{p}", Origin.SAMPLE, (Message("user", f"question {p}"),), 1000 * p + slot, prefix)
-        for p in range(prompts)
-        for slot in range(k)
-    ]
-    return Unit(1, Stage.SAMPLE, index, tuple(requests), Sampling(0.7, 50, 0.9, 32), policy)
 
 
 def texts(prompts=6, k=4):
@@ -152,13 +130,6 @@ def test_closing_does_not_wait_for_an_answer(policy):
         waiting.join(10)
         never.set()
     assert ends[0] in {"EngineError", "CancelledError"}
-
-
-def outcome(engine):
-    try:
-        return list(engine.generate([a_unit()]))
-    except BaseException as error:
-        return type(error).__name__
 
 
 def test_a_refusal_is_said_at_once_and_names_the_server(policy):

@@ -21,7 +21,7 @@ QUESTIONS = ("What is the capital of France?", "What is 7 times 8?", "What is th
 
 pytestmark = pytest.mark.skipif(
     PYTHON is None,
-    reason="needs vLLM in an environment of its own: .venv/bin/python scripts/bench_rollout.py --setup, then "
+    reason="needs vLLM in an environment of its own: .venv/bin/python scripts/bench/rollout.py --setup, then "
     "VLLM_CPU_KVCACHE_SPACE=2 SELFIMPROVE_VLLM=$PWD/.venv-vllm/bin/python scripts/test "
     "tests/engines/test_engine_vllm.py",
 )

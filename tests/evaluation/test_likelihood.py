@@ -1,7 +1,7 @@
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
-from tiny import byte_tokenizer, exactly, save
+from tasks.tiny import byte_tokenizer, exactly, save
 from transformers import GraniteConfig, GraniteForCausalLM
 
 from selfimprove.evaluation.likelihood import human_text, kl_to_base, nll

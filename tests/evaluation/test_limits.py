@@ -1,8 +1,6 @@
 """The guard: each kind of collapse fails its own check, and a healthy round fails none."""
 
-import sys
-from dataclasses import asdict, replace
-from pathlib import Path
+from dataclasses import replace
 
 import pytest
 from healths import BASE, HEALTHY
@@ -13,11 +11,6 @@ from selfimprove.evaluation.limits import best, careful, judge, score
 from selfimprove.evaluation.metrics import METRICS
 from selfimprove.types import Decision
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
-import bench_guard
-import make_reference
-
-ROOT = Path(__file__).resolve().parents[2]
 LIMITS = GuardConfig()
 
 
@@ -138,74 +131,3 @@ def test_the_best_round_is_the_one_with_the_best_score_the_base_included():
 def test_where_the_base_is_no_guide_the_latest_kept_round_is_the_best():
     limits = GuardConfig(base_share_drop=1)
     assert best({0: BASE, 1: replace(BASE, base_majority_share=0.2)}, limits) == 1
-
-
-# --- what docs/guard.md says, and the suite that its figures are from -----------------------------------------------
-
-
-def test_the_table_of_metrics_is_what_the_code_says():
-    page = (ROOT / "docs/guard.md").read_text(encoding="utf-8")
-    assert page == make_reference.guard_page(page), "run: python scripts/make_reference.py"
-    assert "| memory echo | ancestor concentration" in page
-    assert make_reference.guard_page(page.replace("| memory echo | ", "| echo | ")) == page
-
-
-def test_a_fall_is_measured_from_the_best_round_so_far():
-    assert bench_guard.first_fall([0.5, 0.7, 0.66, 0.64, 0.1]) == 3
-    assert bench_guard.first_fall([0.5, 0.7, 0.66]) is None
-    assert bench_guard.first_fall([0.5, 0.4]) == 1
-
-
-def test_the_guard_trips_in_the_first_round_that_it_would_not_keep():
-    bad = replace(HEALTHY, parse_rate=0.1)
-    assert bench_guard.first_trip([BASE, HEALTHY, bad, HEALTHY], []) == 2
-    assert bench_guard.first_trip([BASE, HEALTHY], []) is None
-    assert bench_guard.first_trip([BASE], [1]) == 1, "nothing survived"
-
-
-def played(accuracy, would_trip=None, kept=(0,), current=None):
-    return {
-        "accuracy": accuracy,
-        "score": accuracy,
-        "would_trip": would_trip,
-        "kept": list(kept),
-        "because": ["agreement 0.1 (limit 0.4), parse rate 0.2 (limit 0.8)"] if would_trip else [],
-        "current": max(accuracy) if current is None else current,
-        "health": [asdict(BASE)],
-    }
-
-
-def suite_run(healthy, watched, guarded=None):
-    return {"way": "a way", "healthy": healthy, "seed": 3, "watched": watched, "guarded": guarded or watched}
-
-
-def test_the_figures_of_the_suite_count_what_they_say():
-    runs = [
-        suite_run(True, played([0.5, 0.7, 0.69], kept=(0, 1, 2))),
-        suite_run(True, played([0.5, 0.7, 0.69], would_trip=2, kept=(0, 1))),  # a false alarm
-        suite_run(True, played([0.5, 0.4, 0.4], would_trip=2)),  # not one: it fell before
-        suite_run(False, played([0.5, 0.1], would_trip=1), played([0.5, 0.4], would_trip=1, current=0.5)),
-        suite_run(False, played([0.5, 0.7, 0.1], would_trip=2, kept=(0, 1))),
-        suite_run(False, played([0.5, 0.7, 0.1]), played([0.5, 0.7, 0.1], kept=(0, 1, 2), current=0.1)),  # missed
-        suite_run(False, played([0.5, 0.6])),  # never fell, so there is nothing to see in time
-    ]
-    found = bench_guard.figures(runs)
-    assert (found["runs"], found["fallen"], found["fallen_later"]) == (7, 3, 2)
-    assert found["recall"] == pytest.approx(2 / 3)
-    assert found["false_alarms"] == pytest.approx(1 / 3)
-    assert found["within_1_point"] == pytest.approx(6 / 7)
-    assert found["last_kept_within_1_point"] == pytest.approx(5 / 7)
-    assert found["correlation"] == pytest.approx(1)
-    table = bench_guard.table(runs, found)
-    assert table.startswith("7 runs: recall 0.67 of 3 that fell, 2 of them later than round 1; false alarms 0.33;")
-    assert "| a way | no | 3 | 0.50 0.10 | 1 | 1 | agreement 0.1 (limit 0.4) | 0.50 |" in table
-    alone = bench_guard.figures(runs[:1])
-    assert (alone["recall"], alone["false_alarms"]) == (None, 0)
-    assert "recall - of 0 that fell" in bench_guard.table(runs[:1], alone)
-
-
-def test_the_way_called_defaults_uses_the_operators_that_are_on_by_default(tmp_path):
-    config = bench_guard.configure(bench_guard.WAYS[0], tmp_path, tmp_path, tmp_path, 3)
-    on = {name: getattr(config.propose, name).k > 0 for name in ("exemplar", "revise", "stitch")}
-    assert on == {"exemplar": True, "revise": False, "stitch": False}
-    assert bench_guard.WAYS[0].name == "defaults"

@@ -10,7 +10,7 @@ import torch
 import yaml
 from export_story import CONVERSATIONS, adapted_logits, logits, make_adapter, nothing_left
 from peft import PeftModel
-from tiny import exactly
+from tasks.tiny import exactly
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from selfimprove.config_file import parse_config, to_yaml

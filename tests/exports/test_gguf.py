@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from export_story import CONVERSATIONS, adapted_logits, logits, make_adapter, nothing_left
-from tiny import CHAT_TEMPLATE, byte_tokenizer, exactly, tiny_llama
+from tasks.tiny import CHAT_TEMPLATE, byte_tokenizer, exactly, tiny_llama
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, PreTrainedTokenizerFast
 

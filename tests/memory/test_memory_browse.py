@@ -177,7 +177,7 @@ def test_every_table_view_and_column_is_explained_and_every_question_is_sql(memo
 
 
 def test_the_schema_in_the_docs_is_the_schema():
-    from scripts.make_reference import DOCS, memory_page
+    from make_reference import DOCS, memory_page
 
     page = (DOCS / "memory.md").read_text(encoding="utf-8")
-    assert page == memory_page(page), "run: python scripts/make_reference.py"
+    assert page == memory_page(page), "run: python scripts/bench/make_reference.py"

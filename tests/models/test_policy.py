@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
-from tiny import exactly
+from tasks.tiny import exactly
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from selfimprove.config import ModelConfig
@@ -134,7 +134,7 @@ def test_using_an_adapter_changes_the_model_and_leaving_it_restores_every_bit(po
 
 def test_an_adapter_for_another_base_is_refused(policy, tmp_path):
     from peft import LoraConfig, get_peft_model
-    from tiny import tiny_llama
+    from tasks.tiny import tiny_llama
 
     other = get_peft_model(tiny_llama(99, hidden_size=16), LoraConfig(r=4, target_modules="all-linear"))
     other.save_pretrained(tmp_path / "a")
@@ -194,7 +194,7 @@ def test_two_that_ask_for_a_gguf_file_at_once_convert_it_once(tmp_path, monkeypa
 
 
 def test_weights_and_tokenizer_must_belong_together(model_folder, tmp_path):
-    from tiny import tiny_llama
+    from tasks.tiny import tiny_llama
 
     folder = shutil.copytree(model_folder, tmp_path / "m")
     tiny_llama(50).save_pretrained(folder)

@@ -1,7 +1,7 @@
 """What is looked at before anything is spent."""
 
 from safetensors import safe_open
-from tiny import exactly
+from tasks.tiny import exactly
 
 from selfimprove.models.policy import Policy
 from selfimprove.preflight.check import adapter_bytes

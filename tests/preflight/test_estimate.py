@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from tiny_runs import tiny_config
+from tasks.tiny_runs import tiny_config
 
 from selfimprove.models.policy import Policy
 from selfimprove.preflight.estimate import PROMPTS, Probe, generation_seconds, report, take, warnings

@@ -1,13 +1,8 @@
-"""A world in which faults are tried: scripts/fault_world.py, on the tests' taught model."""
-
-import sys
-from pathlib import Path
+"""A world in which faults are tried: scripts/bench/reliability/fault_world.py, on the tests' taught model."""
 
 import pytest
-from tiny_runs import tiny_config
-
-sys.path.append(str(Path(__file__).parents[2] / "scripts"))
-from fault_world import SMALL, world_of, write_few
+from reliability.fault_world import SMALL, world_of, write_few
+from tasks.tiny_runs import tiny_config
 
 
 @pytest.fixture(scope="session")

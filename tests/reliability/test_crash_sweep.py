@@ -1,13 +1,13 @@
-"""The crash sweep in short: a few points of each kind. scripts/crash_sweep.py tries them all."""
+"""The crash sweep in short: a few points of each kind. scripts/bench/reliability/crash_sweep.py tries them all."""
 
 import os
 import shutil
 from itertools import count
 
 import pytest
-from crash_sweep import sweep
-from fault_world import forked, report
-from operations import DIED, DIED_UNSYNCED, Countdown
+from reliability.crash_sweep import sweep
+from reliability.fault_world import forked, report
+from reliability.operations import DIED, DIED_UNSYNCED, Countdown
 
 from selfimprove.fsio import make_folder, write_text
 

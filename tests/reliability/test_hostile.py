@@ -10,8 +10,8 @@ import hostile
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from tiny import byte_tokenizer, exactly, tiny_llama
-from tiny_runs import tiny_config
+from tasks.tiny import byte_tokenizer, exactly, tiny_llama
+from tasks.tiny_runs import tiny_config
 
 from selfimprove.cli.main import main
 from selfimprove.cli.terminal import printable

@@ -11,7 +11,7 @@ import sys
 
 import pytest
 from click.testing import CliRunner
-from fault_world import ending, forked, run, units_of
+from reliability.fault_world import ending, forked, run, units_of
 
 from selfimprove.cli.main import main
 from selfimprove.config_file import to_yaml

@@ -4,8 +4,8 @@ import math
 
 import pytest
 import torch
-from tiny import sum_question
-from tiny_runs import run_it, tiny_config, write_prompts
+from tasks.tiny import sum_question
+from tasks.tiny_runs import run_it, tiny_config, write_prompts
 
 from selfimprove.engines.local import LocalEngine
 from selfimprove.errors import ModelError, TrainingError

@@ -5,7 +5,7 @@ import sys
 from types import SimpleNamespace
 
 import pytest
-from tiny_runs import run_it, tiny_config
+from tasks.tiny_runs import run_it, tiny_config
 
 from selfimprove.errors import UserError
 from selfimprove.reports.summary import write_metrics

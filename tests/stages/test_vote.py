@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny_runs import run_it, tiny_config
+from tasks.tiny_runs import run_it, tiny_config
 
 from selfimprove.config import VoteConfig
 from selfimprove.consistency.answers import Kind

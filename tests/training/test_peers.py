@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny import exactly
+from tasks.tiny import exactly
 
 from selfimprove.config import TrainConfig
 from selfimprove.models.policy import Policy

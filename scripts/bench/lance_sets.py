@@ -2,10 +2,10 @@
 """Export the response memory to Lance and search it there: exactly, on Ray, and through Lance's own index.
 
     pip install 'selfimprove[lance,ray]' lance-ray   in an environment for this, such as .venv-lance
-    python scripts/bench_lance.py                    100,000 and 1,000,000 responses; about 8 GB of disk
-    python scripts/bench_lance.py --sizes 100000
+    python scripts/bench/lance_sets.py                    100,000 and 1,000,000 responses; about 8 GB of disk
+    python scripts/bench/lance_sets.py --sizes 100000
 
-Data, filter and queries are those of bench_memory.py: the 8 nearest that were kept and are not held out, in batches of
+Data, filter and queries are those of memory.py: the 8 nearest that were kept and are not held out, in batches of
 64. Every exact search is checked against a float64 scan of the vectors as they were made, and against VectorIndex.
 """
 
@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from bench_memory import Data, K, exact, fill, median_ms, overlap
+from memory import Data, K, exact, fill, median_ms, overlap
 
 CELL_ROWS = 2048
 """Rows a cell of the index: fewer make it slower to train."""

@@ -2,11 +2,11 @@
 """Load exported folders where people will load them, and compare greedy answers to 20 held-out prompts with the run's.
 
     selfimprove export quickstart out && selfimprove export quickstart out-q8 --as gguf --weights q8_0
-    python scripts/check_export.py --run quickstart out out-q8
+    python scripts/bench/check_export.py --run quickstart out out-q8
 
 A merged folder is loaded by transformers and vLLM, an adapter by PEFT, a GGUF file by llama.cpp; each in a process
 that knows nothing of selfimprove, and gets the messages, not the tokens. vLLM lives in .venv-vllm (made by
-scripts/bench_rollout.py --setup), llama.cpp in .venv-llama (pip install xllamacpp); a loader that is not there is named
+scripts/bench/rollout.py --setup), llama.cpp in .venv-llama (pip install xllamacpp); a loader that is not there is named
 and left out. An answer that differs is shown with the margin, in nats, by which the run's own model preferred its word
 to the other's at the first place where they part: 0 is a tie.
 """
@@ -20,7 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 PROMPTS, NEW_TOKENS = 20, 32
 ENVIRONMENTS = {
     "transformers": Path(sys.executable),

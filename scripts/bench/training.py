@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Train the same adapter with and without KL, and with TRL's SFTTrainer; print times and ratios.
 
-    python scripts/bench_training.py --setup      make .venv-bench, which holds the peer
-    python scripts/bench_training.py --json       one epoch over 256 completions, 4 a prompt, median of 3
+    python scripts/bench/training.py --setup      make .venv-bench, which holds the peer
+    python scripts/bench/training.py --json       one epoch over 256 completions, 4 a prompt, median of 3
 
 The data are sums worked in words, written by this script. The three take turns, each in a process of its own that
 measures training alone: the model is loaded and the tokens are there when the clock starts.
@@ -24,7 +24,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 VENV = ROOT / ".venv-bench"
 RANK, ALPHA, LR, BATCH = 16, 32, 3e-4, 16
 ARMS = ("ours", "ours + KL", "TRL")

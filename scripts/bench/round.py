@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Time one whole round beside a plain pipeline of transformers' `generate`, a majority vote and TRL's SFTTrainer.
 
-    python scripts/bench_training.py --setup     make .venv-bench, which holds the peer
-    python scripts/bench_round.py --json         median of 3, the two in turn
+    python scripts/bench/training.py --setup     make .venv-bench, which holds the peer
+    python scripts/bench/round.py --json         median of 3, the two in turn
 
 Ours is round 1 of the quickstart on fewer of its prompts, drawn at random, and with the default operators (the
 quickstart has all three on, to be looked at): sample, recall, propose, vote, select, train, evaluate, guard, all of it
@@ -25,7 +25,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bench_training import VENV, train_trl
+from training import VENV, train_trl
 
 from selfimprove.config import ModelConfig, ProposeConfig, RunConfig
 from selfimprove.config_file import load_config
@@ -34,7 +34,7 @@ from selfimprove.memory import ResponseMemory
 from selfimprove.models.policy import Policy
 from selfimprove.types import Split
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 HELDOUT_TOO = 2.35
 """Prompts to draw for each one trained on, by the quickstart's split."""
 OPERATORS = [f"propose.{name}.{key}={value}" for name, section in ProposeConfig() for key, value in section]
@@ -75,7 +75,7 @@ def run_peer(folder: Path, job: dict[str, Any]) -> dict[str, float]:
     (folder / "job.json").write_text(json.dumps(job))
     python = VENV / "bin" / "python"
     if not python.exists():
-        raise SystemExit("the peer is not installed: python scripts/bench_training.py --setup")
+        raise SystemExit("the peer is not installed: python scripts/bench/training.py --setup")
     command = [str(python), __file__, "--pipeline", str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "HF_HUB_OFFLINE": "1"})
     if done.returncode:

@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
 """See how long the additions are that a tiny transformer teaches itself when it was taught short ones.
 
-    python scripts/digits.py --work DIR                   teach the base, run every arm; running again goes on
-    python scripts/digits.py --arms lmsi --seeds 1 --json one arm, figures as JSON
-    python scripts/digits.py --write                      put all that is finished there into docs/results.md and .json
+    python scripts/bench/digits.py --work DIR                   teach the base, run every arm; running again goes on
+    python scripts/bench/digits.py --arms lmsi --seeds 1 --json one arm, figures as JSON
+    python scripts/bench/digits.py --write                      write all finished cells into docs/results.md, .json
 
-After Lee et al. 2025 (arXiv 2502.01612). scripts/sums.py trains the base from scratch on sums of up to `TAUGHT`
-digits; the loop then gets longer ones and no answers: in its first round sums of up to `TAUGHT` + 1 digits, in every
-round one digit more, whatever the arm. A round trains on what it agrees on, and that carries the next length.
+After Lee et al. 2025 (arXiv 2502.01612). tasks/sums.py trains the base from scratch on sums of up to `TAUGHT` digits;
+the loop then gets longer ones and no answers: in its first round sums of up to `TAUGHT` + 1 digits, in every round one
+digit more, whatever the arm. A round trains on what it agrees on, and that carries the next length.
 """
 
 import argparse
@@ -21,14 +21,13 @@ from random import Random
 from typing import Any
 
 import torch
-from arms import Arm, configure, equip, merged
-from growing import TAUGHT, WAYS, Growing
-from quiz import Question, write_questions
+from arms import Arm, Cached, configure, merged
 from results import insert, put_rows
-from sums import STEPS, length, questions, read, solve, teach, write
+from tasks.growing import ARMS, TAUGHT, growing
+from tasks.quiz import Question, write_questions
+from tasks.sums import STEPS, length, questions, read, solve, teach, write
 
 from selfimprove.evaluation.accuracy import audit
-from selfimprove.evaluation.answer_key import load_audit
 from selfimprove.fsio import make_folder, write_json, write_text
 from selfimprove.prompts import make_prompt
 from selfimprove.rounds import improve
@@ -54,7 +53,7 @@ GOOD = 0.95
 WORK = Path("runs") / "digits"
 BASE = WORK / "base-0"
 """Where what is finished is kept, the taught base of seed 0 among it."""
-PAGE = Path(__file__).resolve().parent.parent / "docs" / "results.md"
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "results.md"
 
 SETTINGS: dict[str, Any] = {
     "rounds": ROUNDS,
@@ -99,14 +98,11 @@ def cell_name(arm: str, seed: int, changes: Sequence[str] = ()) -> str:
     return f"{arm}-{seed}-{mark}" if changes else f"{arm}-{seed}"
 
 
-def play(
-    way: tuple[Arm, type[Growing]], model: Path, work: Path, seed: int, changes: Sequence[str] = ()
-) -> dict[str, Any]:
-    """Improve the model in this way and return its accuracy by length: of every round, and on fresh sums.
+def play(arm: Arm, model: Path, work: Path, seed: int, changes: Sequence[str] = ()) -> dict[str, Any]:
+    """Improve the model by this arm and return its accuracy by length: of every round, and on fresh sums.
 
     `rows` holds the figures of every round as docs/results.json has them.
     """
-    arm, growing = way
     folder = work / cell_name(arm.name, seed, changes)
     answers = work / f"answers-{seed}"
     for needed in (answers, work / f"prompts-{seed}"):
@@ -117,9 +113,8 @@ def play(
     config = configure(arm, merged(SETTINGS, given), changes)
     resume = (folder / "memory.db").is_file()
     with open_run(config, folder=folder, resume=resume, progress=Progress()) as opened:
-        memory: Any = growing(opened.memory)
-        run = equip(replace(opened, memory=memory), arm, load_audit(audit_file), answers, TRAINED_TOKENS)
-        improve(run)
+        run = replace(opened, engine=Cached(opened.engine, opened.policy.fingerprint, answers))
+        improve(run, arm.method(TRAINED_TOKENS, growing))
         return {
             "arm": arm.name,
             "seed": seed,
@@ -208,7 +203,7 @@ def table(cells: Sequence[Mapping[str, Any]]) -> str:
 def main() -> None:
     """Teach the base, run the arms, and show what they reached."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--arms", nargs="+", choices=WAYS, default=list(WAYS))
+    parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
     parser.add_argument("--seeds", default="0", help="numbers, joined by commas")
     parser.add_argument("--steps", type=int, default=STEPS, help="steps that a base is taught for")
     parser.add_argument("--work", type=Path, default=WORK, help="folder for what is finished")
@@ -226,7 +221,7 @@ def main() -> None:
         for name in options.arms:
             done = options.work / f"{cell_name(name, seed, options.changes)}.json"
             if not done.is_file():
-                write_json(done, play(WAYS[name], model, options.work, seed, options.changes))
+                write_json(done, play(ARMS[name], model, options.work, seed, options.changes))
             cells.append(_read(done))
     if options.write:
         found = finished(options.work)
@@ -239,7 +234,7 @@ def main() -> None:
 
 def finished(work: Path) -> list[dict[str, Any]]:
     """Return the finished cells of a folder, seed by seed; those of settings changed by hand are left out."""
-    order = {arm: place for place, arm in enumerate(WAYS)}
+    order = {arm: place for place, arm in enumerate(ARMS)}
     found = [_read(file) for file in work.glob("*.json") if file.stem.rpartition("-")[0] in order]
     return sorted(found, key=lambda cell: (cell["seed"], order[cell["arm"]]))
 

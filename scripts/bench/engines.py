@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Time the engines on the same units, and run a shrunk quickstart on each while something is killed.
 
-    python scripts/bench_engines.py ray                       one actor beside the local engine, on one core
-    python scripts/bench_engines.py ray --actors 2            two actors beside the local engine with two threads
-    python scripts/bench_engines.py server --command "..."    a server's tokens/s, and what asking it costs here
-    python scripts/bench_engines.py tables --command "..."    local, server and ray: the same configuration and seed
+    python scripts/bench/engines.py ray                       one actor beside the local engine, on one core
+    python scripts/bench/engines.py ray --actors 2            two actors beside the local engine with two threads
+    python scripts/bench/engines.py server --command "..."    a server's tokens/s, and what asking it costs here
+    python scripts/bench/engines.py tables --command "..."    local, server and ray: the same configuration and seed
 
 `tables` kills the server, and one of two actors, with SIGKILL in the middle of a stage, then looks through the memory
 for anything lost or doubled, and exports. What asking a server costs is bounded from above by the CPU seconds of this
@@ -37,7 +37,7 @@ from selfimprove.models.policy import Policy
 from selfimprove.seeds import seed_for
 from selfimprove.types import BASE, Message, Origin, Request, Sampling, Split, Stage, Unit
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 PROMPTS = ROOT / "configs" / "prompts" / "everyday.jsonl"
 SHRUNK = ("rounds=1", "prompts.limit=110", "evaluate.limit=32", "sample.unit_prompts=8", "model.threads=1")
 K, NEW_TOKENS, UNIT_PROMPTS = 8, 24, 16

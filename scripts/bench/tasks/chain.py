@@ -1,25 +1,26 @@
 #!/usr/bin/env python3
 """Multi-step arithmetic with worked steps: demonstrations to warm a model up with, questions to improve it on.
 
-    python scripts/chain.py                       warm the bundled model up: the base of the `chain` tasks
-    python scripts/chain.py --model X --out DIR   another one
+    python scripts/bench/tasks/chain.py                       warm the bundled model up: the base of the `chain` tasks
+    python scripts/bench/tasks/chain.py --model X --out DIR   another one
 
 The demonstrations have two or three steps and occur in no task; the tasks have as many (`chain`) or four, which no
 demonstration had (`chain-long`).
 """
 
 import argparse
+import sys
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from random import Random
 
-from quiz import Question
-from warm_start import warm_start
-
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # as a script; CONTRIBUTING.md, Scripts
 from selfimprove.config import ModelConfig, TrainConfig
 from selfimprove.seeds import seed_for
 from selfimprove.types import Example, Message
+from selfimprove.warm_start import warm_start
+from tasks.quiz import Question
 
 BASE = Path("runs") / "bases" / "chain"
 """Where the warmed-up model is kept."""

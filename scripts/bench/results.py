@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """What the cells of compare.py come to: rows, intervals, tables and plots.
 
-    python scripts/results.py runs/compare/cells.jsonl            the tables
-    python scripts/results.py runs/compare/cells.jsonl --write    docs/results.json, docs/results.md and its plots
+    python scripts/bench/results.py runs/compare/cells.jsonl            the tables
+    python scripts/bench/results.py runs/compare/cells.jsonl --write    docs/results.json, docs/results.md and its plots
 
 Of cells with equal arm, task, seed and dtype the last one counts. Cells of another dtype, measured on another machine
 perhaps, are never set beside each other: each dtype has tables and plots of its own, and its rows in results.json stay.
@@ -19,7 +19,7 @@ import numpy as np
 from selfimprove.evaluation.statistics import Interval
 from selfimprove.fsio import write_text
 
-DOCS = Path(__file__).resolve().parent.parent / "docs"
+DOCS = Path(__file__).resolve().parents[2] / "docs"
 BASE, RIVAL, ORACLE = "base", "lmsi", "oracle"
 ROW = (
     *("task", "arm", "seed", "dtype", "round", "greedy", "mean_at_k", "maj_at_k", "pass_at_k"),

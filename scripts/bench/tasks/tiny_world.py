@@ -2,16 +2,14 @@
 
 It was taught by somebody who slips: two answers of five have a wrong digit, and the carry after a 9 is often forgotten.
 So single answers err, votes are right on most prompts and wrong in the same way on some, and what is learnt from the
-votes on some numbers holds for others. The model is the tests' (tests/tiny.py).
+votes on some numbers holds for others. The model is that of tiny.py.
 """
 
 import random
-import sys
 from pathlib import Path
 
-sys.path.append(str(Path(__file__).resolve().parent.parent / "tests"))
-from quiz import Question, write_questions
-from tiny import teach
+from tasks.quiz import Question, write_questions
+from tasks.tiny import teach
 
 FORMS = ("{m}.", "{m} is next.", "{m} comes next.")
 TAUGHT, ASKED = 600, 240

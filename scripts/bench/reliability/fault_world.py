@@ -1,7 +1,7 @@
-"""A world in which a whole run takes a second, and processes in it that may die: what faults are tried on.
+"""A whole run that takes a second, and forked processes that may be killed during it.
 
-The model and the prompts are the tests'. The first run happens in this process, so that a fork of it starts with all
-that is slow done: modules imported, code compiled.
+Model and prompts are those of tasks/tiny_runs.py. The first run happens in this process, so that a fork of it starts
+with modules imported and code compiled.
 """
 
 import json
@@ -9,7 +9,6 @@ import os
 import signal
 import sqlite3
 import struct
-import sys
 import threading
 import traceback
 from collections.abc import Callable
@@ -17,12 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from operations import Countdown
+from tasks.tiny import SUMS, sum_question, teach
+from tasks.tiny_runs import tiny_config
 
-sys.path.append(str(Path(__file__).resolve().parent.parent / "tests"))
-from tiny import SUMS, sum_question, teach
-from tiny_runs import tiny_config
-
+from reliability.operations import Countdown
 from selfimprove.config import RunConfig
 from selfimprove.errors import UserError
 from selfimprove.fsio import folder_digest
@@ -41,7 +38,7 @@ SMALL = {
     "evaluate": {"k": 1, "limit": 3},
     "select": {"threshold": 0.0},
 }
-"""Changes to the tests' configuration: every stage still has work, and less of it."""
+"""Changes to the configuration of tasks/tiny_runs.py: every stage still has work, and less of it."""
 
 
 @dataclass(frozen=True)

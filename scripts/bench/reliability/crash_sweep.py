@@ -1,6 +1,6 @@
 """Kill a run at every operation that changes the disk, cut the power there, and see that nothing is lost.
 
-    python scripts/crash_sweep.py --json           one JSON line last; --json FILE writes it there too
+    python scripts/bench/reliability/crash_sweep.py --json           one JSON line last; --json FILE writes it there too
 
 A two-round run on a tiny model dies at its 1st, 2nd, 3rd ... operation (SQLite's own way of testing) until one gets to
 its end. Each time the memory is verified, the run dies once more while it is resumed, is resumed again, and must end
@@ -31,10 +31,10 @@ from functools import partial
 from itertools import count
 from pathlib import Path
 
-from fault_world import World, doomed, forked, killed, make_world, run, survives
-from json_line import JSON, tell
-from operations import DIED, DIED_UNSYNCED, Countdown
-
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # as a script; CONTRIBUTING.md, Scripts
+from reliability.fault_world import World, doomed, forked, killed, make_world, run, survives
+from reliability.json_line import JSON, tell
+from reliability.operations import DIED, DIED_UNSYNCED, Countdown
 from selfimprove.config_file import to_yaml
 from selfimprove.errors import UserError
 from selfimprove.memory import ResponseMemory

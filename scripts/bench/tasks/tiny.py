@@ -1,4 +1,4 @@
-"""Tiny real things that tests are made of: a 2-layer Llama, random or taught, a byte tokenizer, sums to ask about."""
+"""A 2-layer Llama, random or taught, a byte tokenizer, and sums to ask about: for the tests and the benches."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -108,4 +108,5 @@ SUMS = [(a, b) for a in range(6) for b in range(5)]
 
 
 def sum_question(a: int, b: int) -> str:
+    """Return the prompt that asks for a sum."""
     return f"What is {a} plus {b}?"

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Make self-training collapse in several ways, and see whether the guard trips before it costs anything.
 
-    python scripts/bench_guard.py --json             every way, seeds 3 to 5: the figures of docs/guard.md
-    python scripts/bench_guard.py --work DIR         keep what is finished there; running again goes on
-    python scripts/bench_guard.py --write            put the table into docs/guard.md
+    python scripts/bench/guard.py --json             every way, seeds 3 to 5: the figures of docs/guard.md
+    python scripts/bench/guard.py --work DIR         keep what is finished there; running again goes on
+    python scripts/bench/guard.py --write            put the table into docs/guard.md
 
 Each way is run on a tiny taught model with a guard that only watches, to see where it would have tripped and where
 audited accuracy falls, and, where it would have tripped, again with it in force. The guard sees no answers; this script
@@ -22,11 +22,11 @@ from typing import Any
 
 import numpy as np
 from results import insert
-from tiny_world import teach_numbers, write_numbers
+from tasks.tiny_world import teach_numbers, write_numbers
 
-from selfimprove.config import GuardConfig
+from selfimprove.config import GuardConfig, RunConfig
 from selfimprove.config_file import parse_config
-from selfimprove.engines.engine import TrainingJob
+from selfimprove.engines.engine import OnTokens, TrainingJob
 from selfimprove.engines.local import LocalEngine
 from selfimprove.evaluation.accuracy import audit
 from selfimprove.evaluation.limits import judge, score
@@ -35,8 +35,10 @@ from selfimprove.rounds import improve
 from selfimprove.run.progress import Progress
 from selfimprove.run.session import Run, open_run
 from selfimprove.stages.evaluate import stored_health
-from selfimprove.stages.method import OURS, Method
-from selfimprove.types import BASE, Decision, Example, Generation, GuardVerdict, Stage, Unit
+from selfimprove.stages.guard import Judge
+from selfimprove.stages.method import Method
+from selfimprove.stages.train import imitate
+from selfimprove.types import BASE, Decision, Example, Generation, GuardVerdict, Selection, Stage, Unit
 
 ROUNDS = 4
 SEEDS = (3, 4, 5)
@@ -44,7 +46,7 @@ SEEDS = (3, 4, 5)
 FALL = 0.05
 """A fall: this far below the best accuracy so far."""
 NO_CAPS = {"answer_share": 1.0, "ancestor_share": 1.0, "near_duplicate": 1.0}
-PAGE = Path(__file__).resolve().parent.parent / "docs" / "guard.md"
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "guard.md"
 
 
 @dataclass(frozen=True)
@@ -57,24 +59,28 @@ class Way:
     answers: Callable[[Unit, list[Generation]], list[Generation]] = lambda unit, answers: answers
     examples: Callable[[list[Example], Random], list[Example]] = lambda examples, rng: examples
 
+    def method(self, judge: Judge = judge) -> Method:
+        """Return the package's method with this way's examples."""
+
+        def job(run: Run, round_: int, selection: Selection) -> TrainingJob:
+            made = imitate(run, round_, selection)
+            return replace(made, examples=tuple(self.examples(list(made.examples), Random(made.seed))))
+
+        return Method(examples=job, judge=judge)
+
 
 class Disturbed(LocalEngine):
-    """The engine with a fault in it."""
+    """A local engine with a fault: answers to train prompts are changed."""
 
-    def __init__(self, engine: LocalEngine, way: Way) -> None:
+    def __init__(self, engine: LocalEngine, fault: Callable[[Unit, list[Generation]], list[Generation]]) -> None:
         """Take the place of `engine`."""
         super().__init__(engine.policy, engine.adapter_of, engine.batch_size)
-        self.way = way
+        self.fault = fault
 
-    def answer(self, unit: Unit, on_tokens: Any = None) -> list[Generation]:
-        """Generate, then do to the answers to train prompts what the way does."""
+    def answer(self, unit: Unit, on_tokens: OnTokens | None = None) -> list[Generation]:
+        """Generate, then change the answers to train prompts."""
         answers = super().answer(unit, on_tokens)
-        return answers if unit.stage in (Stage.PROBE, Stage.GREEDY) else self.way.answers(unit, answers)
-
-    def train(self, job: TrainingJob, out: Path, on_step: Any = None) -> Any:
-        """Train on what the way makes of the examples."""
-        examples = tuple(self.way.examples(list(job.examples), Random(job.seed)))
-        return super().train(replace(job, examples=examples), out, on_step)
+        return answers if unit.stage in (Stage.PROBE, Stage.GREEDY) else self.fault(unit, answers)
 
 
 def planted(unit: Unit, answers: list[Generation]) -> list[Generation]:
@@ -143,7 +149,7 @@ def watch(*args: Any) -> GuardVerdict:
     return replace(judge(*args), decision=Decision.KEEP)
 
 
-def configure(way: Way, model: Path, prompts: Path, answers: Path, seed: int) -> Any:
+def configure(way: Way, model: Path, prompts: Path, answers: Path, seed: int) -> RunConfig:
     """Return the settings of one run."""
     raw: dict[str, Any] = {
         "seed": seed,
@@ -163,11 +169,11 @@ def configure(way: Way, model: Path, prompts: Path, answers: Path, seed: int) ->
     return parse_config(raw)
 
 
-def play(way: Way, config: Any, folder: Path, method: Method = OURS) -> dict[str, Any]:
+def play(way: Way, config: RunConfig, folder: Path, method: Method) -> dict[str, Any]:
     """Run it and return, by round from the base on, accuracy, score and health, with the rejected rounds."""
     with open_run(config, folder=folder, resume=folder.is_dir(), progress=Progress(quiet=True)) as run:
-        disturbed: Run = replace(run, engine=Disturbed(run.engine, way))
-        improve(disturbed, method)
+        assert isinstance(run.engine, LocalEngine)
+        improve(replace(run, engine=Disturbed(run.engine, way.answers)), method)
         accuracy = {round_: float(a.mean.mean()) for round_, a in audit(run).items()}
         health = {round_: stored_health(run, round_) for round_ in accuracy}
         refused = [r.round for r in run.memory.rounds() if r.decision is not Decision.KEEP]
@@ -210,10 +216,10 @@ def measure(way: Way, seed: int, work: Path) -> dict[str, Any]:
         teach_numbers(model, seed)
     begun = time.monotonic()
     config = configure(way, model, prompts, answers, seed)
-    watched = play(way, config, done.with_suffix(".watched"), Method(judge=watch))
+    watched = play(way, config, done.with_suffix(".watched"), way.method(watch))
     guarded = watched
     if watched["would_trip"] is not None:
-        guarded = play(way, config, done.with_suffix(".guarded"))
+        guarded = play(way, config, done.with_suffix(".guarded"), way.method())
     seconds = time.monotonic() - begun
     found = {
         "way": way.name,

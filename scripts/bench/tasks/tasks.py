@@ -1,25 +1,28 @@
 """The tasks that arms are compared on: prompts drawn by seed, their answers in a file that only the bench opens.
 
-A new task is one more entry in `TASKS`. `python scripts/tasks.py everyday DIR --seed 0` writes one to look at.
+    python scripts/bench/tasks/tasks.py everyday DIR --seed 0      write one to look at
+
+A new task is one more entry in `TASKS`.
 """
 
 import argparse
 import itertools
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import chain
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # as a script; CONTRIBUTING.md, Scripts
 import digits
-import puzzles
-from make_everyday import questions
-from quiz import Question, write_questions
 
 from selfimprove.prompts import make_prompt
 from selfimprove.seeds import seed_for
 from selfimprove.types import Message, Split
+from tasks import chain, puzzles
+from tasks.everyday import questions
+from tasks.quiz import Question, write_questions
 
 HELDOUT = 0.5
 """`prompts.heldout` of every task whose halves `halves` draws."""
@@ -72,7 +75,7 @@ def drawn(rows: Callable[[], Iterable[Question]], train: int, heldout: int) -> C
 
 
 def write_digits(folder: Path, seed: int) -> None:
-    """Write the sums of all lengths that `scripts/digits.py` asks the base that it teaches."""
+    """Write the sums of all lengths that `scripts/bench/digits.py` asks the base that it teaches."""
     write_questions(folder, (Question(text, (digits.solve(text),)) for text in digits.prompts(seed)))
 
 
@@ -92,7 +95,7 @@ ROUNDS = SHORT | {"rounds": 3}
 
 SMOL = "bundled:smollm2-135m"
 WORKED = SHORT | {"sample": {"max_new_tokens": 48}}
-"""The same with worked steps, for the base that `scripts/chain.py` warms up."""
+"""The same with worked steps, for the base that `scripts/bench/tasks/chain.py` warms up."""
 
 TASKS = {
     task.name: task

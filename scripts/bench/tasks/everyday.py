@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Write the quickstart's prompts.
 
-    python scripts/make_everyday.py
+    python scripts/bench/tasks/everyday.py
 
 About 500 short questions that a small model half knows: it gives the right answer to many of them, but not every
 time. `everyday.jsonl` holds the prompts, `everyday.audit.jsonl` the answers, which nothing but `evaluate` opens.
@@ -9,14 +9,15 @@ time. `everyday.jsonl` holds the prompts, `everyday.audit.jsonl` the answers, wh
 
 import argparse
 import itertools
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from quiz import Question, write_questions
-
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # as a script; CONTRIBUTING.md, Scripts
 from selfimprove.seeds import seed_for
+from tasks.quiz import Question, write_questions
 
-FOLDER = Path(__file__).resolve().parent.parent / "configs" / "prompts"
+FOLDER = Path(__file__).resolve().parents[3] / "configs" / "prompts"
 
 # Countries whose capital is undisputed and is not named after the country.
 CAPITALS = """

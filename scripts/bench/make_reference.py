@@ -1,6 +1,6 @@
 """Write docs/configuration.md from its classes, the schema in docs/memory.md and the metrics in docs/guard.md.
 
-python scripts/make_reference.py
+python scripts/bench/make_reference.py
 """
 
 from itertools import groupby
@@ -10,12 +10,13 @@ from selfimprove.config_file import config_keys
 from selfimprove.evaluation.metrics import METRICS
 from selfimprove.memory.store.dictionary import markdown
 
-DOCS = Path(__file__).parents[1] / "docs"
+DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 HEAD = """# Configuration
 
 Defaults < YAML file < `section.key=value` on the command line. Unknown keys are errors; every fault is in one message.
-`selfimprove explain SECTION` prints the same. This page is made by `scripts/make_reference.py`; a test keeps it true.
+`selfimprove explain SECTION` prints the same. This page is made by `scripts/bench/make_reference.py`; a test keeps it
+true.
 """
 
 

@@ -1,18 +1,25 @@
 """Whole runs on the tiny model: two rounds through every stage in a few seconds."""
 
 import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
-from tiny import SUMS, exactly, sum_question
-
+from selfimprove.config import RunConfig
 from selfimprove.config_file import parse_config
+from selfimprove.reports.summary import Summary
 from selfimprove.rounds import improve
 from selfimprove.run.progress import Progress
 from selfimprove.run.session import open_run
+from tasks.tiny import SUMS, exactly, sum_question
 
 
-def tiny_config(model, file, **changes):
-    """Two rounds through every stage, with the guard's limits wide open."""
-    raw = {
+def tiny_config(model: Path | str, file: Path | str, **changes: Any) -> RunConfig:
+    """Return the settings of two rounds through every stage, with the guard's limits wide open.
+
+    `changes` are laid over them, section by section.
+    """
+    raw: dict[str, Any] = {
         "prompts": {"path": str(file), "heldout": 0.3},
         "model": exactly(model).model_dump(),
         "embedder": "hash:32",
@@ -48,12 +55,14 @@ def tiny_config(model, file, **changes):
     return parse_config(raw)
 
 
-def write_prompts(file, answer=lambda a, b: str(a + b)):
+def write_prompts(file: Path, answer: Callable[[int, int], str] = lambda a, b: str(a + b)) -> Path:
+    """Write the sums as a prompt file with an answer column and return its path."""
     rows = [{"prompt": sum_question(a, b), "answer": answer(a, b)} for a, b in SUMS]
     file.write_text("\n".join(map(json.dumps, rows)))
     return file
 
 
-def run_it(config, folder, resume=False):
+def run_it(config: RunConfig, folder: Path, resume: bool = False) -> Summary:
+    """Run the configured rounds in `folder`."""
     with open_run(config, folder=folder, resume=resume, progress=Progress(quiet=True)) as run:
         return improve(run)

@@ -1,28 +1,29 @@
 #!/usr/bin/env python3
 """Compare arms (ways to learn) on tasks over seeds, at equal generated and equal trained tokens.
 
-    python scripts/compare.py --arms base,ssd,lmsi,ours,oracle,random-vote --tasks everyday,arith --seeds 0,1,2
-    python scripts/compare.py --work DIR         keep cells there; running again goes on (default runs/compare)
-    python scripts/compare.py --set sample.k=4   other settings for every arm; cells of other settings stay apart
-    python scripts/compare.py --write            also docs/results.json, docs/results.md and the plots
+    python scripts/bench/compare.py --arms base,ssd,lmsi,ours,oracle,random-vote --tasks everyday,arith --seeds 0,1,2
+    python scripts/bench/compare.py --work DIR         keep cells there; running again goes on (default runs/compare)
+    python scripts/bench/compare.py --set sample.k=4   other settings for every arm; cells of other settings stay apart
+    python scripts/bench/compare.py --write            also docs/results.json, docs/results.md and the plots
 
 A cell is one arm on one task with one seed. Generated tokens are matched through `sample.k`: an arm without an operator
 of `ours` samples more answers instead, as many as come nearest to what `ours` spent in its first round. Trained tokens
-are equal by construction (`arms.fit`). Evaluation is not counted. The guard's limits are wide open, so that every arm
-is measured where its training led; what the default limits would have said stands beside it.
+are equal by construction (`arms.budgeted`). Evaluation is not counted. The guard's limits are wide open, so that every
+arm is measured where its training led; what the default limits would have said stands beside it.
 """
 
 import argparse
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from arms import ARMS, Arm, NothingLeft, configure, equip, merged
+from arms import ARMS, Arm, Cached, configure, merged
 from results import table, write_results
-from tasks import TASKS, Task
+from tasks.tasks import TASKS, Task
 
 from selfimprove.config import GuardConfig, RunConfig
 from selfimprove.config_file import to_yaml
@@ -106,14 +107,11 @@ class Bench:
         keys = load_audit(config.prompts.audit)
         resume = (folder / "memory.db").is_file()
         with open_run(config, folder=folder, resume=resume, progress=self.progress) as opened:
-            run = equip(opened, ARMS.get(arm, ARMS[OURS]), keys, answers, task.trained_tokens)
+            run = replace(opened, engine=Cached(opened.engine, opened.policy.fingerprint, answers))
             if arm == BASE:
                 evaluate(run, 0, BASE)
             else:
-                try:
-                    improve(run)
-                except NothingLeft as empty:
-                    self.progress.say(f"{empty}: its figures are those of the policy before")
+                improve(run, ARMS[arm].method(task.trained_tokens))
             measured = audit(run)
             # A round without anything to train on left the policy, and so its accuracy, as it was.
             last = [max(m for m in measured if m <= r) for r in range(1 + (config.rounds if arm != BASE else 0))]

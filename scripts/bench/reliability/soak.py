@@ -1,6 +1,6 @@
 """Run, kill at random, verify, again, with a reader all the while: nothing is lost, and memory use stays flat.
 
-    python scripts/soak.py --minutes 30 --json     one JSON line last; --json FILE writes it there too
+    python scripts/bench/reliability/soak.py --minutes 30 --json     one JSON line last; --json FILE writes it there too
 
 First one process runs twenty rounds and notes the memory that it holds after each. Then runs are begun, killed
 (SIGKILL) at random times and resumed until they are done, one after the other, until the time is up. After each kill
@@ -19,9 +19,10 @@ import time
 from pathlib import Path
 
 import psutil
-from fault_world import World, ending, forked, killed, make_world, run, units_of
-from json_line import JSON, tell
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # as a script; CONTRIBUTING.md, Scripts
+from reliability.fault_world import World, ending, forked, killed, make_world, run, units_of
+from reliability.json_line import JSON, tell
 from selfimprove.errors import UserError
 from selfimprove.memory import ResponseMemory
 from selfimprove.run.progress import Progress

