@@ -5,13 +5,26 @@ from contextlib import closing
 
 import numpy as np
 import pytest
-from memory_story import EMBEDDER, PROMPTS, commit, commit_vote, make_unit
+from memory_story import EMBEDDER, PROMPTS, SAMPLING, commit, commit_vote, make_unit
 
 from selfimprove.errors import MemoryError_
 from selfimprove.memory import Embedder, ResponseMemory, VectorIndex
 from selfimprove.memory.reembed import reembed
 from selfimprove.memory.store import database, schema
-from selfimprove.types import Reason, Selection, Stage, Verdict
+from selfimprove.types import (
+    Finish,
+    Generation,
+    Message,
+    Origin,
+    Prompt,
+    Reason,
+    Request,
+    Selection,
+    Split,
+    Stage,
+    Unit,
+    Verdict,
+)
 
 
 @pytest.fixture
@@ -86,18 +99,22 @@ def test_a_torn_page_is_reported_with_a_way_out(filled):
 def test_an_older_file_is_backed_up_then_migrated(filled, monkeypatch):
     with ResponseMemory.open(filled) as memory:
         before = memory.responses()
+    now = len(schema.MIGRATIONS)
     newer = (*schema.MIGRATIONS, "CREATE TABLE notes (id INTEGER PRIMARY KEY) STRICT;")
     monkeypatch.setattr(database, "MIGRATIONS", newer)
-    with pytest.raises(MemoryError_, match="has schema version 1, this program reads 2: resume"):
+    with ResponseMemory.open(filled) as memory:
+        assert memory.responses() == before, "a reader needs no migration"
+    monkeypatch.setattr(database, "OLDEST_READABLE", now + 1)
+    with pytest.raises(MemoryError_, match=f"has schema version {now}, this program reads {now + 1} and later: resume"):
         ResponseMemory.open(filled)
     with ResponseMemory.open(filled, write=True) as memory:
         assert memory.responses() == before
         assert memory.verify() == []
         assert memory.db.rows("SELECT * FROM notes") == []
     monkeypatch.undo()
-    with ResponseMemory.open(filled.with_name("memory.v1.bak.db")) as backup:
+    with ResponseMemory.open(filled.with_name(f"memory.v{now}.bak.db")) as backup:
         assert backup.responses() == before
-    with pytest.raises(MemoryError_, match="has schema version 2, this program knows 1: update"):
+    with pytest.raises(MemoryError_, match=f"has schema version {now + 1}, this program knows {now}: update"):
         ResponseMemory.open(filled, write=True)
 
 
@@ -134,6 +151,33 @@ def test_text_search_knows_every_commit_and_plain_words_only(memory):
     assert memory.search_text("par") == []
     assert memory.search_text('"paris" OR (NEAR') == [], "operators have no meaning"
     assert memory.search_text("  ") == memory.search_text('" ( *') == []
+
+
+UNSPACED = [
+    (
+        "zh",
+        "法国的首都是哪里。",
+        "法国的首都是巴黎。",
+        ["首都", "巴", "法国 巴黎", "的首都是巴"],
+        ["都首", "首都 伦敦"],
+    ),
+    ("ja", "フランスの首都はどこですか", "パリです", ["首都", "フランス", "パリ"], ["ロンドン"]),
+    ("ko", "프랑스의 수도는 어디입니까?", "파리입니다", ["수도", "파리", "프랑스"], ["런던"]),
+    ("th", "เมืองหลวงของฝรั่งเศสคือที่ไหน", "ปารีส", ["เมืองหลวง", "ปารีส"], ["ลอนดอน"]),
+    ("hi", "फ्रांस की राजधानी क्या है?", "पेरिस", ["राजधानी", "पेरिस की"], ["पेरास"]),
+]
+
+
+@pytest.mark.parametrize(("id_", "question", "answer", "there", "missing"), UNSPACED, ids=[row[0] for row in UNSPACED])
+def test_text_search_in_every_script(path, id_, question, answer, there, missing):
+    """Chinese, Japanese, Thai and the like have no spaces, Korean's words carry particles, Hindi's vowel signs."""
+    asked = Prompt(id_, (Message("user", question),), Split.TRAIN)
+    with ResponseMemory.create(path) as memory:
+        memory.add_prompts([asked], EMBEDDER.encode([question]))
+        unit = Unit(1, Stage.SAMPLE, 0, (Request(id_, Origin.SAMPLE, asked.messages, 1),), SAMPLING, "base")
+        memory.commit_unit(unit, [Generation(answer, Finish.STOP, 1, 1)], EMBEDDER.encode([answer]), wall_s=0)
+        assert [memory.search_text(query) for query in there] == [[1]] * len(there)
+        assert [memory.search_text(query) for query in missing] == [[]] * len(missing)
 
 
 def test_vectors_survive_a_round_trip_to_the_last_bit(memory):

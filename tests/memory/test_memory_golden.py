@@ -6,13 +6,14 @@
 import gzip
 import json
 import re
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
 from memory_story import EMBEDDER
 
-from selfimprove.errors import MemoryError_
 from selfimprove.memory import ResponseMemory, VectorIndex
 from selfimprove.memory.inspect.lineage import lines, trace
 from selfimprove.memory.retrieval import recall, trust
@@ -63,22 +64,39 @@ def test_an_old_memory_goes_forward_and_stays_sound(old, monkeypatch):
     monkeypatch.setattr(
         database, "MIGRATIONS", (*schema.MIGRATIONS, "CREATE TABLE notes (id INTEGER PRIMARY KEY) STRICT;")
     )
-    with pytest.raises(MemoryError_, match="resume its run once"):
-        ResponseMemory.open(old)
     with ResponseMemory.open(old, write=True) as memory:
         assert memory.verify() == []
         assert np.array_equal(memory.vectors([1, 4]), before)
+        assert memory.search_text("course") == [2]
     monkeypatch.undo()
     with ResponseMemory.open(old.with_name("memory.v1.bak.db")) as backup:
         assert backup.digest() == json.loads((GOLDEN / "v1.json").read_text())["digest"]
 
 
-def test_a_released_migration_is_never_edited(old, memory):
+def made(db):
+    """What SQLite made of the schema, words and white space aside."""
+    rows = db.execute("SELECT type, name, sql FROM sqlite_schema ORDER BY type, name")
+    return [(kind, name, re.sub(r"--[^\n]*|\s+", "", sql or "")) for kind, name, sql in rows]
+
+
+def test_a_released_migration_is_never_edited(old):
     """Words may change; what SQLite makes of the schema may not."""
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as first, closing(sqlite3.connect(old)) as golden:
+        schema.migrate(first, schema.MIGRATIONS[:1])
+        assert made(first) == made(golden)
 
-    def made(opened):
-        rows = opened.db.rows("SELECT type, name, sql FROM sqlite_schema ORDER BY type, name")
-        return [(kind, name, re.sub(r"--[^\n]*|\s+", "", sql or "")) for kind, name, sql in rows]
 
-    with ResponseMemory.open(old) as opened:
-        assert made(opened) == made(memory)
+def test_an_old_memory_is_searched_as_it_is_and_better_once_it_is_written(old):
+    """Version 1 indexed a run of Chinese as one word: a reader scans the texts, a writer indexes them anew."""
+    with closing(sqlite3.connect(old)) as db, db:
+        db.execute("DROP TRIGGER responses_no_update")
+        db.execute("UPDATE responses SET text = '法国的首都是巴黎 Paris' WHERE id = 2")
+        db.execute("INSERT INTO texts (rowid, prompt, response) VALUES (2, '', '法国的首都是巴黎 Paris')")
+    allowed = np.array([2])
+    for write in (False, True):
+        with ResponseMemory.open(old, write=write) as memory:
+            for query, limits, found in (
+                ("首都", None, [2]), ("首都 paris", None, [2]), ("首都", allowed, [2]), ("首都", allowed - 1, []),
+                ("首都 London", None, []),
+            ):  # fmt: skip
+                assert memory.search_text(query, 5, limits) == found, (query, write)

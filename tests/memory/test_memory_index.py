@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from memory_story import PROMPTS, SAMPLING, unit_rows
 
 from selfimprove.memory import ResponseMemory, VectorIndex
-from selfimprove.memory.search import exact, segments
+from selfimprove.memory.search import segments
 from selfimprove.types import Finish, Generation, Origin, Request, Stage, Unit
 
 
@@ -40,8 +40,7 @@ def brute_force(vectors, queries, k, allowed=None):
     repeats=st.booleans(),
     share=st.sampled_from([None, 0.02, 0.3, 0.9]),
 )
-def test_search_equals_brute_force_with_filters_and_ties(tmp_path_factory, monkeypatch, seed, n, k, repeats, share):
-    monkeypatch.setattr(exact, "BLOCK", 64)
+def test_search_equals_brute_force_with_filters_and_ties(tmp_path_factory, seed, n, k, repeats, share):
     rng = np.random.default_rng(seed)
     vectors = unit_rows(rng, n)
     if repeats:
@@ -72,6 +71,21 @@ def test_how_rows_came_in_changes_nothing(tmp_path):
     assert all(np.array_equal(answers[0][0], ids) and np.array_equal(answers[0][1], s) for ids, s in answers[1:])
 
 
+def test_near_ties_that_half_precision_cannot_order_are_all_found(tmp_path):
+    """Hundreds of rows closer together than half precision resolves, and as many that are equal to the bit."""
+    rng = np.random.default_rng(4)
+    close = unit_rows(rng, 1, d=32) + 1e-5 * rng.standard_normal((300, 32)).astype(np.float32)
+    close /= np.linalg.norm(close, axis=1, keepdims=True)
+    vectors = np.concatenate([unit_rows(rng, 200, d=32), close, np.repeat(close[:1], 300, axis=0)])
+    vectors = vectors[rng.permutation(len(vectors))]
+    queries = np.concatenate([close[:3], unit_rows(rng, 2, d=32)])
+    with fill(tmp_path / "memory.db", vectors, [800]) as memory:
+        for allowed in (None, 1 + np.flatnonzero(rng.random(800) < 0.6), 1 + np.flatnonzero(rng.random(800) < 0.1)):
+            found, expected = VectorIndex(memory).search(queries, 8, allowed), brute_force(vectors, queries, 8, allowed)
+            assert np.array_equal(found[0], expected[0])
+            assert np.array_equal(found[1], expected[1])
+
+
 def test_new_commits_are_found_at_the_next_search(tmp_path):
     vectors = unit_rows(np.random.default_rng(0), 30)
     with fill(tmp_path / "memory.db", vectors[:20], [20]) as memory:
@@ -100,7 +114,6 @@ def test_nothing_to_find(tmp_path, k):
 @pytest.fixture
 def sealed(tmp_path, monkeypatch):
     """1,000 rows around 20 centres, 4 segments of 192 rows sealed, the rest exact."""
-    monkeypatch.setattr(exact, "BLOCK", 64)
     monkeypatch.setattr(segments, "ROWS_A_CELL", 16)
     monkeypatch.setattr(segments, "FEW", 10)
     rng = np.random.default_rng(5)
@@ -127,6 +140,17 @@ def test_segments_find_what_brute_force_finds(sealed, share):
     expected_ids, expected_scores = brute_force(vectors, vectors[::50], 8, allowed)
     assert np.array_equal(ids, expected_ids), "all cells are probed at this size"
     assert np.array_equal(scores, expected_scores)
+
+
+def test_a_search_of_segments_does_not_depend_on_the_batch(sealed, monkeypatch):
+    monkeypatch.setattr(segments, "PROBES", 3)
+    path, vectors, _ = sealed
+    with ResponseMemory.open(path) as memory:
+        index = VectorIndex(memory, segment_rows=192)
+        together = index.search(vectors[::5], 8)
+        one_by_one = [index.search(query[None], 8) for query in vectors[::5]]
+    for part in (0, 1):
+        assert np.array_equal(together[part], np.concatenate([found[part] for found in one_by_one]))
 
 
 @pytest.mark.parametrize("fault", ["missing", "torn", "foreign", "flipped"])

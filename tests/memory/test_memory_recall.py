@@ -9,7 +9,7 @@ from memory_story import ANSWERS, EMBEDDER, PROMPTS, TEXT, commit, commit_vote, 
 from selfimprove.errors import ModelError
 from selfimprove.memory import Embedder, ResponseMemory, VectorIndex
 from selfimprove.memory.retrieval import leaking, mmr, own_past, recall, trust
-from selfimprove.memory.search import exact, segments
+from selfimprove.memory.search import segments
 from selfimprove.types import Finish, Split, Stage
 
 
@@ -50,7 +50,6 @@ def test_recalled_answers_are_the_shortest_agreed_ones_of_their_prompts(voted):
 
 
 def test_a_sealed_segment_that_finds_too_few_leaves_recall_with_those(memory, monkeypatch):
-    monkeypatch.setattr(exact, "BLOCK", 64)
     for name, value in (("ROWS_A_CELL", 16), ("PROBES", 1), ("FEW", 0)):
         monkeypatch.setattr(segments, name, value)
     commit_vote(memory, commit(memory, list(ANSWERS.items()) * 22), read)

@@ -14,8 +14,8 @@ import numpy as np
 from ...errors import UserError, first_line
 from ...types import Reason
 from ..inspect.entries import Entry
-from ..search.exact import Block, nearest
 from ..search.ranking import Candidates, best_of, rank
+from .scan import nearest
 from .write import ENTRY_COLUMNS, import_lance
 
 BATCH = 8192
@@ -61,8 +61,7 @@ def search(
         ["id", "vector"], where, fragments=chosen, batch_size=BATCH, batch_readahead=2, io_buffer_size=READ_AHEAD
     )
     queries = _writable(queries)
-    blocks: Iterator[Block] = ((*_columns(batch), None) for batch in _batches(scan, path))
-    return rank(queries, [nearest(queries, k, blocks)], k)
+    return rank(queries, [nearest(queries, k, map(_columns, _batches(scan, path)))], k)
 
 
 def search_on_ray(path: Path, queries: np.ndarray, k: int, where: str = EMBEDDED) -> Found:

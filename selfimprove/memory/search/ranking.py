@@ -1,7 +1,8 @@
-"""What a search found before it is ranked: pairs of a query and a row, with the row's stored vector."""
+"""From what an approximate search found to the k best: pruned by bounds, then ranked by the stored vectors."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 
@@ -10,15 +11,47 @@ CHUNK = 8192
 
 
 @dataclass(frozen=True, slots=True)
+class Scored:
+    """Pair i: row `ids[i]` has a cosine within `slack[i]` of `scores[i]` to query `who[i]`."""
+
+    who: np.ndarray  # (m,)
+    ids: np.ndarray  # (m,)
+    scores: np.ndarray  # (m,)
+    slack: np.ndarray  # (m,)
+
+    @classmethod
+    def none(cls) -> Self:
+        """Return no pairs."""
+        return cls(*(np.zeros(0, dtype=kind) for kind in (np.int64, np.int64, np.float32, np.float32)))
+
+    @classmethod
+    def joined(cls, parts: Sequence[Self]) -> Self:
+        """Return the pairs of searches of different rows together."""
+        fields = ([getattr(part, name) for part in parts] for name in ("who", "ids", "scores", "slack"))
+        return cls(*(np.concatenate(field) for field in fields)) if parts else cls.none()
+
+    def pruned(self, k: int) -> Self:
+        """Leave out the pairs that k others of their query certainly beat."""
+        least = self.scores - self.slack
+        order = np.lexsort((-least, self.who))
+        who = self.who[order]
+        place = np.arange(len(who)) - np.searchsorted(who, who)  # rank among the pairs of the same query
+        best = dict(zip(who[place == k - 1].tolist(), least[order][place == k - 1].tolist(), strict=True))
+        bound = np.array([best.get(query, -np.inf) for query in self.who.tolist()])
+        keep = self.scores + self.slack >= bound
+        return type(self)(self.who[keep], self.ids[keep], self.scores[keep], self.slack[keep])
+
+
+@dataclass(frozen=True, slots=True)
 class Candidates:
-    """Pair i says that row `ids[i]` with `vectors[i]` may be among the best of query `who[i]`."""
+    """Pair i: row `ids[i]` with the stored vector `vectors[i]` may be among the best of query `who[i]`."""
 
     who: np.ndarray  # (m,)
     ids: np.ndarray  # (m,)
     vectors: np.ndarray  # (m, d)
 
     @classmethod
-    def none(cls, dimension: int) -> "Candidates":
+    def none(cls, dimension: int) -> Self:
         """Return no candidates."""
         nothing = np.zeros(0, dtype=np.int64)
         return cls(nothing, nothing, np.zeros((0, dimension), dtype=np.float32))
@@ -27,7 +60,7 @@ class Candidates:
 def rank(queries: np.ndarray, parts: Sequence[Candidates], k: int) -> tuple[np.ndarray, np.ndarray]:
     """Return ids (q, k) and cosines (q, k) of the best candidates of each query (q, d): best first, ties by id.
 
-    Each pair is scored by a float64 dot product of its own, so a score does not depend on what stands beside it.
+    Each pair is scored by a float64 dot product of its own, so a score does not depend on the rest of the batch.
     Rows with fewer than k candidates end in -1 and -inf.
     """
     who, ids, vectors = (np.concatenate([getattr(part, name) for part in parts]) for name in ("who", "ids", "vectors"))

@@ -14,8 +14,8 @@ import numpy as np
 from ...fsio import publish, sha256, temporary_for
 from ...seeds import seed_for
 from ..store.memory import ResponseMemory
-from .exact import ExactRows
-from .ranking import Candidates
+from .flat import FlatRows, load_faiss
+from .ranking import Scored
 
 ROWS_A_CELL = 256
 """Mean length of an inverted list."""
@@ -32,6 +32,9 @@ PROBES = 32
 OVERFETCH = 4
 """Candidates taken for each neighbour asked for: 8 bits order near neighbours only roughly."""
 
+SLACK = 0.01
+"""Above the error of a cosine against an 8-bit vector, some 0.0006 where components span 0.5."""
+
 FEW = 16_384
 """Up to this many allowed rows of a segment are read from the database and scored exactly."""
 
@@ -44,40 +47,39 @@ class Segment:
     last_id: int
     index: Any  # faiss.IndexIVFScalarQuantizer
 
-    def candidates(self, memory: ResponseMemory, queries: np.ndarray, k: int, allowed: np.ndarray | None) -> Candidates:
+    def search(self, memory: ResponseMemory, queries: np.ndarray, k: int, allowed: np.ndarray | None) -> Scored:
         """Return likely members of the k best of each query (q, d); `allowed` is sorted, None for all."""
         selector = None
         if allowed is not None:
             first, last = np.searchsorted(allowed, (self.first_id, self.last_id + 1))
             here = allowed[first:last]
             if len(here) <= FEW:
-                few = ExactRows()
+                few = FlatRows()
                 few.append(*memory.embedded(here.tolist()))
-                return few.candidates(queries, k, None)
+                return few.search(queries, k, None)
             chosen = np.zeros(self.last_id - self.first_id + 1, dtype=bool)
             chosen[here - self.first_id] = True
-            selector = _faiss().IDSelectorBitmap(np.packbits(chosen, bitorder="little"))
-        how = _faiss().SearchParametersIVF(sel=selector, nprobe=PROBES)
-        _, offsets = self.index.search(queries, OVERFETCH * k, params=how)
+            selector = load_faiss().IDSelectorBitmap(np.packbits(chosen, bitorder="little"))
+        params = load_faiss().SearchParametersIVF(sel=selector, nprobe=PROBES)
+        scores, offsets = self.index.search(queries, OVERFETCH * k, params=params)
         who, column = np.nonzero(offsets >= 0)
-        if len(who) == 0:
-            return Candidates.none(queries.shape[1])
-        ids = offsets[who, column] + self.first_id
-        unique, vectors = memory.embedded(np.unique(ids).tolist())
-        return Candidates(who, ids, vectors[np.searchsorted(unique, ids)])
+        found = offsets[who, column] + self.first_id
+        return Scored(who, found, scores[who, column], np.full(len(who), SLACK, dtype=np.float32))
 
 
-def build(ids: np.ndarray, vectors: np.ndarray) -> Segment:
-    """Return a segment over the rows ids (n,), ascending, and vectors (n, d). The same rows give the same segment."""
-    faiss = _faiss()
+def build(memory: ResponseMemory, ids: np.ndarray) -> Segment:
+    """Return a segment over the embedded responses `ids` (n,), ascending. The same rows give the same segment."""
+    faiss = load_faiss()
+    vectors = np.concatenate([rows for _, rows in memory.vector_chunks(int(ids[0]), int(ids[-1]))])
     rng = np.random.default_rng(seed_for("segment", int(ids[0]), int(ids[-1])))
     cells = max(1, len(ids) // ROWS_A_CELL)
     sample = vectors[np.sort(rng.permutation(len(ids))[: SAMPLE_A_CELL * cells])]
     centres = _cell_centres(sample, cells, rng)
-    quantizer = faiss.IndexFlatIP(vectors.shape[1])
+    half, byte = faiss.ScalarQuantizer.QT_fp16, faiss.ScalarQuantizer.QT_8bit
+    # Not IndexFlatIP: it scores batches of 20 and more by BLAS, so that cells would depend on the batch.
+    quantizer = faiss.IndexScalarQuantizer(vectors.shape[1], half, faiss.METRIC_INNER_PRODUCT)
     quantizer.add(centres)
-    kind = faiss.ScalarQuantizer.QT_8bit
-    index = faiss.IndexIVFScalarQuantizer(quantizer, vectors.shape[1], cells, kind, faiss.METRIC_INNER_PRODUCT)
+    index = faiss.IndexIVFScalarQuantizer(quantizer, vectors.shape[1], cells, byte, faiss.METRIC_INNER_PRODUCT)
     index.by_residual = False
     index.train(sample)
     offsets, cell = ids - ids[0], _nearest(vectors, centres)
@@ -92,7 +94,7 @@ def save(memory: ResponseMemory, segment: Segment) -> None:
     folder.mkdir(exist_ok=True)
     path = folder / f"{segment.first_id}-{segment.last_id}.faiss"
     temporary = temporary_for(path)
-    _faiss().write_index(segment.index, str(temporary))
+    load_faiss().write_index(segment.index, str(temporary))
     row = (segment.first_id, segment.last_id, path.name, sha256(temporary))
     publish(temporary, path)
     with memory.db.transaction():
@@ -105,7 +107,7 @@ def load(memory: ResponseMemory) -> list[tuple[int, int, Segment | None]]:
     for first_id, last_id, file, sha in memory.db.rows("SELECT * FROM segments ORDER BY first_id"):
         path = _folder(memory) / Path(file).name
         sound = path.is_file() and sha256(path) == sha
-        segment = Segment(first_id, last_id, _faiss().read_index(str(path))) if sound else None
+        segment = Segment(first_id, last_id, load_faiss().read_index(str(path))) if sound else None
         sealed.append((first_id, last_id, segment))
     return sealed
 
@@ -132,11 +134,3 @@ def _nearest(rows: np.ndarray, centres: np.ndarray) -> np.ndarray:
 
     right = torch.from_numpy(centres).T
     return torch.cat([(part @ right).argmax(1) for part in torch.from_numpy(rows).split(8192)]).numpy()
-
-
-def _faiss() -> Any:
-    """Import FAISS after torch: the other way round their OpenMP runtimes collide."""
-    import torch  # noqa: F401
-    import faiss  # isort: skip
-
-    return faiss

@@ -18,15 +18,16 @@ import filelock
 
 from ...errors import MemoryError_
 from ...fsio import make_folder, publish, temporary_for, write_json
-from .schema import APPLICATION_ID, MIGRATIONS, PAGE_BYTES, migrate
+from .schema import APPLICATION_ID, MIGRATIONS, OLDEST_READABLE, PAGE_BYTES, migrate
 
 
 class Database:
-    """A checked connection to a memory file. Autocommit outside `transaction`."""
+    """A checked connection to a memory file of schema `version`. Autocommit outside `transaction`."""
 
     def __init__(self, path: Path, connection: sqlite3.Connection, lock: filelock.BaseFileLock | None) -> None:
         self.path = path
         self.writable = lock is not None
+        (self.version,) = connection.execute("PRAGMA user_version").fetchone()
         self._connection = connection
         self._lock = lock
 
@@ -144,9 +145,9 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
         version = _version(connection, path)
         if mode == "ro":
             connection.execute("PRAGMA query_only = ON")
-            if version < len(MIGRATIONS):
+            if version < OLDEST_READABLE:
                 raise MemoryError_(
-                    f"{path} has schema version {version}, this program reads {len(MIGRATIONS)}: "
+                    f"{path} has schema version {version}, this program reads {OLDEST_READABLE} and later: "
                     "resume its run once to bring it up to date (a backup is kept)"
                 )
         else:

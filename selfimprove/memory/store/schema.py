@@ -14,6 +14,8 @@ Table, view and column names are an interface: people query them with SQL and in
 
 import sqlite3
 
+from ..search.full_text import spaced
+
 APPLICATION_ID = 0x53494D31
 """`SIM1` in ASCII: marks the file as a response memory, and lets `file` and SQLite tools tell."""
 
@@ -242,12 +244,26 @@ def _triggers() -> str:
     )
 
 
-MIGRATIONS: tuple[str, ...] = (TABLES + VIEWS + _triggers(),)
+SPLIT_TEXTS = """
+DROP TABLE texts;
+
+CREATE VIRTUAL TABLE texts USING fts5  -- for search: words, and characters of scripts without spaces
+  (prompt, response, content='', tokenize="unicode61 categories 'L* M* N* Co'");
+
+INSERT INTO texts (rowid, prompt, response)
+  SELECT r.id, spaced(p.text), spaced(r.text) FROM responses r JOIN prompts p ON p.id = r.prompt_id;
+"""
+
+MIGRATIONS: tuple[str, ...] = (TABLES + VIEWS + _triggers(), SPLIT_TEXTS)
 """`MIGRATIONS[n]` takes a file from version n to n + 1. Released entries are never edited; new ones are appended."""
+
+OLDEST_READABLE = 1
+"""The oldest version that is read as it is. A writer migrates every older file first."""
 
 
 def migrate(connection: sqlite3.Connection, migrations: tuple[str, ...]) -> None:
     """Bring the file up to `len(migrations)`, each step in a transaction of its own that also moves `user_version`."""
+    connection.create_function("spaced", 1, spaced, deterministic=True)
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     for number in range(version, len(migrations)):
         try:
