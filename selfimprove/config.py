@@ -204,6 +204,7 @@ class GuardConfig(Section):
     concentration_rise: Share = Field(0.15, description="maximum rise of the top answer share")
     parse_drop: Share = Field(0.1, description="maximum fall of the parse rate")
     length_factor: float = Field(2.0, gt=1, description="maximum factor between the lengths and the base's, either way")
+    family_rise: Share = Field(0.3, description="most that a family's top answer fraction may rise over the base")
     spread_drop: Share = Field(0.2, description="maximum fall of the answer spread")
     entropy_rise: float = Field(0.3, ge=0, description="maximum rise of the answer entropy, in nats")
     unique_factor: float = Field(1.5, gt=1, description="maximum factor of the unique answers to the base's")

@@ -278,6 +278,8 @@ class Reason(StrEnum):
     """Enough responses to this prompt are kept."""
     ANSWER_CAP = "answer_cap"
     """Its answer wins for too many different prompts, as in a collapse."""
+    FAMILY_CAP = "family_cap"
+    """This answer won more of a family's prompts than the base gives it there: voting amplified a bias."""
     ANCESTOR_CAP = "ancestor_cap"
     """Too many survivors descend from the same response."""
 

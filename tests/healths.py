@@ -21,6 +21,7 @@ BASE = Health(
     spread=0.9,
     dispersion=0.4,
     base_majority_share=0.5,
+    families=(),
 )
 HEALTHY = replace(
     BASE,
@@ -31,4 +32,5 @@ HEALTHY = replace(
     mean_tokens=7.0,
     kl=0.4,
     echo=0.1,
+    family_rise=0.05,
 )

@@ -72,7 +72,7 @@ def test_no_sample_of_the_base_agrees_with_a_majority_for_being_in_it(undisturbe
         pairs = {id_: [] for id_ in prompts}
         for r in memory.responses(rounds=[0], stages=[Stage.PROBE]):
             pairs[r.prompt_id].append(extract(r.text, Kind.NUMBER, prompts[r.prompt_id]))
-        health = Health(**memory.result(0, Stage.HEALTH))
+        health = Health.of(memory.result(0, Stage.HEALTH))
     agree = [a == b for a, b in pairs.values() if (a, b) != (None, None)]
     assert 0 < sum(agree) < len(agree)
     assert health.base_majority_share == pytest.approx(sum(agree) / len(agree))

@@ -59,21 +59,18 @@ def families(ids: Sequence[str], texts: Sequence[str], vectors: np.ndarray) -> t
     members: dict[int, list[int]] = defaultdict(list)
     for row, label in zip(order, labels, strict=True):
         members[label].append(row)
-    large = [rows for rows in members.values() if len(rows) >= LEAST]
-    small = sorted(row for rows in members.values() if len(rows) < LEAST for row in rows)
-    large.sort(key=lambda rows: (-len(rows), ids[rows[0]]))
     everywhere = Counter(word for text in texts for word in _words(text))
-    named: Counter[str] = Counter()
-    found = []
-    for rows in large:
-        name = _name([texts[row] for row in rows], everywhere, len(texts))
-        named[name] += 1
-        if named[name] > 1:
-            name = f"{name} {named[name]}"
-        found.append(Family(name, tuple(sorted(ids[row] for row in rows))))
-    if small:
-        found.append(Family(REST, tuple(sorted(ids[row] for row in small))))
-    return tuple(found)
+    named: dict[str, list[int]] = defaultdict(list)  # clusters with the same common words are one family
+    for rows in members.values():
+        name = REST if len(rows) == 1 else _name([texts[row] for row in rows], everywhere, len(texts))
+        named[name] += rows
+    for name in [name for name, rows in named.items() if len(rows) < LEAST and name != REST]:
+        named[REST] += named.pop(name)
+    rest = sorted(named.pop(REST, []))
+    found = sorted(named.items(), key=lambda item: (-len(item[1]), item[0]))
+    if rest:
+        found.append((REST, rest))
+    return tuple(Family(name, tuple(sorted(ids[row] for row in rows))) for name, rows in found)
 
 
 def _clusters(vectors: np.ndarray) -> list[int]:
@@ -135,3 +132,10 @@ def family_metrics(family: Family, answers: Mapping[str, Sequence[str | None]]) 
         top_fraction=0.0 if top is None else winners[top] / len(agreements),
         entropy=float(-(shares * np.log(shares)).sum()) if len(shares) else 0.0,
     )
+
+
+def rise(base: Sequence[FamilyMetrics], now: Sequence[FamilyMetrics]) -> float:
+    """Return the largest rise of `top_fraction` over the base among families of at least `LEAST` prompts; 0 if none."""
+    before = {family.name: family for family in base}
+    rises = (f.top_fraction - before[f.name].top_fraction for f in now if f.name in before and f.prompts >= LEAST)
+    return max(rises, default=0.0)

@@ -4,11 +4,13 @@
 docs/guard.md is generated from it.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Self
 
 from ..config import GuardConfig
 from ..types import Check
+from .families import FamilyMetrics
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,16 @@ class Health:
     """Fraction of the samples that give the base's majority answer."""
     echo: float | None = None
     """Ancestor concentration: largest fraction of survivors that descend from one response; None if at most five do."""
+    families: tuple[FamilyMetrics, ...] | None = None
+    """Metrics of each family of held-out prompts."""
+    family_rise: float | None = None
+    """Largest rise over the base, among families, of the fraction of prompts that have the family's top answer."""
+
+    @classmethod
+    def of(cls, stored: Mapping[str, Any]) -> Self:
+        """Return the metrics from their stored JSON, of this version or an earlier one."""
+        families = stored.get("families")
+        return cls(**{**stored, "families": families and tuple(FamilyMetrics(**row) for row in families)})
 
 
 Limit = Callable[[Health, Sequence[Health], GuardConfig], float | None]
@@ -142,6 +154,17 @@ METRICS = (
         meaning="fraction of the prompts that have the most frequent majority answer",
         healthy="stays where the base has it",
         red_flag="rises: one answer to all prompts, the collapse of Shafayat et al. 2025",
+    ),
+    Metric(
+        "top answer of a family",
+        lambda h: h.family_rise,
+        lambda base, kept, g: None if base.families is None else g.family_rise,
+        is_minimum=False,
+        rule="`family_rise`",
+        meaning="rise over the base of the fraction of a family's prompts that have its most frequent majority answer, "
+        "in the family where it rose most",
+        healthy="rises by some hundredths where the base errs at random",
+        red_flag="rises: one kind of question gets one answer, which the top answer over all prompts hides",
     ),
     Metric(
         "answer spread",

@@ -112,7 +112,7 @@ def _health(memory: ResponseMemory) -> list[dict[str, Any]]:
         checks = {check["name"]: check for check in verdict["checks"]}
         if stored is None:
             continue
-        seen = Health(**stored)
+        seen = Health.of(stored)
         for metric in METRICS:
             row = {"name": metric.name, "round": round_, "value": metric.value(seen), "limit": None, "passed": True}
             rows.append(row | checks.get(metric.name, {}))

@@ -14,6 +14,7 @@ from ..engines import make_engine
 from ..engines.engine import Engine
 from ..engines.local import LocalEngine
 from ..errors import ConfigError
+from ..evaluation.families import Family, families
 from ..fsio import make_folder, write_json, write_text
 from ..memory import Embedder, ResponseMemory, VectorIndex
 from ..models.policy import Policy
@@ -39,6 +40,8 @@ class Run:
     progress: Progress
     begun: float
     """When this process began to open it, by `time.monotonic`."""
+    families: tuple[Family, ...] = ()
+    """Groups of prompts that ask alike, of both splits."""
     twins: frozenset[str] = frozenset()
     """Prompts that are not learnt from, by id: they say the same as a held-out one."""
 
@@ -104,7 +107,25 @@ def open_run(
         with closing(make_engine(config, local, folder)) as engine:
             if engine is not local:
                 progress.say(f"engine    {engine}")
-            yield Run(folder, config, memory, VectorIndex(memory), embedder, engine, policy, progress, begun, left_out)
+            yield Run(
+                folder=folder,
+                config=config,
+                memory=memory,
+                index=VectorIndex(memory),
+                embedder=embedder,
+                engine=engine,
+                policy=policy,
+                progress=progress,
+                begun=begun,
+                families=_families(memory),
+                twins=left_out,
+            )
+
+
+def _families(memory: ResponseMemory) -> tuple[Family, ...]:
+    prompts = memory.prompts()
+    ids = [prompt.id for prompt in prompts]
+    return families(ids, [prompt.text for prompt in prompts], memory.prompt_vectors(ids))
 
 
 def _settled(memory: ResponseMemory, found: frozenset[str]) -> frozenset[str]:

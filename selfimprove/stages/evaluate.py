@@ -7,6 +7,7 @@ from dataclasses import asdict
 
 import numpy as np
 
+from ..evaluation.families import family_metrics, rise
 from ..evaluation.likelihood import human_text, kl_to_base, nll
 from ..evaluation.metrics import Health
 from ..evaluation.statistics import (
@@ -86,13 +87,14 @@ def stored_health(run: Run, round_: int) -> Health:
     """Return the health of a round that was measured."""
     stored = run.memory.result(round_, Stage.HEALTH)
     assert stored is not None, f"round {round_} was not measured"
-    return Health(**stored)
+    return Health.of(stored)
 
 
 def health(run: Run, round_: int, policy: str) -> Health:
     """Compute the label-free health of the committed held-out answers of a round."""
     probes, greedy = (answers(run, round_, stage) for stage in (Stage.PROBE, Stage.GREEDY))
     base = answers(run, 0, Stage.PROBE)
+    sampled: dict[str, list[str | None]] = {}
     shares, entropies, uniques, majorities, base_agrees, base_shares = [], [], [], [], [], []
     parsed = total = 0
     for prompt in heldout(run):
@@ -100,6 +102,7 @@ def health(run: Run, round_: int, policy: str) -> Health:
         read = read_answers(run, prompt, [*probes[prompt.id], *greedy[prompt.id], *base[prompt.id]])
         k, n = len(probes[prompt.id]), len(probes[prompt.id]) + len(greedy[prompt.id])
         counts, base_counts = _counts(read[:k]), _counts(read[n:])
+        sampled[prompt.id] = read[:k]
         parsed += sum(answer is not None for answer in read[:k])
         total += k
         shares.append(max(counts.values(), default=0) / k)
@@ -126,6 +129,7 @@ def health(run: Run, round_: int, policy: str) -> Health:
     adapter = adapter_folder(run.folder, policy)
     kl = None if adapter is None else kl_to_base(model, adapter, completions)
     model.use(adapter)
+    by_family = tuple(m for f in run.families if (m := family_metrics(f, sampled)) is not None)
     return Health(
         agreement=float(np.mean(shares)),
         base_majority_agreement=float(np.mean(base_agrees)) if base_agrees else None,
@@ -144,6 +148,8 @@ def health(run: Run, round_: int, policy: str) -> Health:
         dispersion=dispersion(run.embedder.encode([greedy[p.id][0].text for p in heldout(run)])),
         base_majority_share=float(np.mean(base_shares)) if base_shares else None,
         echo=max((e.share for e in echo(run.memory, round_, limit=1) if e.survivors > FEW_SURVIVORS), default=None),
+        families=by_family,
+        family_rise=None if round_ == 0 else rise(stored_health(run, 0).families or (), by_family),
     )
 
 

@@ -1,11 +1,12 @@
-"""Which candidates become training examples: gates in a fixed order, each drop with its reason, value and limit.
+"""Select: candidates into survivors and drops, each drop with its reason, value and limit.
 
-For each candidate the first of these that holds decides: no answer, low agreement, too easy, minority, truncated, too
-long, an answer that wins too many prompts, duplicate, near-duplicate, cap a prompt, too many of one ancestor's.
+Filters run in a fixed order and the first that applies decides: no answer, low agreement, too easy, minority answer,
+truncated, too long, an answer that wins too many prompts, or more of a family than the base gives it, duplicate,
+near-duplicate, cap per prompt, cap per ancestor.
 
-Agreement is held against *all* responses here: the winner's share of the votes cast times the share of responses that
-cast one. Of 93 short questions to a 135M model, the 34 kept by this (at 0.5) have 82 % right labels, the 33 kept by the
-share of cast votes alone (at 0.6) have 70 %: where few responses hold an answer at all, those that do are guesses.
+The threshold is on support: the winner's fraction of the votes cast times the fraction of responses that cast one. Of
+93 short questions to a 135M model, the 34 with support of at least 0.5 have 82 % right labels, the 33 with at least 0.6
+of the votes cast 70 %: where few responses have a readable answer, most of these are guesses.
 """
 
 import math
@@ -19,17 +20,27 @@ import numpy as np
 
 from ..config import SelectConfig
 from ..consistency.answers import Kind
+from ..evaluation.families import LEAST
 from ..memory.operators import operators
 from ..run.session import Run
 from ..types import Finish, Judgement, Poll, Reason, Response, Selection, Stage, Tally, Verdict, unit_id
+from .units import by_prompt
 
 _QUORUM = 2
-"""Votes that an agreement takes: a lone vote agrees with itself."""
+"""Least votes for agreement: a single vote always agrees with itself."""
 _BRIEF = 120
-"""Characters: below this an answer is never too long, whatever the others' length."""
+"""Characters: shorter answers are never too long."""
 _FEW = 5
-"""Prompts that an answer may win, and survivors that one ancestor may have, before shares mean anything."""
+"""Prompts per answer, and survivors per ancestor, that no cap on fractions applies to."""
 _LEAST_WEIGHT = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerPrior:
+    """A family of prompts, and the mean share of each answer among the base's samples on them."""
+
+    prompt_ids: frozenset[str]
+    shares: Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +59,9 @@ def select_candidates(
     *,
     ancestors: Callable[[int], Iterable[int]],
     kinds: Mapping[str, Kind],
+    families: Sequence[AnswerPrior] = (),
 ) -> Selection:
-    """Split candidates into kept and dropped, both ordered by response id; together they are the candidates.
+    """Split candidates into kept and dropped, both ordered by response id; together they are all candidates.
 
     A survivor's training weight is its prompt's margin clipped to [0.1, 1] (as in ScPO, Prasad et al. 2024). Among the
     candidates of a prompt the shortest is taken first, then always the one farthest from those taken (MMR, Carbonell &
@@ -65,10 +77,11 @@ def select_candidates(
     ordered = sorted(candidates, key=lambda candidate: candidate.response.id)
     verdicts = _gates(ordered, tallies, config)
     verdicts |= _too_common(_left(ordered, verdicts), tallies, config, kinds)
+    verdicts |= _family_cap(_left(ordered, verdicts), tallies, families)
     for group in _by_prompt(_left(ordered, verdicts)).values():
         verdicts |= _diverse(group, config)
     survivors = sorted(_left(ordered, verdicts), key=lambda c: -tallies[c.response.prompt_id].support)
-    verdicts |= _inbred(survivors, config, ancestors)
+    verdicts |= _ancestor_cap(survivors, config, ancestors)
     for candidate in _left(ordered, verdicts):
         tally = tallies[candidate.response.prompt_id]
         weight = min(1.0, max(_LEAST_WEIGHT, tally.margin))
@@ -151,6 +164,33 @@ def _too_common(
     return verdicts
 
 
+def _family_cap(
+    candidates: Sequence[Candidate], tallies: Mapping[str, Tally], families: Sequence[AnswerPrior]
+) -> dict[int, Verdict]:
+    """Drops for an answer that wins more of a family's prompts than the base's samples give it there.
+
+    It keeps its most agreed prompts, as many as match its prior (distribution alignment, Berthelot et al. 2020), and at
+    least `_FEW`. So a vote cannot turn a bias of the base into the one answer of a family.
+    """
+    verdicts: dict[int, Verdict] = {}
+    for family in families:
+        own = [c for c in candidates if c.response.prompt_id in family.prompt_ids]
+        winners = {c.response.prompt_id: tallies[c.response.prompt_id].answer for c in own}
+        for answer, count in Counter(winners.values()).items():
+            prior = family.shares.get(answer or "", 0.0)
+            allowed = max(_FEW, round(prior * len(winners)))
+            if count <= allowed:
+                continue
+            won = sorted((p for p in winners if winners[p] == answer), key=lambda p: (-tallies[p].support, p))
+            over = set(won[allowed:])
+            for candidate in own:
+                if candidate.response.prompt_id in over:
+                    verdicts[candidate.response.id] = Verdict(
+                        candidate.response.id, Reason.FAMILY_CAP, count / len(winners), prior
+                    )
+    return verdicts
+
+
 def _diverse(group: Sequence[Candidate], config: SelectConfig) -> dict[int, Verdict]:
     """Drops within one prompt: equal texts, near-duplicates of what is taken, and what exceeds `per_prompt`."""
     verdicts: dict[int, Verdict] = {}
@@ -179,7 +219,7 @@ def _diverse(group: Sequence[Candidate], config: SelectConfig) -> dict[int, Verd
     return verdicts
 
 
-def _inbred(
+def _ancestor_cap(
     survivors: Sequence[Candidate], config: SelectConfig, ancestors: Callable[[int], Iterable[int]]
 ) -> dict[int, Verdict]:
     """Drops, least agreed last, of survivors one of whose ancestors has its share of descendants already."""
@@ -213,6 +253,7 @@ def select(run: Run, round_: int) -> Selection:
             run.config.select,
             ancestors=run.memory.ancestors,
             kinds=kinds,
+            families=_priors(run),
         )
         run.memory.commit_selection(round_, chosen, wall_s=time.monotonic() - begun)
     verdicts = run.memory.verdicts(round_).values()
@@ -231,3 +272,23 @@ def select(run: Run, round_: int) -> Selection:
             f"{book.tokens} tokens",
         )
     return selection
+
+
+def _priors(run: Run) -> list[AnswerPrior]:
+    """Return the answer priors of the families, from the base's samples of round 1."""
+    judgements = run.memory.judgements(1, Poll.SAMPLED)
+    sampled = by_prompt(run.memory.responses(ids=list(judgements)))
+    shares: dict[str, dict[str, float]] = {}
+    for prompt_id, group in sampled.items():
+        read = [answer for r in group if (answer := judgements[r.id].answer) is not None]
+        shares[prompt_id] = {answer: count / len(read) for answer, count in Counter(read).items()}
+    priors = []
+    for family in run.families:
+        answered = [shares[id_] for id_ in family.prompt_ids if shares.get(id_)]
+        if len(answered) >= LEAST:
+            total: dict[str, float] = defaultdict(float)
+            for own in answered:
+                for answer, share in own.items():
+                    total[answer] += share / len(answered)
+            priors.append(AnswerPrior(frozenset(family.prompt_ids), dict(total)))
+    return priors

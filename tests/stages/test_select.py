@@ -1,5 +1,7 @@
 """Selection: every candidate leaves with a reason and the number that decided; what is kept is agreed and varied."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,7 +9,7 @@ from hypothesis import strategies as st
 
 from selfimprove.config import SelectConfig
 from selfimprove.consistency.answers import Kind
-from selfimprove.stages.select import Candidate, select_candidates
+from selfimprove.stages.select import AnswerPrior, Candidate, select_candidates
 from selfimprove.stages.vote import Ballot, count_votes
 from selfimprove.types import Finish, Origin, Reason, Response
 
@@ -180,3 +182,24 @@ def test_nothing_disappears_and_order_is_nothing(groups, random):
     assert select_candidates(random.sample(candidates, len(candidates)), tallies, config, **lineage) == chosen
     for verdict in chosen.kept:
         assert 0.1 <= verdict.weight <= 1 and verdict.value >= config.threshold
+
+
+def test_an_answer_wins_no_more_of_a_family_than_the_base_gives_it_there():
+    """Twenty prompts of a family, all voted `a`; the base says `a` to half of them: the ten most agreed stay."""
+    groups = {f"p{i:02}": [("a", f"text {i} {j}", Finish.STOP) for j in range(8)] for i in range(20)}
+    cast, tallies = election(groups)
+    tallies = {id_: replace(t, abstained=i % 4) for i, (id_, t) in enumerate(sorted(tallies.items()))}
+    family = AnswerPrior(frozenset(groups), {"a": 0.5, "b": 0.5})
+    kinds = dict.fromkeys(groups, Kind.CHOICE)
+    config = SelectConfig(threshold=0.0, per_prompt=1)
+    chosen = select_candidates(cast, tallies, config, ancestors=lambda _: (), kinds=kinds, families=[family])
+    kept = {prompt_of(cast, v.response_id) for v in chosen.kept}
+    capped = {prompt_of(cast, v.response_id) for v in chosen.dropped if v.reason is Reason.FAMILY_CAP}
+    assert len(kept) == 10 and len(capped) == 10
+    assert min(tallies[id_].support for id_ in kept) >= max(tallies[id_].support for id_ in capped)
+    free = select_candidates(cast, tallies, config, ancestors=lambda _: (), kinds=kinds)
+    assert len(free.kept) == 20, "without a prior nothing is capped"
+
+
+def prompt_of(cast, response_id):
+    return next(c.response.prompt_id for c in cast if c.response.id == response_id)

@@ -1,0 +1,93 @@
+"""Families: prompts that ask alike are found from their vectors, and one answer for a whole family is seen."""
+
+import random
+from dataclasses import replace
+
+import numpy as np
+from healths import BASE, HEALTHY
+
+from selfimprove.config import GuardConfig
+from selfimprove.evaluation import families as module
+from selfimprove.evaluation.families import REST, Family, FamilyMetrics, families, family_metrics, rise
+from selfimprove.evaluation.limits import judge
+from selfimprove.evaluation.metrics import Health
+from selfimprove.memory import Embedder
+from selfimprove.types import Decision
+
+LANDS = ["France", "Spain", "Peru", "Chad", "Cuba", "Iran", "Iraq", "Laos", "Mali", "Oman"]
+CAPITALS = [f"What is the capital of {land}?" for land in LANDS]
+SUMS = [f"How much is {a} plus {b}?" for a in range(2, 6) for b in range(3, 7)]
+LONE = ["Write a poem.", "Who are you?"]
+
+
+def found(texts, dimension=256):
+    ids = [f"{i:03}" for i in range(len(texts))]
+    named = families(ids, texts, Embedder.load(f"hash:{dimension}").encode(texts))
+    return {family.name: [texts[int(id_)] for id_ in family.prompt_ids] for family in named}
+
+
+def test_prompts_that_ask_alike_are_one_family_named_by_their_common_words():
+    named = found([*CAPITALS, *SUMS, *LONE])
+    assert list(named) == ["how much plus", "what the capital", REST]
+    assert named["what the capital"] == CAPITALS
+    assert named["how much plus"] == SUMS
+    assert named[REST] == LONE, "small clusters are pooled"
+
+
+def test_families_depend_on_the_prompts_and_not_on_their_order():
+    texts = [*CAPITALS, *SUMS, *LONE]
+    shuffled = random.Random(1).sample(texts, len(texts))
+    assert {name: set(own) for name, own in found(shuffled).items()} == {
+        name: set(own) for name, own in found(texts).items()
+    }
+
+
+def test_every_prompt_is_in_one_family_however_few_there_are():
+    for texts in ([], ["one"], ["one", "two"], CAPITALS[:3]):
+        assert sorted(text for own in found(texts).values() for text in own) == sorted(texts)
+
+
+def test_prompts_beyond_those_clustered_join_their_nearest(monkeypatch):
+    monkeypatch.setattr(module, "EXACT", 15)
+    named = found([*CAPITALS, *SUMS])
+    assert set(named["what the capital"]) == set(CAPITALS)
+    assert set(named["how much plus"]) == set(SUMS)
+
+
+def test_the_metrics_of_a_family_against_counting_by_hand():
+    family = Family("f", ("a", "b", "c", "d"))
+    answers = {"a": ["x", "x", "y", None], "b": ["x", "x", "x", "x"], "c": ["z", "z", None, None], "d": [None] * 4}
+    got = family_metrics(family, answers)
+    assert got == FamilyMetrics("f", 4, (0.5 + 1 + 0.5 + 0) / 4, "x", 0.5, got.entropy)
+    shares = np.array([2 / 3, 1 / 3])
+    assert np.isclose(got.entropy, -(shares * np.log(shares)).sum())
+    assert family_metrics(Family("g", ("q",)), answers) is None
+
+
+def one(fraction, prompts=14, name="animal plant object"):
+    return FamilyMetrics(name, prompts, 0.6, "animal", fraction, 0.5)
+
+
+def test_one_answer_for_a_whole_family_is_rejected_though_it_is_a_small_fraction_of_all_prompts():
+    base = replace(BASE, families=(one(0.5), one(0.1, 86, "what is")))
+    now = (one(1.0), one(0.1, 86, "what is"))
+    verdict = judge([base], replace(HEALTHY, families=now, family_rise=rise(base.families, now)), GuardConfig(), 0)
+    assert verdict.decision is Decision.REJECT
+    assert verdict.because == "top answer of a family 0.5 (limit 0.3)"
+
+
+def test_chance_in_a_handful_of_prompts_trips_nothing():
+    assert rise((one(0.2, 5),), (one(1.0, 5),)) == 0.0
+    assert rise((one(0.2, 20),), (one(0.3, 20), one(1.0, 20, "a family that the base was not asked"))) == 0.3 - 0.2
+
+
+def test_metrics_stored_before_there_were_families_are_read_and_not_held_to_them():
+    old = {key: value for key, value in vars_of(BASE).items() if key not in ("families", "family_rise")}
+    assert Health.of(old).families is None
+    assert judge([Health.of(old)], replace(HEALTHY, family_rise=0.9), GuardConfig(), 0).decision is Decision.KEEP
+    new = vars_of(replace(BASE, families=(one(0.5),)))
+    assert Health.of({**new, "families": [vars_of(row) for row in new["families"]]}).families == (one(0.5),)
+
+
+def vars_of(record):
+    return {name: getattr(record, name) for name in record.__dataclass_fields__}
