@@ -30,6 +30,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
 from pathlib import Path
+from unittest.mock import patch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # as a script; CONTRIBUTING.md, Scripts
 from reliability.fault_world import World, doomed, forked, killed, make_world, run, survives
@@ -212,7 +213,6 @@ def boundaries(world: World, folder: Path, tally: Tally, stride: int) -> None:
 
 
 def _signalled(folder: Path, config: Path, number: int, signum: signal.Signals, _: int) -> None:
-    import selfimprove.run.session as session
     from selfimprove.cli.main import main
 
     os.chdir(folder)
@@ -220,8 +220,8 @@ def _signalled(folder: Path, config: Path, number: int, signum: signal.Signals, 
     os.dup2(quiet, 1)
     os.dup2(quiet, 2)
     Tripwire.left, Tripwire.signal = number, signum
-    session.Progress = Tripwire
-    main(["run", str(config)])
+    with patch("selfimprove.run.session.Progress", Tripwire):
+        main(["run", str(config)])
 
 
 def sweep(
