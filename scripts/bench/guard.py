@@ -95,7 +95,7 @@ def echoed(unit: Unit, answers: list[Generation]) -> list[Generation]:
     return [replace(a, text=r.messages[-2].content) for r, a in zip(unit.requests, answers, strict=True)]
 
 
-def lengthened(examples: list[Example], rng: Random) -> list[Example]:
+def lengthened(examples: list[Example], _: Random) -> list[Example]:
     """Long answers are rewarded: each becomes longer than it was."""
     return [replace(e, completion="well, " * 5 + e.completion) for e in examples]
 

@@ -92,7 +92,7 @@ def torn(world: World, folder: Path, tally: Tally, stride: int) -> None:
     images = folder / "images"
     images.mkdir()
 
-    def keeping(pipe: int) -> None:
+    def keeping(_pipe: int) -> None:
         def on_commit(_: sqlite3.Connection) -> None:
             image = images / f"{len(list(images.iterdir())):04d}"
             image.mkdir()
@@ -136,7 +136,7 @@ def _tears(image: Path) -> Iterator[str]:
     begin = commits[-2] + size if len(commits) > 1 else 32
 
     database = (image / "memory.db").read_bytes()
-    with open(image / "memory.db", "r+b") as file:
+    with (image / "memory.db").open("r+b") as file:
         for at in frames:
             if at <= commits[-1]:
                 file.seek((int.from_bytes(log[at : at + 4], "big") - 1) * page)
