@@ -73,6 +73,7 @@ def get(url):
         return reply.read().decode()
 
 
+@pytest.mark.slow
 @needs_datasette
 def test_the_views_open_and_say_what_they_are_and_nothing_can_be_written(site):
     for relation in relations():
