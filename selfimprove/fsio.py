@@ -27,7 +27,7 @@ def temporary_for(path: Path) -> Path:
 def publish(temporary: Path, path: Path) -> None:
     """Sync a complete temporary file and rename it to `path`."""
     fsync_file(temporary)
-    os.replace(temporary, path)
+    temporary.replace(path)
     fsync_folder(path.parent)
 
 
@@ -75,7 +75,7 @@ def new_folder(path: Path) -> Iterator[Path]:
         fsync_folder(temporary)
         if path.exists():
             shutil.rmtree(path)
-        os.rename(temporary, path)
+        temporary.rename(path)
         fsync_folder(path.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -97,7 +97,7 @@ def folder_digest(folder: Path) -> str:
 
 def sha256(path: Path) -> str:
     """Return the sha256 of a file, in hex."""
-    with open(path, "rb") as file:
+    with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

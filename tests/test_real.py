@@ -9,7 +9,7 @@ from tasks.tiny_runs import run_it
 
 from selfimprove.config_file import load_config
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.slow]
 
 
 @pytest.fixture

@@ -87,6 +87,7 @@ def test_answers_in_the_prompt_file_change_not_one_byte(undisturbed, taught_fold
     assert adapters(tmp_path / "run") == adapters(folder)
 
 
+@pytest.mark.slow
 def test_an_audit_file_only_adds_figures(undisturbed, taught_folder, prompts, tmp_path):
     _, summary = undisturbed
     audit = tmp_path / "audit.jsonl"
@@ -119,6 +120,7 @@ def crash_at(monkeypatch, count):
     monkeypatch.setattr(ResponseMemory, "_insert", dying)
 
 
+@pytest.mark.slow
 def test_a_run_that_dies_again_and_again_ends_with_the_same_bytes(
     undisturbed, taught_folder, prompts, tmp_path, monkeypatch
 ):
@@ -138,6 +140,7 @@ def test_a_run_that_dies_again_and_again_ends_with_the_same_bytes(
     assert adapters(tmp_path / "run") == adapters(folder)
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_only_summarised_and_can_be_extended(taught_folder, prompts, tmp_path, undisturbed):
     begun = time.monotonic()
     one = run_it(tiny_config(taught_folder, prompts, rounds=1), tmp_path / "run")
@@ -245,6 +248,7 @@ def test_a_rejected_round_leaves_current_where_it_was(taught_folder, prompts, tm
     assert (tmp_path / "run" / "adapters" / "r0001").is_dir(), "the adapter stays, to be looked at"
 
 
+@pytest.mark.slow
 def test_after_a_rejected_round_the_next_is_more_careful_and_then_it_ends(
     taught_folder, prompts, tmp_path, monkeypatch
 ):
@@ -308,6 +312,7 @@ def test_a_round_that_was_gone_back_behind_is_no_measure_for_later_ones(taught_f
         )
 
 
+@pytest.mark.slow
 def test_frozen_labels_come_from_the_base_alone_however_old(taught_folder, prompts, tmp_path):
     run_it(tiny_config(taught_folder, prompts, vote={"labels": "base", "decay": 0.0}), tmp_path / "run")
     with ResponseMemory.open(tmp_path / "run" / "memory.db") as memory:
@@ -327,6 +332,7 @@ main(json.loads(sys.argv[1]))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_signals_leave_a_run_that_can_be_resumed(taught_folder, prompts, tmp_path, undisturbed, signum, code):
     from selfimprove.config_file import to_yaml

@@ -84,7 +84,7 @@ class Bench:
             found = name | self._play(task, arm, config)
             found["seconds"] = round(time.monotonic() - begun, 1)
             line = json.dumps(found)
-            with open(self.lines, "a", encoding="utf-8") as file:
+            with self.lines.open("a", encoding="utf-8") as file:
                 file.write(line + "\n")
             found = json.loads(line)
         return found

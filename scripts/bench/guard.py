@@ -95,7 +95,7 @@ def echoed(unit: Unit, answers: list[Generation]) -> list[Generation]:
     return [replace(a, text=r.messages[-2].content) for r, a in zip(unit.requests, answers, strict=True)]
 
 
-def lengthened(examples: list[Example], rng: Random) -> list[Example]:
+def lengthened(examples: list[Example], _: Random) -> list[Example]:
     """Long answers are rewarded: each becomes longer than it was."""
     return [replace(e, completion="well, " * 5 + e.completion) for e in examples]
 
@@ -235,14 +235,14 @@ def measure(way: Way, seed: int, work: Path) -> dict[str, Any]:
 
 def figures(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Return the numbers that the guard is judged by."""
-    fallen = [r for r in runs if not r["healthy"] and first_fall(r["watched"]["accuracy"])]
-    seen = [r for r in fallen if (r["watched"]["would_trip"] or ROUNDS + 1) <= first_fall(r["watched"]["accuracy"])]
-    healthy = [r for r in runs if r["healthy"]]
-    alarmed = [
-        r
-        for r in healthy
-        if (r["watched"]["would_trip"] or ROUNDS + 1) < (first_fall(r["watched"]["accuracy"]) or ROUNDS + 1)
-    ]
+    never = ROUNDS + 1
+    falls = [first_fall(r["watched"]["accuracy"]) or never for r in runs]
+    trips = [r["watched"]["would_trip"] or never for r in runs]
+    rounds = list(zip((r["healthy"] for r in runs), falls, trips, strict=True))
+    fallen = [(fall, trip) for healthy, fall, trip in rounds if not healthy and fall < never]
+    seen = [fall for fall, trip in fallen if trip <= fall]
+    healthy = [(fall, trip) for healthy, fall, trip in rounds if healthy]
+    alarmed = [fall for fall, trip in healthy if trip < fall]
     near = [r for r in runs if near_best(r["guarded"], r["guarded"]["current"])]
     near_with_last = [r for r in runs if near_best(r["guarded"], r["guarded"]["accuracy"][r["guarded"]["kept"][-1]])]
     pairs = [pair for r in runs for pair in zip(r["watched"]["score"], r["watched"]["accuracy"], strict=True)]
@@ -253,7 +253,7 @@ def figures(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "correlation": float(np.corrcoef(np.array(pairs).T)[0, 1]),
         "runs": len(runs),
         "fallen": len(fallen),
-        "fallen_later": sum(first_fall(r["watched"]["accuracy"]) > 1 for r in fallen),
+        "fallen_later": sum(fall > 1 for fall, _ in fallen),
         "last_kept_within_1_point": len(near_with_last) / len(runs),
     }
 

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -88,8 +89,12 @@ def bench(responses: int, folder: Path) -> dict[str, Any]:
     begun = time.perf_counter()
     open_set(out).create_index("vector", "IVF_SQ", metric="dot", num_partitions=max(1, responses // CELL_ROWS))
     figures["index_s"] = time.perf_counter() - begun
+
+    def searched(cells: int, batch: np.ndarray) -> object:
+        return search_index(out, batch, K, where, cells)
+
     for cells in CELLS:
-        figures[f"index_ms_{cells}"] = median_ms(lambda batch, n=cells: search_index(out, batch, K, where, n), queries)
+        figures[f"index_ms_{cells}"] = median_ms(partial(searched, cells), queries)
         figures[f"index_recall_{cells}"] = overlap(search_index(out, queries[0], K, where, cells)[0] - 1, truth)
     return figures
 

@@ -223,7 +223,7 @@ def bench_chroma(responses: int, folder: Path) -> dict[str, float]:
 def bench_lancedb(responses: int, folder: Path) -> dict[str, float]:
     """Append and recall with an embedded LanceDB, scanned exactly; queries go in one call, as its API offers."""
     import lancedb
-    import pyarrow as pa
+    import pyarrow as pa  # type: ignore[import-untyped]
 
     data = Data(responses)
     schema = pa.schema(

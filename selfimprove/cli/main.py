@@ -93,7 +93,7 @@ def run(config: Path, overrides: tuple[str, ...], rounds: int | None, resume: bo
         overrides = (*overrides, f"rounds={rounds}")
     settings = load_config(config, overrides)
     if dry_run:
-        from ..preflight.check import check
+        from .check import check
 
         click.echo(to_yaml(settings))
         click.echo(check(settings))
@@ -124,7 +124,7 @@ def run(config: Path, overrides: tuple[str, ...], rounds: int | None, resume: bo
 def check(config: Path, overrides: tuple[str, ...], probe: bool) -> None:
     """Check CONFIG, prompts, model, chat template and disk, and generate one answer; nothing is kept."""
     from ..config_file import load_config
-    from ..preflight.check import check
+    from .check import check
 
     click.echo(check(load_config(config, overrides), probe=probe))
 

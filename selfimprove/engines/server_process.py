@@ -96,7 +96,7 @@ class ServerProcess:
 
     def _launch(self) -> None:
         self._log_file.parent.mkdir(parents=True, exist_ok=True)
-        with open(self._log_file, "ab") as output:
+        with self._log_file.open("ab") as output:
             self._process = subprocess.Popen(
                 [sys.executable, Path(__file__).with_name("child_guard.py"), *self._command],
                 stdin=subprocess.PIPE,

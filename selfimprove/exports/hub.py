@@ -28,7 +28,11 @@ class Upload:
             UserError: nobody is logged in, the hub refuses, or the repository is public and that was not asked for.
         """
         from huggingface_hub import HfApi
-        from huggingface_hub.errors import HFValidationError, HTTPError, LocalTokenNotFoundError
+        from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError is re-exported from httpx
+            HFValidationError,
+            HTTPError,
+            LocalTokenNotFoundError,
+        )
 
         api = HfApi()
         try:
@@ -49,7 +53,7 @@ class Upload:
         Raises:
             UserError: the hub refuses, or cannot be reached; the folder stays as it is.
         """
-        from huggingface_hub.errors import HTTPError
+        from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]  # as above
 
         try:
             commit = self.api.upload_folder(

@@ -58,7 +58,7 @@ def import_file(memory: ResponseMemory, path: Path) -> Imported:
 
 def _jsonl(path: Path) -> list[Any]:
     rows = []
-    with open(path, "rb") as file:
+    with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             try:
                 rows.append(json.loads(line))

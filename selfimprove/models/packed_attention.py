@@ -28,7 +28,7 @@ def _forward(
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    attention_mask: Tensor | None,
+    attention_mask: Tensor | None,  # noqa: ARG001 - passed by transformers; the layout says what is visible
     scaling: float | None = None,
     layout: Layout | None = None,
     **kwargs: Any,

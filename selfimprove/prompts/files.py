@@ -160,7 +160,7 @@ def _utf8_lines(raw: BinaryIO) -> Iterator[bytes]:
     if encoding is None:
         yield from stream
         return
-    text = io.TextIOWrapper(cast(BinaryIO, stream), encoding, newline="\n")
+    text = io.TextIOWrapper(stream, encoding, newline="\n")
     try:
         yield from (line.encode() for line in text)
     finally:

@@ -1,18 +1,22 @@
 """Rows of a dataset, by id or folder (`hf:ID[:CONFIG]`), with one quick answer where the hub cannot be reached."""
 
+from __future__ import annotations
+
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from http.client import HTTPException
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 from ..errors import PromptError
 from .columns import is_answer
-from .files import Rows
+
+if TYPE_CHECKING:
+    from .files import Rows
 
 PATIENCE = 5.0
 """Seconds that the hub may take to answer at all."""

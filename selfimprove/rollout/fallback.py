@@ -12,7 +12,7 @@ from .sampling import draw
 from .shared_prefix import Group
 
 
-class _Keyed(LogitsProcessor):
+class _Keyed(LogitsProcessor):  # type: ignore[misc]  # transformers is not followed: pyproject.toml
     """Draws here and hands back logits whose argmax is what was drawn."""
 
     def __init__(self, seeds: Tensor, prompt_tokens: int, sampling: Sampling) -> None:

@@ -34,7 +34,7 @@ def train(run: Run, round_: int, job: TrainingJob) -> str | None:
     begun = time.monotonic()
     with run.progress.stage(Stage.TRAIN, 0, "steps") as bar:
 
-        def on_step(step: int, steps: int, record: Mapping[str, float]) -> None:
+        def on_step(step: int, steps: int, _: Mapping[str, float]) -> None:
             bar.reach(step, steps)
 
         report = run.engine.train(job, out, on_step)

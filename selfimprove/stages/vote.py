@@ -140,7 +140,7 @@ VOTING = {
 """Stages of the round itself whose responses take part in each of its votes."""
 
 
-def majority(run: Run, round_: int, ballots_P: Mapping[str, Sequence[Ballot]]) -> Votes:
+def majority(run: Run, _round: int, ballots_P: Mapping[str, Sequence[Ballot]]) -> Votes:
     """Return the weighted majority vote on each prompt, with the priors and caps of the configuration."""
     config = run.config.vote
     priors = cross_prompt_prior(ballots_P, strength=config.prior) if config.prior else {}

@@ -33,7 +33,8 @@ def _forward(layer: Linear, x: Tensor) -> Tensor:
         return base(x)
     (name,) = layer.active_adapters
     a, b = layer.lora_A[name].weight, layer.lora_B[name].weight
-    return _LoraProduct.apply(x, base.weight, base.bias, a, b, layer.scaling[name])
+    arguments = (x, base.weight, base.bias, a, b, layer.scaling[name])
+    return _LoraProduct.apply(*arguments)  # type: ignore[no-untyped-call]  # torch: not annotated
 
 
 class _LoraProduct(torch.autograd.Function):

@@ -70,7 +70,8 @@ def token_losses(
         reference: (N, d) the frozen reference's states at the same places.
         kl_weight: (N,), needed with `reference`.
     """
-    loss, nll, kl = _TokenLosses.apply(hidden, head, targets, nll_weight, reference, kl_weight)
+    arguments = (hidden, head, targets, nll_weight, reference, kl_weight)
+    loss, nll, kl = _TokenLosses.apply(*arguments)  # type: ignore[no-untyped-call]  # torch: not annotated
     return loss, nll, kl
 
 

@@ -29,7 +29,14 @@ class Blocks:
         """The same on another device."""
         return Blocks(*(t.to(device) for t in (self.queries, self.keys, self.visible, self.place)))
 
-    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float) -> Tensor:
+    def attend(
+        self,
+        layer: int,  # noqa: ARG002 - of use where keys are kept by layer
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        scaling: float,
+    ) -> Tensor:
         """(1, H, T, D), and (1, Hkv, T, D) for key and value -> (1, T, H, D)."""
         q, k, v = _pick(query, self.queries), _pick(key, self.keys), _pick(value, self.keys)
         out = F.scaled_dot_product_attention(

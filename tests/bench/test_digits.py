@@ -32,6 +32,11 @@ def base(tmp_path_factory):
     return sums.teach(tmp_path_factory.mktemp("digits") / "base", seed=0, taught=1, steps=150)
 
 
+@pytest.fixture(autouse=True)
+def little_training(monkeypatch):
+    monkeypatch.setattr(digits, "TRAINED_TOKENS", 1500)
+
+
 def test_a_sum_is_its_columns_and_the_answer_their_digits():
     assert sums.solve("12b..c75a=a") == "2b4c0"  # 17 + 25
     assert sums.solve("99x91y..z=x") == "8y1z1"  # 19 + 99
@@ -78,6 +83,7 @@ def test_vote_and_audit_read_the_answer_as_it_is_written():
     assert not is_right(answer[:-2], key), "a digit is missing"
 
 
+@pytest.mark.slow
 def test_the_base_knows_what_it_was_taught_and_nothing_longer(base):
     known, longer = (list(sums.questions([length], 60, "test")) for length in (1, 4))
     right = [text == sums.solve(q) for q, text in zip(known, greedy(base, known), strict=True)]
@@ -97,6 +103,7 @@ def test_a_cell_of_other_settings_is_another_cell():
     assert digits.cell_name("ours", 0, ("a=1", "a=2")) != digits.cell_name("ours", 0, ("a=2", "a=1"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arm", ["length", "rewrite"])
 def test_an_arm_is_played_and_goes_on_where_it_was(base, tmp_path, monkeypatch, arm):
     monkeypatch.setattr(digits, "REACH", 2)
@@ -117,6 +124,7 @@ def test_an_arm_is_played_and_goes_on_where_it_was(base, tmp_path, monkeypatch, 
     assert f"| {arm} | 0 |" in digits.table([cell])
 
 
+@pytest.mark.slow
 def test_a_round_gets_sums_one_digit_longer_than_the_round_before(base, tmp_path, monkeypatch):
     from selfimprove.memory import ResponseMemory
 
@@ -137,6 +145,7 @@ def test_a_round_gets_sums_one_digit_longer_than_the_round_before(base, tmp_path
     assert set(cell["rounds"][0]) == {1, 2, 3, 4}, "all lengths are held out"
 
 
+@pytest.mark.slow
 def test_raw_samples_are_trained_on_whatever_the_vote_says(base, tmp_path, monkeypatch):
     from selfimprove.memory import ResponseMemory
 

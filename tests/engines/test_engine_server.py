@@ -259,6 +259,7 @@ def test_an_address_that_cannot_be_used_is_refused(policy, url):
         pass
 
 
+@pytest.mark.slow
 def test_a_whole_run_against_a_server_that_keeps_failing(taught_folder, prompts, tmp_path):
     served = Policy.load(exactly(taught_folder))
     fake = FakeServer(served)

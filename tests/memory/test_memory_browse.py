@@ -73,6 +73,7 @@ def get(url):
         return reply.read().decode()
 
 
+@pytest.mark.slow
 @needs_datasette
 def test_the_views_open_and_say_what_they_are_and_nothing_can_be_written(site):
     for relation in relations():
@@ -88,6 +89,7 @@ def test_the_views_open_and_say_what_they_are_and_nothing_can_be_written(site):
 
 
 @needs_datasette
+@pytest.mark.slow
 def test_a_response_with_markup_is_shown_as_text(site):
     page = get(f"{site}/memory/history?id=4")
     assert EVIL not in page
@@ -96,6 +98,7 @@ def test_a_response_with_markup_is_shown_as_text(site):
 
 @needs_datasette
 @needs_chromium
+@pytest.mark.slow
 def test_a_real_browser_shows_every_view_and_question_and_runs_nothing_that_a_model_wrote(site, written, tmp_path):
     expected = {r.name: f"SELECT * FROM {r.name}" for r in relations() if r.kind == "view"}
     expected |= {name: sql for name, (_, _, sql) in QUERIES.items()}

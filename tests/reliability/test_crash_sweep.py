@@ -12,6 +12,7 @@ from reliability.operations import DIED, DIED_UNSYNCED, Countdown
 from selfimprove.fsio import make_folder, write_text
 
 
+@pytest.mark.slow
 def test_a_run_survives_death_at_any_operation_and_a_power_cut_there(world, tmp_path):
     tally = sweep(world, tmp_path, parts=("operations",), stride=67)
     assert tally.points["operations"] >= 2

@@ -107,6 +107,7 @@ def test_ten_thousand_duplicates_are_one_prompt(tmp_path):
     assert ([p.text for p in found.prompts], found.duplicates) == (["again", "once"], 9_999)
 
 
+@pytest.mark.slow
 def test_a_prompt_of_a_million_characters_is_told_before_anything_is_spent(tmp_path, model_folder, monkeypatch):
     file, config = tmp_path / "p.jsonl", tmp_path / "c.yaml"
     file.write_text("\n".join(json.dumps({"prompt": text}) for text in (hostile.MILLION, *"abcdefgh")))

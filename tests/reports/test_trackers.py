@@ -35,6 +35,7 @@ class FakePackage(SimpleNamespace):
         self.finished += 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["trackio", "wandb"])
 def test_a_run_and_its_resumption_send_each_round_once(kind, taught_folder, prompts, tmp_path, monkeypatch):
     package = FakePackage()

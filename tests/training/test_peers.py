@@ -18,6 +18,8 @@ from selfimprove.training import Encoded, train_adapter
 from selfimprove.training.distributed import Peers, shard
 from selfimprove.training.schedule import plan_steps
 
+pytestmark = pytest.mark.slow
+
 SPECS = {
     "sft": TrainConfig(rank=2, epochs=2, batch_tokens=40, lr=1e-3),
     "preference": TrainConfig(rank=2, epochs=2, batch_tokens=40, lr=1e-3, method="preference"),

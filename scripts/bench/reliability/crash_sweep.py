@@ -30,6 +30,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
 from pathlib import Path
+from unittest.mock import patch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # as a script; CONTRIBUTING.md, Scripts
 from reliability.fault_world import World, doomed, forked, killed, make_world, run, survives
@@ -91,7 +92,7 @@ def torn(world: World, folder: Path, tally: Tally, stride: int) -> None:
     images = folder / "images"
     images.mkdir()
 
-    def keeping(pipe: int) -> None:
+    def keeping(_pipe: int) -> None:
         def on_commit(_: sqlite3.Connection) -> None:
             image = images / f"{len(list(images.iterdir())):04d}"
             image.mkdir()
@@ -135,7 +136,7 @@ def _tears(image: Path) -> Iterator[str]:
     begin = commits[-2] + size if len(commits) > 1 else 32
 
     database = (image / "memory.db").read_bytes()
-    with open(image / "memory.db", "r+b") as file:
+    with (image / "memory.db").open("r+b") as file:
         for at in frames:
             if at <= commits[-1]:
                 file.seek((int.from_bytes(log[at : at + 4], "big") - 1) * page)
@@ -212,7 +213,6 @@ def boundaries(world: World, folder: Path, tally: Tally, stride: int) -> None:
 
 
 def _signalled(folder: Path, config: Path, number: int, signum: signal.Signals, _: int) -> None:
-    import selfimprove.run.session as session
     from selfimprove.cli.main import main
 
     os.chdir(folder)
@@ -220,8 +220,8 @@ def _signalled(folder: Path, config: Path, number: int, signum: signal.Signals, 
     os.dup2(quiet, 1)
     os.dup2(quiet, 2)
     Tripwire.left, Tripwire.signal = number, signum
-    session.Progress = Tripwire
-    main(["run", str(config)])
+    with patch("selfimprove.run.session.Progress", Tripwire):
+        main(["run", str(config)])
 
 
 def sweep(

@@ -125,8 +125,8 @@ class Countdown:
             real_fsync(descriptor)
             self._disk.synced(descriptor)
 
-        os.fsync = fsync
-        sqlite3.connect = partial(real_connect, factory=_counted(self._tick, self._on_commit))
+        connect = partial(real_connect, factory=_counted(self._tick, self._on_commit))
+        os.fsync, sqlite3.connect = fsync, connect  # type: ignore[assignment]  # take what this project gives them
         sys.addaudithook(self._hear)
         return self
 

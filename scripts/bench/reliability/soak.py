@@ -42,7 +42,7 @@ class Meter(Progress):
         super().__init__(quiet=True)
         self._file = file
 
-    def line(self, stage: str, *facts: str, seconds: float | None = None) -> None:
+    def line(self, stage: str, *facts: str, seconds: float | None = None) -> None:  # noqa: ARG002 - as in Progress
         """Measure where a round is decided."""
         if stage == "guard":
             _note(self._file, str(psutil.Process().memory_info().rss))
@@ -114,7 +114,7 @@ def soak_with_reader(world: World, folder: Path, minutes: float, seed: int) -> t
 
 
 def _note(file: Path, line: str) -> None:
-    with open(file, "a", encoding="utf-8") as out:
+    with file.open("a", encoding="utf-8") as out:
         out.write(f"{line}\n")
 
 

@@ -61,7 +61,7 @@ def rewritten(examples: list[Example]) -> list[Example]:
     return made
 
 
-def whole(run: Run, round_: int, ballots_P: Mapping[str, Sequence[Ballot]]) -> Votes:
+def whole(run: Run, _round: int, ballots_P: Mapping[str, Sequence[Ballot]]) -> Votes:
     """Majority vote among whole answers: shorter ones than others to questions of that length abstain (Lee et al.).
 
     A small model ends a long sum where the sums that it was taught would end, and its samples agree on that.

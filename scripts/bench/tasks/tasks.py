@@ -23,6 +23,7 @@ from selfimprove.types import Message, Split
 from tasks import chain, puzzles
 from tasks.everyday import questions
 from tasks.quiz import Question, write_questions
+from tasks.sums import solve
 
 HELDOUT = 0.5
 """`prompts.heldout` of every task whose halves `halves` draws."""
@@ -76,7 +77,7 @@ def drawn(rows: Callable[[], Iterable[Question]], train: int, heldout: int) -> C
 
 def write_digits(folder: Path, seed: int) -> None:
     """Write the sums of all lengths that `scripts/bench/digits.py` asks the base that it teaches."""
-    write_questions(folder, (Question(text, (digits.solve(text),)) for text in digits.prompts(seed)))
+    write_questions(folder, (Question(text, (solve(text),)) for text in digits.prompts(seed)))
 
 
 SHORT = {

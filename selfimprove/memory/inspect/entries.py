@@ -60,7 +60,7 @@ def in_order(memory: MemoryReader, ids: Sequence[int]) -> list[Entry]:
 def write_jsonl(entries: Iterable[Entry], path: Path) -> None:
     """Write one JSON object a line, whole or not at all."""
     temporary = temporary_for(path)
-    with open(temporary, "w", encoding="utf-8") as file:
+    with temporary.open("w", encoding="utf-8") as file:
         file.writelines(json.dumps(asdict(entry), ensure_ascii=False) + "\n" for entry in entries)
     publish(temporary, path)
 

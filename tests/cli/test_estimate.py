@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 from tasks.tiny_runs import tiny_config
 
+from selfimprove.cli.estimate import PROMPTS, Probe, generation_seconds, report, take, warnings
 from selfimprove.models.policy import Policy
-from selfimprove.preflight.estimate import PROMPTS, Probe, generation_seconds, report, take, warnings
 from selfimprove.prompts import load_prompts
 from selfimprove.types import Split
 

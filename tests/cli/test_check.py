@@ -3,8 +3,8 @@
 from safetensors import safe_open
 from tasks.tiny import exactly
 
+from selfimprove.cli.check import adapter_bytes
 from selfimprove.models.policy import Policy
-from selfimprove.preflight.check import adapter_bytes
 
 
 def test_the_size_of_an_adapter_is_known_before_there_is_one(undisturbed, taught_folder):

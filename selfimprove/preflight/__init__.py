@@ -1,1 +1,0 @@
-"""What a run would meet, before it spends anything."""
