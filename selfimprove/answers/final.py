@@ -69,6 +69,7 @@ _HASHES = re.compile(r"####[ \t]*([^\n]{1,400})")
 _FINAL = re.compile(
     r"\b(?:(?:the\s+|my\s+|our\s+)?final\s+answer)\b(?:\s+is\b|\s*[:=])+\s*(?:is\b\s*:?\s*)?([^\n]{1,400})", re.I
 )
+_AGAIN = re.compile(r"^(?:.{0,200}?\b)?(?:the\s+)?final\s+answer(?:\s+is\b|\s*:)\s*:?\s*", re.I)
 _HOPE = re.compile(r"\.?\s*I hope (?:it|this) is correct.*$", re.I | re.S)
 _BETWEEN = re.compile(r"^[\s,;.$\\()\]\[]*(?:\b(?:and|or|und|et|y|e)\b|\\text\{\s*(?:and|or)\s*\}|,|;|\\quad)[\s,;.$\\()\]\[]*", re.I)
 _MOST_BOXES = 12
@@ -125,7 +126,7 @@ def marked(text: str) -> str | None:
     if tags := list(_TAGGED.finditer(text)):
         found.append((tags[-1].start(), tags[-1][1]))
     for match in _FINAL.finditer(text):
-        rest = _HOPE.sub("", match[1])
+        rest = _AGAIN.sub("", _HOPE.sub("", match[1]))
         if not boxes or match.start() > boxes[-1][1]:
             found.append((match.start(), rest))
     return max(found)[1].strip() if found else None

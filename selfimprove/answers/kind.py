@@ -8,7 +8,7 @@ from statistics import median
 
 from . import choice, number, quantity
 from . import text as wording
-from .final import marked
+from .final import final_text, marked
 
 
 class Kind(StrEnum):
@@ -69,6 +69,7 @@ _CJK_WORD = re.compile(r"什么|什麼|谁|誰|哪|多少|几|何|だれ|どこ|
 _ASKING = re.compile(r"\b(?:what|which|who|whom|whose|where|when|why|how|was|wer|welche[rsnm]?|wo|wann|warum|quel(?:le)?s?|qui|quoi|où|qu[eé]|qui[eé]n|cu[aá]l|d[oó]nde|c[oó]mo)\b", re.I)
 _LONG = 40
 """Words: groups whose typical answer is longer are free text, unless they mark their answers."""
+_SPAN = re.compile(r"\$\$.+?\$\$|(?<![\\\w])\$(?!\d+(?:\.\d+)?\s)[^$\n]{1,300}?\$(?!\d)|\\\(.+?\\\)|\\\[.+?\\\]|\\boxed", re.S)
 _MARKED = re.compile(r"\banswer\b|\\boxed|####|<answer>", re.I)
 _LATEX_ANSWER = re.compile(r"\\(?:frac|sqrt|dfrac|tfrac|pi|infty|cup|begin|left|le\b|ge\b|leq|geq|in\b|pm|sin|cos|tan|ln|log)|[a-z]\s?\^\s?[\d{(]|\\\{|^[(\[].*,.*[)\]]$|^-?\w\s?(?:[<>]|[<>]=|=)\s?\S|\d\s?[a-z]\s?[-+]\s?\d|\bsqrt\b|[∪∈≤≥√π∞]")
 
@@ -104,7 +105,8 @@ def kind_of(prompt_text: str, texts: Sequence[str]) -> Kind:
         return Kind.YES_NO if set(offered) <= {"yes", "no"} else Kind.CHOICE
     if _ASKS_CODE.search(rest):
         return Kind.CODE
-    finals = [final for text in texts if (final := marked(text) or text.strip())]
+    texts = [final for text in texts if (final := final_text(text)) and final.strip()]
+    finals = [marked(text) or text.strip() for text in texts]
     formulas = [f for f in finals if len(f) <= 400 and _LATEX_ANSWER.search(f.strip(" $."))]
     if _asks_yes_no(prompt_text, rest, whether):
         return Kind.YES_NO
@@ -130,7 +132,8 @@ def _asks_yes_no(prompt_text: str, rest: str, whether: bool) -> bool:
 
 def _by_texts(prompt_text: str, texts: Sequence[str], finals: Sequence[str], formulas: Sequence[str]) -> Kind:
     about = quantity.asked(prompt_text)
-    if len(formulas) * 2 > len(texts) and not any("`" in text for text in texts):
+    spans = sum(_SPAN.search(text) is not None for text in texts)
+    if max(len(formulas), spans) * 2 > len(texts) and not any("`" in text for text in texts):
         return Kind.MATH
     coded = sum("```" in text or "`" in text for text in texts)
     if sum("```" in text for text in texts) * 2 > len(texts):

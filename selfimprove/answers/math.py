@@ -19,12 +19,13 @@ MAX_CHARS = 400
 _MAX_DEPTH = 12
 
 _TIDY = (
+    (re.compile(r"(?<![a-zA-Z\\])(or|and)(?![a-zA-Z])"), r" \1 "),
     (re.compile(r"\\(?:left|right|big|Big|bigg|Bigg|displaystyle|textstyle|limits|nolimits|mathstrut)(?![a-zA-Z])\.?"), ""),
     (re.compile(r"\\(?:d|t|c)frac(?![a-zA-Z])"), r"\\frac"),
     (re.compile(r"\\f?boxed\s*\{((?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*)\}"), r"\1"),
-    (re.compile(r"\{\s*,\s*\}|,\\!"), ""),
+    (re.compile(r"\{\s*,\s*\}|,\\!\s*"), ""),
     (re.compile(r"\\text\w{0,6}\s*\{\s*,?\s*(or|and)\s*\}|\\mbox\s*\{\s*(or|and)\s*\}", re.I), lambda m: f" {m[1] or m[2]} "),
-    (re.compile(r"\\(?:quad|qquad|[,;:! ])|~|\\(?:hspace|vspace)\{[^{}]*\}"), " "),
+    (re.compile(r"\\(?:quad|qquad)|(?<!\\)\\[,;:! ]|~|\\(?:hspace|vspace)\{[^{}]*\}"), " "),
     (re.compile(r"\\(?:mathrm|mathbf|mathit|textbf|textit|textrm|textnormal|mbox|operatorname|text|rm)\s*\{([^{}]*)\}"), r"\\text{\1}"),
     (re.compile(r"\\text\{\s*([a-zA-Z])\s*\}"), r" \1 "),
     (re.compile(r"\\(?:leqslant|leq|le)(?![a-zA-Z])|≤|⩽"), "<="),
@@ -49,10 +50,10 @@ _TIDY = (
     (re.compile(r"∅|\\varnothing"), r"\\emptyset"),
     (re.compile(r"ℝ"), r"\\mathbb{R}"),
     (re.compile(r"[−–]"), "-"),
+    (re.compile(r'\\?["\u201c\u201d]'), ""),
     (re.compile(r"(?<=[\w)}])([⁰¹²³⁴⁵⁶⁷⁸⁹]+)"), lambda m: "^{" + m[1].translate(str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹", "0123456789")) + "}"),
     (re.compile(r"±"), r"\\pm "),
     (re.compile(r"(?<!\\)\$|\\[()]|\\\[|\\\]|&(?!\w*\\\\)(?=\s*=)"), " "),
-    (re.compile(r"\\+(?=(?:frac|sqrt|pi|text|cdot)\b)"), r"\\"),
 )  # fmt: skip
 _COMMANDS = frozenset(
     "frac sqrt pi cdot times div pm mp infty sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh ln log exp "
@@ -62,6 +63,7 @@ _COMMANDS = frozenset(
 )
 _ALLOWED = re.compile(r"[A-Za-z0-9\s+\-/^_(){}\[\]|.,!\\&]*")
 _LOSSY = re.compile(r"\d\s*_|'|\d\s+\d|\.\.|__|_\s*[-+*/]|\^\s*\^|\d\s+\.|\\(?:ldots|dots|cdots)|[A-Z]{4,}|[a-z]{5,}")
+_ENVIRONMENT = re.compile(r"\\(?:begin|end)\{[a-zA-Z]+\}|\\[A-Za-z]+|\\\\")
 _ELLIPSIS = re.compile(r"\\(?:ldots|dots|cdots|dotsc|dotsb)|\.\.\.|…")
 _RELATION = re.compile(r"<=|>=|!=|(?<![<>!:])=|<|>|\\approx(?![a-zA-Z])|\\equiv(?![a-zA-Z])|\\sim(?![a-zA-Z])|≈|\\in(?![a-zA-Z])")
 _OPEN, _CLOSE = "([{", ")]}"
@@ -71,16 +73,18 @@ _NO_SOLUTION = re.compile(r"^(?:\\emptyset|\\\{\s*\\\}|(?:\\text\{)?\s*(?:there 
 _WORDS = re.compile(r"[^\W\d_]{2,}")
 _EQUATION_ASKED = re.compile(r"\bequations?\b|\bline\b|\binequalit(?:y|ies)\b|\brelation\b", re.I)
 _ARRAY = re.compile(r"\\begin\{(?:array)\}(?:\{[^{}]*\})?")
-_MATRIX = re.compile(r"^[(\[]?\s*\\begin\{([pbvBV]?matrix|smallmatrix)\}(.*)\\end\{\1\}\s*[)\]]?$", re.S)
+_MATRIX = re.compile(r"^[(\[]?\s*\\begin\{([pbvBV]?matrix|smallmatrix)\}((?:(?!\\end\{).)*)\\end\{\1\}\s*[)\]]?$", re.S)
 
 
 def tidy(formula: str) -> str:
     """Return a formula in one notation: no spacing commands, one kind of fraction, relation signs in ASCII."""
     text = formula.strip()
+    if "matrix" not in text and "array" not in text:
+        text = re.sub(r"\\\\(?=[a-zA-Z{}])", r"\\", text)
     text = _ARRAY.sub(r"\\begin{matrix}", text).replace(r"\end{array}", r"\end{matrix}")
     for pattern, replacement in _TIDY:
         text = pattern.sub(replacement, text)
-    return re.sub(r"\s+", " ", text).strip(" .,;:")
+    return re.sub(r"\s+", " ", text).strip(" ").rstrip(".,;:")
 
 
 @lru_cache(maxsize=16_384)
@@ -107,7 +111,7 @@ def _as_text(text: str) -> str | None:
 
 
 def _structure(text: str, about: Asked, equation: bool, depth: int) -> str | None:
-    text = _unwrapped(text.strip(" .,;"))
+    text = _unwrapped(text.strip().rstrip(".,;"))
     if not text or depth > _MAX_DEPTH:
         return None
     if _NO_SOLUTION.match(text):
@@ -115,14 +119,16 @@ def _structure(text: str, about: Asked, equation: bool, depth: int) -> str | Non
     if re.fullmatch(r"\\text\{[^{}]*\}", text) or re.fullmatch(r"[A-Za-z]{2,}(?: [A-Za-z]+)*", text):
         words = re.sub(r"\\text\{([^{}]*)\}", r"\1", text)
         amount = quantity.whole(words, about) if re.search(r"[a-z]", words) else None
-        return amount or wording.fold(words) or None
+        letter = re.fullmatch(r"\W*([A-Za-z])\W*", words)
+        return amount or (letter[1] if letter else wording.fold(words)) or None
     if re.fullmatch(r"[A-Za-z]", text):
         return text
     for separators in ((";",), (" or ", " and ", ",")):
         parts = _split(text, separators)
         if len(parts) > 1:
             amount = None
-            if separators != (";",) and re.fullmatch(r"[^()=\[\]{}<>]*", text) and (about.comma or re.search(r"\d,\d{3}(?!\d)", text)) and len(parts) == 2:
+            grouped = re.fullmatch(r"\D*\d{1,3}(?:,\d{3})+(?![\d,]).*|\D*\d{4,},\d{1,2}\D*", text)
+            if separators != (";",) and re.fullmatch(r"[^()=\[\]{}<>]*", text) and (grouped or (about.comma and len(parts) == 2)):
                 amount = quantity.whole(text, about)
             return amount or _list(parts, about, equation, depth)
     if matrix := _MATRIX.match(text):
@@ -187,7 +193,7 @@ def _list(parts: Sequence[str], about: Asked, equation: bool, depth: int) -> str
     """The name of several answers: a set, or the values of different unknowns in order of their names."""
     parts = [re.sub(r"^(?:and|or)\s+", "", part) for part in parts]
     assigned = [re.match(r"\s*([A-Za-z]\w*(?:_\{?\w+\}?)?)\s*=(?!=)", part) for part in parts]
-    unknowns = [match[1] for match in assigned if match]
+    unknowns = [re.sub(r"^x_\{?\d\}?$", "x", match[1]) for match in assigned if match]
     names = [_structure(part, about, equation, depth + 1) for part in parts]
     if None in names:
         return None
@@ -249,7 +255,7 @@ def _relations(text: str, about: Asked, equation: bool, depth: int) -> str | Non
         value = _structure(last, about, False, depth + 1) if last else None
         if not signs or (len(signs) > 1 and value is not None):
             return value
-        if named and value is not None and not (equation and _is_formula(value)):
+        if named and value is not None and not ((equation or pieces[0] == "y") and _is_formula(value)):
             return value
         if value is not None and not re.search(r"[A-Za-z]", re.sub(r"\\(?:frac|sqrt|cdot|times|text)", "", pieces[0])):
             if not re.search(r"[A-Za-z]", last):
@@ -285,6 +291,8 @@ def _scalar(text: str, about: Asked) -> str | None:
         return amount
     noun = re.fullmatch(r"(.*?[\d}])\s*\\text\{\s*([^{}]*)\}(?:\s*\^\s*\{?\d\}?)?", text)
     if noun and (value := _scalar(noun[1].strip(), about)) is not None:
+        if re.fullmatch(r"-?[\d./]+", value) and (amount := quantity.whole(f"{value} {noun[2]}", about)) is not None:
+            return amount
         unit = quantity.whole("1 " + noun[2], Asked())
         if unit is None or unit == "1" or re.fullmatch(r"\d.*", value) is None:
             return value if unit == "1" or unit is None and not re.search(r"\b(?:hundred|thousand|million|dozen)", noun[2]) else f"{value} {wording.fold(noun[2])}"
@@ -300,12 +308,13 @@ def _power_braces(text: str) -> str:
 
 def _explicit(text: str) -> str:
     """A formula with products that the parser would take for sums written out: `2(3)` is 2 times 3."""
-    return re.sub(r"(?<=\d)\s*(?=\()|(?<=\))\s*(?=\()|(?<=\))\s*(?=\d)", r" \\cdot ", text)
+    text = re.sub(r"(?<![\d.}])(\d+)\s*(\\frac\s*\{\d+\}\s*\{\d+\})", r"(\1+\2)", text)
+    return re.sub(r"(?<=\))\s*(?=\()|(?<=\))\s*(?=\d)", r" \\cdot ", text)
 
 
 def _safe(text: str) -> bool:
     """Whether a formula holds nothing but what the grammar is known to keep."""
-    if not _ALLOWED.fullmatch(text) or _LOSSY.search(re.sub(r"\\[A-Za-z]+", " \\\\ ", text)):
+    if not _ALLOWED.fullmatch(text) or _LOSSY.search(_ENVIRONMENT.sub(" \\\\ ", text)):
         return False
     if any(command not in _COMMANDS for command in re.findall(r"\\([A-Za-z]+)", text)):
         return False
@@ -333,10 +342,14 @@ def read(text: str, prompt_text: str) -> str | None:
     equation = bool(_EQUATION_ASKED.search(prompt_text))
     final = marked(text)
     if final is not None:
-        return _answer(final, about, equation)
+        if not _SPAN.search(final) or not _PROSE.search(_COMMAND.sub(" ", _SPAN.sub(" ", final))):
+            return _answer(final, about, equation)
+        text = final
     stripped = text.strip()
     if len(stripped) <= 300 and not _PROSE.search(_COMMAND.sub(" ", re.sub(r"\\text\w*\{[^{}]*\}", " ", stripped))):
         return _answer(stripped, about, equation)
+    if re.fullmatch(r"-?\d+,\d{1,2}", stripped):
+        return quantity.whole(stripped, about)
     cleaned = wording.bounded(text)
     if span := _last_span(cleaned):
         return _answer(span, about, equation)
@@ -346,7 +359,8 @@ def read(text: str, prompt_text: str) -> str | None:
             return _answer(rest[0], about, equation)
     if plain := _plain_relation(cleaned):
         return _answer(plain, about, equation)
-    return number.read(text, prompt_text) or short.read(text, prompt_text)
+    tail = cleaned[list(_SPAN.finditer(cleaned))[-1].end() :] if _SPAN.search(cleaned) else cleaned
+    return number.read(tail, prompt_text) or number.read(text, prompt_text) or short.read(text, prompt_text)
 
 
 def _answer(final: str, about: Asked, equation: bool) -> str | None:
@@ -370,7 +384,7 @@ def _last_span(text: str) -> str | None:
         group.insert(0, span)
     bodies = [next(body for body in match.groups() if body is not None) for match in group]
     after = text[group[-1].end() :]
-    if re.search(r"\d", after) and not re.search(r"\d", bodies[-1]):
+    if re.search(r"\d", after) and (len(after.split()) > 2 or not re.search(r"\d", bodies[-1])):
         return None
     percent = re.match(r"\s*(?:\\?%|percent\b|pct\b)", after)
     return ", ".join(body.strip(" .,") for body in bodies) + (r"\%" if percent else "")

@@ -68,7 +68,7 @@ def _parse(latex):
         is_real=True,
         convert_degrees=False,
         normalization_config=None,
-        conversion_config=ConversionConfig(lowercase_symbols=False),
+        conversion_config=ConversionConfig(lowercase_symbols=False, interpret_as_mixed_fractions=False),
     )
     if isinstance(tree, sympy.MatrixBase):
         return tree.applyfunc(_exact)
@@ -84,9 +84,16 @@ def _exact(tree):
     swap |= {f: sympy.Symbol(str(f), real=True) for f in tree.atoms(AppliedUndef)}
     swap |= {s: constants[s.name] for s in tree.free_symbols if s.name in constants}
     tree = tree.xreplace(swap).doit() if swap else tree.doit()
-    if tree.has(sympy.Integral, sympy.Sum, sympy.Limit, sympy.Derivative, sympy.Product, sympy.nan, sympy.zoo):
-        raise ValueError("not evaluated")
+    if tree.has(sympy.nan, sympy.zoo):
+        raise ValueError("no value")
     return tree
+
+
+def _open(tree):
+    """Whether a sum, an integral or the like is left in a tree: it is compared as it stands."""
+    import sympy
+
+    return tree.has(sympy.Integral, sympy.Sum, sympy.Limit, sympy.Derivative, sympy.Product)
 
 
 def _expression(latex):
@@ -107,6 +114,8 @@ def _scalar(tree):
     """The name of an expression; raises where it has none."""
     import sympy
 
+    if _open(tree):
+        return str(tree)
     if tree in (sympy.oo, -sympy.oo):
         return "oo" if tree == sympy.oo else "-oo"
     if not tree.free_symbols:
@@ -194,7 +203,10 @@ def _relation(left, sign, right):
     """The name of an equation up to a factor, or of an inequality up to a positive one; intervals where it is linear."""
     import sympy
 
-    tree = _parse(left) - _parse(right)
+    left, right = _parse(left), _parse(right)
+    if _open(left) or _open(right):
+        return f"{left} {sign} {right}"
+    tree = left - right
     if not isinstance(tree, sympy.Expr) or not tree.free_symbols:
         return None
     if sign in (">", ">="):

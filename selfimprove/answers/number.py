@@ -22,7 +22,7 @@ _IS_ANSWER = re.compile(
     r"\s+is\s+(?:therefore\s+|thus\s+)?(?:the|my|our)\s+(?:\w+\s+)?(?:answer|result|solution)\b", re.I
 )
 _ASSERTION = re.compile(
-    r"[=≈:]|\b(?:is|are|was|be|equal to|equals?|becomes?|makes?|gives?|gets?|leaves?|has|have|had|costs?|earns?|pays?|"
+    r"[=≈:]|\banswer\b(?=\s+\d)|\b(?:is|are|was|be|equal to|equals?|becomes?|makes?|gives?|gets?|leaves?|has|have|had|costs?|earns?|pays?|"
     r"needs?|takes?|spends?|remains?|totals?|arrives?|leaves|departs|ended|began|ist|sind|hat|macht|kostet|beträgt|est|"
     r"sont|co\u00fbte|fait|es|son|cuesta|hay|sono|costa|são|custa|was|were|is)\b|(?:是|为|等于|有|は)",
     re.I,
@@ -70,10 +70,12 @@ def read(text: str, prompt_text: str) -> str | None:
     """
     about = quantity.asked(prompt_text)
     final = marked(text)
-    if final is not None and (name := one(final, about)):
+    if final is not None:
+        name = _several(final, about) if _COMMA_LIST.search(final) and not about.comma else None
+        if name := name or one(final, about) or _several(final, about) or _formula(final, about):
+            return name
+    elif len(text) < 200 and (name := _formula(text.strip(), about)):
         return name
-    if final is not None and (several := _several(final, about)):
-        return several
     prepared = _LIST.sub(" ", prepare(text, about.language))
     found = quantity.scan(prepared, about)
     if not found or _UNSURE.match(prepared):
@@ -107,6 +109,19 @@ def read(text: str, prompt_text: str) -> str | None:
     return novel[-1].name if novel else None
 
 
+_COMMA_LIST = re.compile(r"\d,\s*-?\d{1,2}(?!\d)|\d,\s+-?\d|;|\d,-")
+_COMMAND = re.compile(r"\\[a-zA-Z]+|\^|\$")
+
+
+def _formula(text: str, about: Asked) -> str | None:
+    """The name of what only mathematics can read, such as a root."""
+    if not _COMMAND.search(prepare(text, about.language)) or re.search(r"[A-Za-z]{3,}", re.sub(r"\\[a-zA-Z]+", "", text)):
+        return None
+    from . import math
+
+    return math.name(text, about)
+
+
 def one(text: str, about: Asked) -> str | None:
     """Return the name of the only amount in a marked answer; the last one behind `=`; None when there are others."""
     prepared = prepare(text, about.language)
@@ -116,7 +131,7 @@ def one(text: str, about: Asked) -> str | None:
     if len(found) != 1:
         return None
     before, after = prepared[: found[0].start], prepared[found[0].end :]
-    plain = re.fullmatch(r"[^\d\\^]{0,80}", before.rpartition("=")[2]) and re.fullmatch(r"[^\d\\^+*/=<>]{0,80}", after)
+    plain = not re.search(r"[a-zA-Z]\{$", before) and re.fullmatch(r"[^\d\\^]{0,80}", before.rpartition("=")[2]) and re.fullmatch(r"[^\d\\^+*/=<>]{0,80}", after)
     letters = re.search(r"(?:^|[\s(*/+-])[a-zA-Z](?:$|[\s)*/+^-])", before.rpartition("=")[2] + " " + after)
     return found[0].name if plain and not letters else None
 
@@ -128,6 +143,8 @@ _ASSIGNED = re.compile(r"(?:^|[\s:(])[a-z](?:_?\w)?\s*=\s*$", re.I)
 def _several(text: str, about: Asked) -> str | None:
     """The amounts of a list, in order of their names: `2 and 3`."""
     prepared = prepare(text, about.language).strip(" .")
+    if not about.comma:
+        prepared = re.sub(r"(?<=\d),(?=-?\d{1,2}(?!\d)|-)", ", ", prepared)
     found = quantity.scan(prepared, about)
     if len(found) < 2 or prepared[: found[0].start].strip(" ({[=") not in ("", "x", "y", "n"):
         return None

@@ -110,7 +110,7 @@ _MONTH = "|".join(sorted(MONTHS, key=len, reverse=True))
 _SCALE = "|".join(sorted((re.escape(word) for word in SCALES if len(word) > 1 or word > "\x7f"), key=len, reverse=True))
 _UNIT = "|".join(sorted((re.escape(word) for word in UNITS), key=len, reverse=True))
 _MONEY_SIGN = r"US\$|[$€£¥₹]|\bUSD|\bEUR|\bGBP|\bRs\.?"
-_PERCENT = r"%|\b(?:percent(?:age points?)?|per cent|pct|prozent|pour ?cents?|por ciento|per cento|por cento|procent)\b"
+_PERCENT = r"%|\b(?:percent(?:age)?(?: points?)?|per cent|pct|prozent|pour ?cents?|por ciento|per cento|por cento|procent)\b"
 _CLOCK = r"(?:a\.?\s?m\b\.?|p\.?\s?m\b\.?)"
 _QUALIFIER = (
     r"\b(?:at least|at most|more than|less than|fewer than|no more than|no less than|up to|over|under|above|below|"
@@ -140,8 +140,8 @@ _PATTERN = re.compile(
       |(?P<number>{_N})
     )
     {_END}(?!\d|-[a-zA-Z]|st\b|nd\b|rd\b|th\b)
-    (?:\s?(?P<percent>{_PERCENT})|\s?(?P<scale>(?:{_SCALE})(?![^\W\d_])\.?|(?<=\d)[kMB](?![\w]))(?:\s(?:de|of)\b)?)?
-    (?:[\s-]?(?P<unit>°\s?[CF]\b|degrees\s(?:celsius|fahrenheit)\b|(?:(?P<power2>square|cubic|sq\.?|cu\.?)\s)?(?:{_UNIT})(?![^\W_])(?:\^(?P<unitpower>[23])\b)?(?:\s?(?:/|per\s)\s?(?:{_UNIT})(?![^\W_]))?))?
+    (?:\s?(?P<percent>{_PERCENT})|\s?(?P<scale>(?:{_SCALE})(?![^\W\d_])\.?|(?-i:(?<=\d)[kMB](?![\w])))(?:\s(?:de|of)\b)?)?
+    (?:[\s-]?(?P<unit>°\s?[CF]\b|degrees\s(?:celsius|fahrenheit)\b|(?:(?P<power2>square|cubic|sq\.?|cu\.?)\s)?(?:{_UNIT})(?![^\W_])(?:\s?\^\s?[{{]?(?P<unitpower>[23])\b[}}]?)?(?:\s?(?:/|per\s)\s?(?:{_UNIT})(?![^\W_]))?))?
     """,
     re.X | re.I,
 )  # fmt: skip
@@ -181,7 +181,7 @@ _LATEX = (
     (re.compile(r"\\frac\s?(\d)(\d)(?!\d)"), r"\1/\2"),
     (re.compile(r"\\(?:times|cdot)\b|\\cdot"), "×"),
     (re.compile(r"\{,\}"), ","),
-    (re.compile(r",\\!"), ","),
+    (re.compile(r",\\!\s*"), ","),
     (re.compile(r"\\[,;:!]|\\quad|\\ |~(?=\d)"), " "),
     (re.compile(r"\\%"), "%"),
     (re.compile(r"\\\$"), "$"),
@@ -357,6 +357,8 @@ def _named(match: re.Match[str], text: str, about: Asked) -> Quantity | None:
     elif about.percent and not match["unit"] and not match["money"] and abs(value) >= 1:
         value /= 100
     base, size = _unit(match, about)
+    if base == "$" and about.unit is None:
+        base = None  # the currency of a number without any
     end = match.end()
     qualifier = _qualified(match["qualifier"])
     if base is None and about.percent:
@@ -401,7 +403,14 @@ def _value(match: re.Match[str], about: Asked) -> Fraction | None:
     if match["numerator"]:
         top, below = parse(match["numerator"], about.comma), parse(match["denominator"], about.comma)
         return None if top is None or not below else top / below
-    return parse(match["number"], about.comma)
+    value = parse(match["number"], about.comma)
+    return value if value is None or value.denominator < 10**11 else _rounded(value)
+
+
+def _rounded(value: Fraction) -> Fraction:
+    """The small fraction that a long decimal is a rounding of (0.0833333333333 is 1/12), else the decimal."""
+    near = value.limit_denominator(1000)
+    return near if abs(near - value) * value.denominator <= 1 else value
 
 
 def _base(unit: str) -> tuple[str | None, Fraction]:
@@ -413,7 +422,7 @@ def _base(unit: str) -> tuple[str | None, Fraction]:
     elif words and words[0].casefold().rstrip(".") in ("cubic", "cu"):
         power, words = "3", words[1:]
     name = " ".join(words)
-    name, _, raised = name.partition("^")
+    name, _, raised = re.sub(r"[\s{}]", "", name).partition("^")
     power = raised or power
     if "/" not in name or name in UNITS or name.casefold() in UNITS:
         known = UNITS.get(name) or UNITS.get(name.casefold())
@@ -557,7 +566,7 @@ def whole(text: str, about: Asked) -> str | None:
     """Return the name of the amount that a text is as a whole, or None: nothing but punctuation may stand beside it."""
     if not re.search(r"\d|half|third|quarter|[^\W\d_]{2}", text):
         return None
-    prepared = prepare(text, about.language).strip(" .!?:;*\n")
+    prepared = prepare(text, about.language).strip(" !?:;*\n").rstrip(". ")
     if about.ratio:
         prepared = _TO.sub(":", prepared)
     found = scan(prepared, about)
