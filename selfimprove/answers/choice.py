@@ -215,7 +215,7 @@ def _read_letters(cleaned: str, offered: Options) -> str | None:
     for pattern in (
         rf"\b(?:answers?|choices?)(?:\s+(?:is|are|would be|must be|should be))\s*:?\s*(?:options?\s+)?({many})",
         rf"\b(?:answers?|choices?|antwort|réponse|respuesta|risposta|resposta)\s*(?:ist|est|es|è|é)?\s*:?\s*({many})(?!\s+\w+\s+(?:is|are))",
-        rf"(?:\b(?:so|therefore|thus|hence|choose|pick|select)\b|答案是|选)\s*,?\s*(?:it\s+is\s+|it's\s+|the answer is\s+|i choose\s+|i pick\s+)?(?:options?\s+)?({many})(?=\W*$|[.,;]|\s+(?:is|are)\s+(?:correct|right|the))",
+        rf"(?:\b(?:so|therefore|thus|hence|choose|pick|select)\b|答案是|选)\s*,?\s*(?:it\s+is\s+|it's\s+|the answer is\s+|i choose\s+|i pick\s+)?(?:options?\s+)?({many})(?=\W*$|[.,;:]|\s+(?:is|are)\s+(?:correct|right|the))",
         rf"\b(?:options?)\s+({many})\s+(?:is|are)\s+(?:the\s+)?(?:correct|right|answer|best)",
         rf"^\W*({many})\s+(?:is|are)\s+(?:the\s+)?(?:correct|right|answer|best|true|only|even|prime)",
         rf"^\W*([(\[]?(?:{letters})[).:\]])(?:\s|$)",

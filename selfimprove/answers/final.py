@@ -3,6 +3,7 @@ r"""The final answer of a response: what follows its reasoning, and what it mark
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 MARKS: tuple[tuple[str, str], ...] = (
     ("<think>", "</think>"),
@@ -40,12 +41,20 @@ class Thinking:
 PLAIN = Thinking()
 
 
+@lru_cache(maxsize=16)
+def _any_mark(marks: tuple[tuple[str, str], ...]) -> re.Pattern[str]:
+    every = sorted({mark for pair in marks for mark in pair}, key=len, reverse=True)
+    return re.compile("|".join([*map(re.escape, every), r"^\s*analysis(?=\S)"]))
+
+
 def final_text(text: str, thinking: Thinking = PLAIN) -> str | None:
     """Return what follows the reasoning of a response; all of it where there is none, None where it is unfinished.
 
     The last closing mark counts, with or without an opening one (templates that open the block in the prompt). A block
     that is opened and not closed again is unfinished: nothing in it is an answer.
     """
+    if not _any_mark(tuple(thinking.marks)).search(text):
+        return None if thinking.opened else text
     end = 0
     for _, closing in thinking.marks:
         if (found := text.rfind(closing)) >= 0:

@@ -59,7 +59,7 @@ _ASKS_CODE = re.compile(
     re.I,
 )
 _ASKS_YES_NO = re.compile(
-    r"^\W*(?:is|are|was|were|am|do|does|did|can|could|will|would|should|has|have|had|must|may|isn't|aren't|wasn't|doesn't|don't|didn't|can't|won't|"
+    r"^\W*(?!was (?:ist|sind|war|waren|bedeutet|macht|machen|heißt|kostet|hat|haben|kann|gibt|für|passiert)\b)(?:is|are|was|were|am|do|does|did|can|could|will|would|should|has|have|had|must|may|isn't|aren't|wasn't|doesn't|don't|didn't|can't|won't|"
     r"ist|sind|war|waren|hat|haben|kann|können|darf|gibt es|est-ce que|est-ce qu'|es|son|hay|puede|tiene|è|sono|é|são|tem)\b(?!.*\b(?:or|oder|ou)\b(?!\s+(?:not|no|nicht)\b))[^?]*\?\s*$",
     re.I | re.S,
 )

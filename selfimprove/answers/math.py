@@ -64,12 +64,15 @@ _COMMANDS = frozenset(
 _ALLOWED = re.compile(r"[A-Za-z0-9\s+\-/^_(){}\[\]|.,!\\&]*")
 _LOSSY = re.compile(r"\d\s*_|'|\d\s+\d|\.\.|__|_\s*[-+*/]|\^\s*\^|\d\s+\.|\\(?:ldots|dots|cdots)|[A-Z]{4,}|[a-z]{5,}")
 _ENVIRONMENT = re.compile(r"\\(?:begin|end)\{[a-zA-Z]+\}|\\[A-Za-z]+|\\\\")
+_HUGE = re.compile(r"\^\s*\{?\s*-?\d{4,}|\d{4,}\s*\}?\)?\s*!|!\s*!|\^\s*(?:\{[^{}]*|\w)\^\s*(?:\{[^{}]*|\w)\^|\)\s*\^\s*\{?\d{3,}|\\binom\s*\{[^{}]*\^|\d{41,}")
+"""What would take a process all of its time: towers of powers, large exponents and factorials."""
 _ELLIPSIS = re.compile(r"\\(?:ldots|dots|cdots|dotsc|dotsb)|\.\.\.|…")
 _RELATION = re.compile(r"<=|>=|!=|(?<![<>!:])=|<|>|\\approx(?![a-zA-Z])|\\equiv(?![a-zA-Z])|\\sim(?![a-zA-Z])|≈|\\in(?![a-zA-Z])")
 _OPEN, _CLOSE = "([{", ")]}"
 _SYMBOL = re.compile(r"\\?[A-Za-z]+(?:_\{?\w{1,6}\}?)?(?:\s*\(\s*[a-z]\w*\s*\))?|\|\s*[A-Z]{1,3}\s*\||[A-Z]{1,3}(?:\s*:\s*[A-Z]{1,3})?")
 _LHS_NAME = re.compile(r"(?:\\text\{[^{}]*\}|\\?[A-Za-z]+'?(?:_\{?\w{1,8}\}?)?(?:\s*\([^()=]{1,12}\))?|\|[^|]{1,12}\||\\angle\s*[A-Za-z]{1,4}|\\frac\{[A-Z]{2}\}\{[A-Z]{2}\}|[A-Z]\w*(?:_\{\w+\})?\s*:\s*[A-Z]\w*(?:_\{\w+\})?|\([a-z](?:\s*[,;]\s*[a-z]\w*)+\))\s*")
 _NO_SOLUTION = re.compile(r"^(?:\\emptyset|\\\{\s*\\\}|(?:\\text\{)?\s*(?:there (?:is|are) )?no (?:real )?(?:solutions?|roots?)(?: exists?)?\s*\}?)$", re.I)
+_NOTHING = re.compile(r"^\W*(?:(?:there (?:is|are)|the equation has|it has|has)\s+)?no\s+(?:real\s+|such\s+|integer\s+)?(?:solutions?|roots?)\b[^.]{0,30}\W*$", re.I)
 _WORDS = re.compile(r"[^\W\d_]{2,}")
 _EQUATION_ASKED = re.compile(r"\bequations?\b|\bline\b|\binequalit(?:y|ies)\b|\brelation\b", re.I)
 _ARRAY = re.compile(r"\\begin\{(?:array)\}(?:\{[^{}]*\})?")
@@ -318,6 +321,8 @@ def _safe(text: str) -> bool:
         return False
     if any(command not in _COMMANDS for command in re.findall(r"\\([A-Za-z]+)", text)):
         return False
+    if _HUGE.search(text):
+        return False
     depth = most = 0
     for char in text:
         depth += (char in _OPEN) - (char in _CLOSE)
@@ -348,6 +353,8 @@ def read(text: str, prompt_text: str) -> str | None:
     stripped = text.strip()
     if len(stripped) <= 300 and not _PROSE.search(_COMMAND.sub(" ", re.sub(r"\\text\w*\{[^{}]*\}", " ", stripped))):
         return _answer(stripped, about, equation)
+    if _NOTHING.match(stripped):
+        return "no solution"
     if re.fullmatch(r"-?\d+,\d{1,2}", stripped):
         return quantity.whole(stripped, about)
     cleaned = wording.bounded(text)

@@ -36,7 +36,7 @@ _SENTENCE_END = re.compile(r"\n|[.!?]\s")
 _LEAD = 160
 """Characters before an assertion that count as what it is about."""
 _AFTER = re.compile(r"\W*[^\W\d]{0,14}\W*")
-_AROUND = re.compile(r"[^\w+-]*")
+_AROUND = re.compile(r"[^\w+-]*(?:(?:約|大约|大約|about|approximately|approx|around|roughly|circa|ca|etwa|ungefähr|environ|unos|unas|circa)[\s.]*)?[^\w+-]*", re.I)
 _LIST = re.compile(r":\s*(?:\d[\d.,]*\s*(?:,|;|and)\s*){2,}\d[\d.]*")
 _COUNTED = re.compile(r"(?:how many|number of|wie ?viele|combien d[e']\s?|cu[aá]nt[oa]s|quant[ie]|quant[oa]s|hoeveel)\s+(?:\w+\s+){0,2}?(\w{3,})", re.I)
 _ORDERED = re.compile(r"\d+\s*[.)]\s")
@@ -104,8 +104,10 @@ def read(text: str, prompt_text: str) -> str | None:
     line = prepared.lstrip()[:1000].partition("\n")[0]
     if name := _whole(line, quantity.scan(line, about)):
         return name
+    if len(line.split()) <= 6 and len(opening := quantity.scan(line, about)) == 1 and not line[: opening[0].start].strip(" ("):
+        return opening[0].name
     spelled = {q.name for q in found} - {q.name for q in quantity.scan(wording.clean(text), about)}
-    novel = [q for q in found if q.name not in asked and q.name not in spelled and not _ORDERED.match(prepared, q.start)]
+    novel = [q for q in found if q.name not in asked and q.name not in spelled and not (q.value is not None and _ORDERED.match(prepared, q.start))]
     return novel[-1].name if novel else None
 
 

@@ -69,6 +69,26 @@ def _decimal_places(denominator: int) -> int | None:
     return max(counts) if denominator == 1 else None
 
 
+def named(value: Fraction, base: str) -> str:
+    """Return the name of an amount in base units, in the largest unit that leaves at least 1 and few decimals."""
+    for unit, size in _SHOWN.get(base, ()):
+        shown = value / size
+        if abs(shown) >= 1 and (places := _decimal_places(shown.denominator)) is not None and places <= 3:
+            return f"{canonical(shown)} {unit}"
+    return f"{canonical(value)} {base}"
+
+
+_SHOWN = {
+    "s": (("days", 86400), ("h", 3600), ("min", 60)),
+    "m": (("km", 1000), ("m", 1), ("cm", Fraction(1, 100)), ("mm", Fraction(1, 1000))),
+    "m^2": (("km^2", 10**6), ("m^2", 1), ("cm^2", Fraction(1, 10**4)), ("mm^2", Fraction(1, 10**6))),
+    "m^3": (("m^3", 1), ("cm^3", Fraction(1, 10**6))),
+    "g": (("kg", 1000), ("g", 1), ("mg", Fraction(1, 1000))),
+    "l": (("l", 1), ("ml", Fraction(1, 1000))),
+    "in": (("miles", 63360), ("ft", 12)),
+}
+
+
 def parse(number: str, comma: bool = False) -> Fraction | None:
     """Return the value of a number as it is written, with points, commas, spaces or apostrophes; None when it has none.
 
@@ -116,6 +136,7 @@ _QUALIFIER = (
     r"\b(?:at least|at most|more than|less than|fewer than|no more than|no less than|up to|over|under|above|below|"
     r"mindestens|höchstens|mehr als|weniger als|au moins|au plus|plus de|moins de|al menos|más de|menos de)\s+|[<>≤≥]=?\s*"
 )
+_PERCENT, _QUALIFIER = (part.replace(" ?", r"\s?").replace(" ", r"\s") for part in (_PERCENT, _QUALIFIER))  # verbose below
 _PATTERN = re.compile(
     rf"""
     (?P<date>
@@ -127,7 +148,7 @@ _PATTERN = re.compile(
     )
   | (?P<remainder>(?P<quotient>\d{{1,18}})\s*,?\s*(?:with\s+|and\s+|mit\s+)?(?:an?\s+|the\s+)?(?:remainder|rem\.?|rest|reste|resto|R|r)\s*(?:of\s+|is\s+|von\s+|de\s+|:\s*|=\s*)?(?P<left>\d{{1,18}})(?![\d.]))
   | (?P<clock>(?P<hour>\d{{1,2}})(?:(?::|(?<=\d)h|\.(?=\d\d\s?(?:uhr|{_CLOCK})))(?P<minute>\d{{2}})(?::(?P<second>\d{{2}}))?(?:\s?(?P<half>{_CLOCK})|\s?(?P<uhr>uhr|h)\b)?|\s?(?P<half2>{_CLOCK})|\s(?P<oclock>o'clock)|\s?(?P<uhr2>uhr)\b)(?![:\d]|\s*:\s*\d))
-  | (?P<ratio>(?P<terms>{_N}(?:\s?:\s?{_N}){{1,5}})(?![\d:]))
+  | (?P<ratio>(?P<terms>{_N}(?:\s{{0,3}}:\s{{0,3}}{_N}){{1,5}})(?![\d:]))
   | (?P<range>\b(?:between\s+(?P<low1>-?{_N})\s+and\s+(?P<high1>-?{_N})|from\s+(?P<low2>-?{_N})\s+to\s+(?P<high2>-?{_N})|(?P<low3>(?<![-+*/^=(]){_N})-(?P<high3>{_N})(?!\s?[-+*/^=×)]|\d|\.\d|[a-zA-Z]){_END}))
   | (?P<qualifier>{_QUALIFIER})?
     (?:(?P<sign>[-+](?=\s?[$€£]?\s?[\d.]))\s?)?
@@ -145,9 +166,9 @@ _PATTERN = re.compile(
     """,
     re.X | re.I,
 )  # fmt: skip
-_BEFORE = re.compile(r"(?:[\w.^]|\d,|[a-zA-Z]-)$")
+_BEFORE = re.compile(r"(?:[\w.^](?<![\u0e00-\uffff])|\d,|[a-zA-Z]-)$")
 _OPERAND = re.compile(r"[^\W_][)\]%\u00b0]?\s{0,3}$|[)\]]\s{0,3}$")
-_GLUED = re.compile(r"[a-zA-Z_^\u00c0-\u024f]|-[a-zA-Z]")
+_GLUED = re.compile(r"[a-zA-Z_^\u00c0-\u024f]|-[a-zA-Z]|[-+](?:$|[^\w\s(.$-])")
 
 _FRACTION_WORDS = {"half": 2, "halves": 2, "third": 3, "thirds": 3, "quarter": 4, "quarters": 4, "fourth": 4, "fourths": 4,
                    "fifth": 5, "fifths": 5, "sixth": 6, "sixths": 6, "seventh": 7, "sevenths": 7, "eighth": 8, "eighths": 8,
@@ -213,6 +234,22 @@ def _cjk(match: re.Match[str]) -> str:
     return str(total + (digit or 0))
 
 
+_MYRIADS = re.compile(r"(?:(\d[\d,.]{0,12})\s?[億亿억]\s?)?(\d[\d,.]{0,12})\s?[万萬만]\s?(\d{1,4})?|(\d[\d,.]{0,12})\s?[億亿억]")
+
+
+def _myriads(match: re.Match[str]) -> str:
+    """Japanese, Chinese and Korean large numbers: 1億2500万 is 125,000,000."""
+    sizes = (10**8, 10**4, 1, 10**8)
+    total = Fraction(0)
+    for part, size in zip(match.groups(), sizes, strict=True):
+        if part:
+            value = parse(part.rstrip(",."))
+            if value is None:
+                return match[0]
+            total += value * size
+    return canonical(total)
+
+
 def _digits(text: str) -> str:
     """Decimal digits of any script as ASCII."""
     if text.isascii():
@@ -226,6 +263,7 @@ def _zero(char: str) -> int:
     return ord(char) - unicodedata.decimal(char)
 
 
+@lru_cache(maxsize=2048)
 def prepare(text: str, language: str = "en") -> str:
     """Return a text with amounts in digits: LaTeX fractions, spelled-out numbers, other scripts' digits."""
     if "\\" in text or "$" in text:
@@ -237,14 +275,30 @@ def prepare(text: str, language: str = "en") -> str:
         text = _FRACTION_SIGN.sub(lambda m: f"{m[1]} {_FRACTION_SIGNS[m[2]]}" if m[1] else _FRACTION_SIGNS[m[2]], text)
         text = _SUPERSCRIPT.sub(lambda m: "^" + m[1].translate(_SUPERSCRIPTS), text)
         if language not in ("de", "fr", "es", "it", "pt", "nl"):
-            text = _CJK_NUMBER.sub(_cjk, text)
+            text = _MYRIADS.sub(_myriads, _CJK_NUMBER.sub(_cjk, text))
     if any(char.isalpha() for char in text):
         text = _spelled(text, language)
     return _TIMES.sub(" \u00d7 ", text)
 
 
+_PAST = re.compile(r"\b(half|quarter|a quarter)\s+(past|to)\s+(\w+)\b", re.I)
+_HOURS = {word: hour for hour, word in enumerate("one two three four five six seven eight nine ten eleven twelve".split(), start=1)}
+_NOON = re.compile(r"^\W*(?:at\s+)?(?:12\s+)?(noon|midday|midnight)\W*$|\b(?:at|is)\s+(?:12\s+)?(noon|midday|midnight)\b", re.I)
+
+
+def _past(match: re.Match[str]) -> str:
+    hour = _HOURS.get(match[3].casefold()) or (int(match[3]) if match[3].isdecimal() and int(match[3]) <= 12 else None)
+    if not hour:
+        return match[0]
+    if match[2].casefold() == "past":
+        return f"{hour}:{'30' if match[1].casefold() == 'half' else '15'}"
+    return match[0] if match[1].casefold() == "half" else f"{hour - 1 or 12}:45"
+
+
 def _spelled(text: str, language: str) -> str:
     if language in ("", "en"):
+        text = _PAST.sub(_past, text)
+        text = _NOON.sub(lambda m: " 12:00 pm" if (m[1] or m[2]).casefold() != "midnight" else " 12:00 am", text)
         text = _A_SCALE.sub("one ", text)
         text = _SPELLED_FRACTION.sub(
             lambda m: f"{_COUNTS.get(m['top'][:-1].casefold(), m['top'][:-1])}/{_FRACTION_WORDS[m['bottom'].casefold()]}",
@@ -318,7 +372,7 @@ def scan(prepared: str, about: Asked = Asked()) -> list[Quantity]:
         position = max(end, start + 1)
         if (_BEFORE.search(before) and not match["sign"]) or _GLUED.match(prepared, end):
             # inside a word, or the rest of a notation that was not understood
-            position = _past(prepared, start + lead)
+            position = _beyond(prepared, start + lead)
             continue
         if quantity := _named(match, prepared, about):
             found.append(quantity)
@@ -330,7 +384,7 @@ _DIGIT = re.compile(r"\d")
 _REST = re.compile(r"[\w.,]*")
 
 
-def _past(text: str, position: int) -> int:
+def _beyond(text: str, position: int) -> int:
     match = _REST.match(text, position)
     return max(position + 1, match.end() if match else 0)
 
@@ -370,7 +424,7 @@ def _named(match: re.Match[str], text: str, about: Asked) -> Quantity | None:
         base, size = wanted, Fraction(1, 100)
     if base == wanted:
         return Quantity(start, end, qualifier + canonical(value * size / wanted_size), value, base, size)
-    return Quantity(start, end, f"{qualifier}{canonical(value * size)} {base}", value, base, size)
+    return Quantity(start, end, qualifier + named(value * size, base), value, base, size)
 
 
 def _qualified(words: str | None) -> str:
@@ -392,7 +446,7 @@ def _value(match: re.Match[str], about: Asked) -> Fraction | None:
         return None if value is None or abs(exponent) > 400 else value * Fraction(10) ** exponent
     if match["power"]:
         base, exponent = int(match["power"]), int(match["pexponent"] or match["pexponent2"])
-        if abs(exponent) * len(match["power"]) > 400 or (base == 0 and exponent < 0):
+        if abs(exponent) * len(match["power"]) > 400 or (base == 0 and exponent <= 0):
             return None
         return Fraction(base) ** exponent
     if match["whole"]:
@@ -553,7 +607,7 @@ def _summed(found: list[Quantity], text: str) -> list[Quantity]:
             and re.fullmatch(r"\s*(?:,|and|und|et|y|e)?\s*", text[before.end : quantity.start])
         ):
             size = before.value * before.size + quantity.value * quantity.size
-            joined[-1] = Quantity(before.start, quantity.end, f"{canonical(size)} {before.base}", size, before.base, Fraction(1))
+            joined[-1] = Quantity(before.start, quantity.end, named(size, before.base), size, before.base, Fraction(1))
         else:
             joined.append(quantity)
     return joined

@@ -6,6 +6,7 @@ class is worse than none. Reading never raises and takes bounded time, and it se
 """
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from hashlib import blake2b
 
 import numpy as np
@@ -36,6 +37,7 @@ def extract(text: str, kind: Kind, prompt_text: str = "", thinking: Thinking = P
     return answer if len(answer) <= MAX_NAME else _hashed(answer)
 
 
+@lru_cache(maxsize=4096)
 def _read(text: str, kind: Kind, prompt_text: str) -> str | None:
     match kind:
         case Kind.NUMBER:

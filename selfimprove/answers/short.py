@@ -38,7 +38,7 @@ officially considered basically probably certainly sure well ok okay hello hi gr
 followed always therefore thus hence course term
 """
 _FILLERS = frozenset(_FILLER.split())
-_KEPT = frozenset("not no never none nor yes he she it they we i you me us him her them".split())
+_KEPT = frozenset("not no never none nor yes".split())
 """Function words that change an answer, or are one."""
 _LOOSE = (FUNCTION_WORDS | _FILLERS) - _KEPT
 _OTHER_FUNCTION = {
@@ -181,7 +181,8 @@ def _segments(sentence: str) -> list[_Segment]:
         piece = sentence[start : match.start() if match else len(sentence)].strip(" .!?")
         if words := wording.content(piece):
             comma = bool(match and match["mark"] == "," and match[0].strip() == ",")
-            found.append(_Segment(piece, bool(match and match["lead"]), tuple(words), comma))
+            leads = bool(match and (match["lead"] or (match[0].strip() == "-" and not found)))
+            found.append(_Segment(piece, leads, tuple(words), comma))
         start = match.end() if match else start
     return found
 
@@ -195,7 +196,9 @@ def _beside_echo(segments: list[_Segment], prompt: _Prompt) -> str | None:
         return repeated / len(segments[index].words), repeated, -index
 
     def new(index: int) -> bool:
-        return 0 <= index < len(segments) and any(word not in asked for word in segments[index].words)
+        return 0 <= index < len(segments) and any(
+            word not in asked and word not in prompt.loose for word in segments[index].words
+        )
 
     def answer(index: int, beside: int) -> str | None:
         whole = len(asked & set(segments[beside].words)) * 2 <= len(asked)  # "Spain is a country in ..." answers else

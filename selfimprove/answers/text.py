@@ -54,6 +54,7 @@ def bounded(text: str) -> str:
     return text if len(text) <= MAX_CHARS else text[: MAX_CHARS // 2] + "\n" + text[-MAX_CHARS // 2 :]
 
 
+@lru_cache(maxsize=2048)
 def clean(text: str) -> str:
     """Return `text` bounded in length, without emphasis and quotes, with full words for `it's` and the like."""
     text = unicodedata.normalize("NFC", _PRODUCT.sub(" \u00d7 ", bounded(text)).translate(_CHARACTERS))
