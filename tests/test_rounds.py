@@ -16,7 +16,7 @@ from tiny import SUMS, sum_question
 from tiny_runs import run_it, tiny_config, write_prompts
 
 from selfimprove.config import PromptsConfig
-from selfimprove.consistency.answers import Kind, extract
+from selfimprove.answers import Kind, extract
 from selfimprove.engines.local import LocalEngine
 from selfimprove.errors import ConfigError, UserError
 from selfimprove.evaluation.metrics import Health

@@ -14,7 +14,7 @@ from .final import marked
 
 _MARK = r"(?:\(?(?P<letter>[A-Za-z]|\d{1,2}|[ivx]{1,4})[).:\]]|\[(?P<letter2>[A-Za-z])\])"
 _LETTERED = re.compile(
-    rf"(?:^|(?<=[\s,;?]))[*\-\u2022]?\s*{_MARK}\s+(?P<option>\S[^\n]{{0,300}}?)"
+    rf"(?:^|(?<=[\s,;?]))[*\-\u2022]?[ \t]*{_MARK}\s+(?P<option>\S[^\n]{{0,300}}?)"
     r"(?=[\s,;]+[(\[]?(?:[A-Za-z]|\d{1,2}|[ivx]{1,4})[).:\]]\s|\s*\n|\s*$)",
     re.M,
 )
@@ -41,7 +41,9 @@ _DEGREE = re.compile(rf"\b(?:{'|'.join(_POLARITY)})\b")
 _VERB = r"(?:is|are|was|were|be|being|equals|comes?|has|have|weighs?|looks?|seems?)"
 _NEGATED = re.compile(r"\b(?:not|never|neither|nor|than|unlike|of|isn't|aren't)\b")
 _KIND_OF = re.compile(r"\b(?:kind|type|sort|form|species|example) of\b")
-_NONE = re.compile(r"\b(?:none of (?:the|these|them)(?:\s+\w+)?|neither|no option|keine? (?:davon|der)|aucune?|ninguna?)\b", re.I)
+_NONE = re.compile(
+    r"\b(?:none of (?:the|these|them)(?:\s+\w+)?|neither|no option|keine? (?:davon|der)|aucune?|ninguna?)\b", re.I
+)
 _ALL = re.compile(r"\ball of (?:the above|these|them)|\ball (?:four|three|five|the above)\b", re.I)
 _RULED_OUT = re.compile(
     r"\b(?:option|choice|answer|statement)?\s*\(?(?P<letter>[A-Za-z])\)?(?:\)|\b)\s*(?:and\s+\(?(?P<second>[A-Za-z])\)?\s+)?(?:is|are|was|cannot|can't|isn't|aren't|would be|fails?)\s*"
@@ -86,9 +88,15 @@ def _lettered(text: str) -> dict[str, str]:
     names = list(found)
     if len(names) < 2:
         return {}
-    for alphabet in ("abcdefghijklmnopqrstuvwxyz", [str(n) for n in range(1, 30)], "i ii iii iv v vi vii viii ix x".split()):
+    for alphabet in (
+        "abcdefghijklmnopqrstuvwxyz",
+        [str(n) for n in range(1, 30)],
+        ["i", "ii", "iii", "iv", "v", "vi", "vii", "viii", "ix", "x"],
+    ):
         if names == list(alphabet[: len(names)]):
-            if names[0] != "a" and not re.search(r"\b(?:which|choose|select|pick|options?|welche|quel|cu[aá]l)\b", text, re.I):
+            if names[0] != "a" and not re.search(
+                r"\b(?:which|choose|select|pick|options?|welche|quel|cu[aá]l)\b", text, re.I
+            ):
                 return {}
             return found
     return {}
@@ -148,7 +156,9 @@ def read(text: str, offered: Options, prompt_text: str) -> str | None:
 
 def _chosen(text: str, offered: Options) -> str | None:
     """The options that a text names as a whole: letters, option texts, `(A) and (C)`, `none of the above`."""
-    plain = re.sub(r"\\text\w{0,2}\s*\{([^{}]*)\}|\\(?:mathrm|mathbf)\s*\{([^{}]*)\}", lambda m: m[1] or m[2] or "", text)
+    plain = re.sub(
+        r"\\text\w{0,2}\s*\{([^{}]*)\}|\\(?:mathrm|mathbf)\s*\{([^{}]*)\}", lambda m: m[1] or m[2] or "", text
+    )
     plain = wording.clean(plain.replace("$", " ").replace("\\", " ")).strip(" .\n:;")
     if len(plain) > 300:
         return None
@@ -165,9 +175,15 @@ def _chosen(text: str, offered: Options) -> str | None:
     if not lettered:
         return None
     letters = _letter_class(offered)
-    if match := re.fullmatch(rf"(?:the\s+)?(?:(?:correct\s+)?(?:answer|option|choice)s?\s*(?:is|are)?\s*:?\s*)?[(\[]?({letters})[)\]]?", plain, re.I):
+    if match := re.fullmatch(
+        rf"(?:the\s+)?(?:(?:correct\s+)?(?:answer|option|choice)s?\s*(?:is|are)?\s*:?\s*)?[(\[]?({letters})[)\]]?",
+        plain,
+        re.I,
+    ):
         return match[1].lower()
-    if match := re.fullmatch(rf"(?:(?:option|choice|answer)\s*:?\s*)?[(\[]?({letters})(?:[)\].:]|\s-|,)\s*(\S[^\n]*)", plain, re.I):
+    if match := re.fullmatch(
+        rf"(?:(?:option|choice|answer)\s*:?\s*)?[(\[]?({letters})(?:[)\].:]|\s-|,)\s*(\S[^\n]*)", plain, re.I
+    ):
         rest = wording.fold(match[2])
         named = match[1].lower()
         if rest == offered[named] or _inside(offered[named], rest):
@@ -182,7 +198,7 @@ def _chosen(text: str, offered: Options) -> str | None:
 
 def _none_of(text: str, offered: Options) -> str | None:
     for pattern, name in ((_NONE, "none"), (_ALL, "all")):
-        if pattern.match(text.strip(" .\"'(")) or pattern.search(text) and len(text.split()) <= 8:
+        if pattern.match(text.strip(" .\"'(")) or (pattern.search(text) and len(text.split()) <= 8):
             return next((letter for letter, option in offered.items() if pattern.search(option)), name)
     return None
 
@@ -199,7 +215,11 @@ def _several(text: str, letters: str) -> str | None:
     """The letters of a list: `(A) and (C)`, `A, C`, `both A & C`."""
     item = rf"(?:options?\s+)?[(\[]?(?:{letters})[)\]]?"
     lead = r"(?:(?:the\s+)?(?:correct\s+)?(?:answers?|options?|choices?)\s*(?:is|are)?\s*:?\s*)?(?:both\s+)?"
-    if re.fullmatch(rf"{lead}{item}(?:\s*(?:,\s*and|,|and|&|\+|/|;|und|et|y)\s*{item})+\W*(?:are (?:correct|right|even|true))?", text, re.I):
+    if re.fullmatch(
+        rf"{lead}{item}(?:\s*(?:,\s*and|,|and|&|\+|/|;|und|et|y)\s*{item})+\W*(?:are (?:correct|right|even|true))?",
+        text,
+        re.I,
+    ):
         lead_end = re.match(lead, text, re.I)
         body = text[lead_end.end() if lead_end else 0 :]
         found = re.findall(rf"(?<![^\W_])({letters})(?![^\W_])", body, re.I)
@@ -225,7 +245,12 @@ def _read_letters(cleaned: str, offered: Options) -> str | None:
         found = list(re.finditer(pattern, cleaned, re.I | re.M))
         if found:
             chosen = re.findall(rf"(?<![^\W_])({letters})(?![^\W_])", found[-1][1], re.I)
-            if any(c == "a" or c == "i" for c in chosen) and not re.search(rf"[(\[]|{letters}\)", found[-1][1]) and re.match(r"\s+\w", cleaned[found[-1].end(1) :]) and not re.match(r"\s+(?:is|are|because|since|as)\b", cleaned[found[-1].end(1) :]):
+            if (
+                any(c == "a" or c == "i" for c in chosen)
+                and not re.search(rf"[(\[]|{letters}\)", found[-1][1])
+                and re.match(r"\s+\w", cleaned[found[-1].end(1) :])
+                and not re.match(r"\s+(?:is|are|because|since|as)\b", cleaned[found[-1].end(1) :])
+            ):
                 continue  # an article
             return ", ".join(sorted({letter.lower() for letter in chosen}))
     bracketed = re.findall(rf"\(({letters})\)", cleaned, re.I)

@@ -73,6 +73,7 @@ def final_text(text: str, thinking: Thinking = PLAIN) -> str | None:
     return rest.strip() if end else rest
 
 
+_MOST_BOXES = 12
 _BOX = re.compile(r"\\f?boxed\s*|\\fbox\s*")
 _HASHES = re.compile(r"####[ \t]*([^\n]{1,400})")
 _FINAL = re.compile(
@@ -80,14 +81,15 @@ _FINAL = re.compile(
 )
 _AGAIN = re.compile(r"^(?:.{0,200}?\b)?(?:the\s+)?final\s+answer(?:\s+is\b|\s*:)\s*:?\s*", re.I)
 _HOPE = re.compile(r"\.?\s*I hope (?:it|this) is correct.*$", re.I | re.S)
-_BETWEEN = re.compile(r"^[\s,;.$\\()\]\[]*(?:\b(?:and|or|und|et|y|e)\b|\\text\{\s*(?:and|or)\s*\}|,|;|\\quad)[\s,;.$\\()\]\[]*", re.I)
-_MOST_BOXES = 12
+_BETWEEN = re.compile(
+    r"^[\s,;.$\\()\]\[]*(?:\b(?:and|or|und|et|y|e)\b|\\text\{\s*(?:and|or)\s*\}|,|;|\\quad)[\s,;.$\\()\]\[]*", re.I
+)
 
 
 def boxed(text: str) -> list[tuple[int, int, str]]:
     r"""Return (start, end, content) of every `\boxed{...}`, braces balanced; one that is cut off ends with the text."""
     found = []
-    for match in _BOX.finditer(text):
+    for match in list(_BOX.finditer(text))[-_MOST_BOXES:]:
         start = match.end()
         if start >= len(text):
             continue
@@ -118,10 +120,9 @@ def marked(text: str) -> str | None:
             between = text[box[1] : group[0][0]]
             joined = _BETWEEN.match(between)
             words = re.findall(r"[^\W\d_]+", between)
-            if (len(between) < 60 and joined and not re.search(r"[=]", between[:joined.end()])
-                    and len(words) <= 8) or (not between.strip(" ,;$.\\()[]")):
-                group.insert(0, box)
-            elif len(between) < 40 and re.search(r"\b(?:and|or)\b", between) and not re.search(r"[.!?]\s", between):
+            if (
+                len(between) < 60 and joined and not re.search(r"[=]", between[: joined.end()]) and len(words) <= 8
+            ) or (not between.strip(" ,;$.\\()[]")) or (len(between) < 40 and re.search(r"\b(?:and|or)\b", between) and not re.search(r"[.!?]\s", between)):
                 group.insert(0, box)
             else:
                 break

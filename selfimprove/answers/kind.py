@@ -66,12 +66,19 @@ _ASKS_YES_NO = re.compile(
 _YES_OR_NO = re.compile(r"\byes(?:,? or |\s?/\s?)no\b|\bja oder nein\b|\boui ou non\b|\bs[ií] o no\b", re.I)
 _ASKS_YES_NO_CJK = re.compile(r"(?:吗|嗎)[?？]?\s*$|ですか[?？]?\s*$")
 _CJK_WORD = re.compile(r"什么|什麼|谁|誰|哪|多少|几|何|だれ|どこ|どれ|いつ|いくつ|なに|怎|为什么|なぜ")
-_ASKING = re.compile(r"\b(?:what|which|who|whom|whose|where|when|why|how|was|wer|welche[rsnm]?|wo|wann|warum|quel(?:le)?s?|qui|quoi|où|qu[eé]|qui[eé]n|cu[aá]l|d[oó]nde|c[oó]mo)\b", re.I)
+_ASKING = re.compile(
+    r"\b(?:what|which|who|whom|whose|where|when|why|how|was|wer|welche[rsnm]?|wo|wann|warum|quel(?:le)?s?|qui|quoi|où|qu[eé]|qui[eé]n|cu[aá]l|d[oó]nde|c[oó]mo)\b",
+    re.I,
+)
 _LONG = 40
 """Words: groups whose typical answer is longer are free text, unless they mark their answers."""
-_SPAN = re.compile(r"\$\$.+?\$\$|(?<![\\\w])\$(?!\d+(?:\.\d+)?\s)[^$\n]{1,300}?\$(?!\d)|\\\(.+?\\\)|\\\[.+?\\\]|\\boxed", re.S)
+_SPAN = re.compile(
+    r"\$\$.+?\$\$|(?<![\\\w])\$(?!\d+(?:\.\d+)?\s)[^$\n]{1,300}?\$(?!\d)|\\\(.+?\\\)|\\\[.+?\\\]|\\boxed", re.S
+)
 _MARKED = re.compile(r"\banswer\b|\\boxed|####|<answer>", re.I)
-_LATEX_ANSWER = re.compile(r"\\(?:frac|sqrt|dfrac|tfrac|pi|infty|cup|begin|left|le\b|ge\b|leq|geq|in\b|pm|sin|cos|tan|ln|log)|[a-z]\s?\^\s?[\d{(]|\\\{|^[(\[].*,.*[)\]]$|^-?\w\s?(?:[<>]|[<>]=|=)\s?\S|\d\s?[a-z]\s?[-+]\s?\d|\bsqrt\b|[∪∈≤≥√π∞]")
+_LATEX_ANSWER = re.compile(
+    r"\\(?:frac|sqrt|dfrac|tfrac|pi|infty|cup|begin|left|le\b|ge\b|leq|geq|in\b|pm|sin|cos|tan|ln|log)|[a-z]\s?\^\s?[\d{(]|\\\{|^[(\[].*,.*[)\]]$|^-?\w\s?(?:[<>]|[<>]=|=)\s?\S|\d\s?[a-z]\s?[-+]\s?\d|\bsqrt\b|[∪∈≤≥√π∞]"
+)
 
 
 @lru_cache(maxsize=4096)
@@ -105,7 +112,7 @@ def kind_of(prompt_text: str, texts: Sequence[str]) -> Kind:
         return Kind.YES_NO if set(offered) <= {"yes", "no"} else Kind.CHOICE
     if _ASKS_CODE.search(rest):
         return Kind.CODE
-    texts = [final for text in texts if (final := final_text(text)) and final.strip()]
+    texts = [final for text in texts if (final := final_text(wording.bounded(text))) and final.strip()]
     finals = [marked(text) or text.strip() for text in texts]
     formulas = [f for f in finals if len(f) <= 400 and _LATEX_ANSWER.search(f.strip(" $."))]
     if _asks_yes_no(prompt_text, rest, whether):

@@ -11,7 +11,7 @@ from functools import lru_cache
 
 from . import number, quantity, short, workers
 from . import text as wording
-from .final import boxed, marked
+from .final import marked
 from .quantity import Asked
 
 MAX_CHARS = 400
@@ -56,23 +56,34 @@ _TIDY = (
     (re.compile(r"(?<!\\)\$|\\[()]|\\\[|\\\]|&(?!\w*\\\\)(?=\s*=)"), " "),
 )  # fmt: skip
 _COMMANDS = frozenset(
-    "frac sqrt pi cdot times div pm mp infty sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh ln log exp "
-    "alpha beta gamma delta epsilon varepsilon theta lambda mu rho sigma tau phi varphi omega Gamma Delta Theta "
-    "Lambda Sigma Phi Omega eta zeta kappa nu xi chi psi binom lfloor rfloor lceil rceil sum int prod lim to "
-    "begin end pmatrix bmatrix vmatrix matrix max min gcd".split()
+    ["frac", "sqrt", "pi", "cdot", "times", "div", "pm", "mp", "infty", "sin", "cos", "tan", "cot", "sec", "csc", "arcsin", "arccos", "arctan", "sinh", "cosh", "tanh", "ln", "log", "exp", "alpha", "beta", "gamma", "delta", "epsilon", "varepsilon", "theta", "lambda", "mu", "rho", "sigma", "tau", "phi", "varphi", "omega", "Gamma", "Delta", "Theta", "Lambda", "Sigma", "Phi", "Omega", "eta", "zeta", "kappa", "nu", "xi", "chi", "psi", "binom", "lfloor", "rfloor", "lceil", "rceil", "sum", "int", "prod", "lim", "to", "begin", "end", "pmatrix", "bmatrix", "vmatrix", "matrix", "max", "min", "gcd"]
 )
 _ALLOWED = re.compile(r"[A-Za-z0-9\s+\-/^_(){}\[\]|.,!\\&]*")
 _LOSSY = re.compile(r"\d\s*_|'|\d\s+\d|\.\.|__|_\s*[-+*/]|\^\s*\^|\d\s+\.|\\(?:ldots|dots|cdots)|[A-Z]{4,}|[a-z]{5,}")
 _ENVIRONMENT = re.compile(r"\\(?:begin|end)\{[a-zA-Z]+\}|\\[A-Za-z]+|\\\\")
-_HUGE = re.compile(r"\^\s*\{?\s*-?\d{4,}|\d{4,}\s*\}?\)?\s*!|!\s*!|\^\s*(?:\{[^{}]*|\w)\^\s*(?:\{[^{}]*|\w)\^|\)\s*\^\s*\{?\d{3,}|\\binom\s*\{[^{}]*\^|\d{41,}")
+_HUGE = re.compile(
+    r"\^\s*\{?\s*-?\d{4,}|\d{4,}\s*\}?\)?\s*!|!\s*!|\^\s*(?:\{[^{}]*|\w)\^\s*(?:\{[^{}]*|\w)\^|\)\s*\^\s*\{?\d{3,}|\\binom\s*\{[^{}]*\^|\d{41,}"
+)
 """What would take a process all of its time: towers of powers, large exponents and factorials."""
 _ELLIPSIS = re.compile(r"\\(?:ldots|dots|cdots|dotsc|dotsb)|\.\.\.|…")
-_RELATION = re.compile(r"<=|>=|!=|(?<![<>!:])=|<|>|\\approx(?![a-zA-Z])|\\equiv(?![a-zA-Z])|\\sim(?![a-zA-Z])|≈|\\in(?![a-zA-Z])")
+_RELATION = re.compile(
+    r"<=|>=|!=|(?<![<>!:])=|<|>|\\approx(?![a-zA-Z])|\\equiv(?![a-zA-Z])|\\sim(?![a-zA-Z])|≈|\\in(?![a-zA-Z])"
+)
 _OPEN, _CLOSE = "([{", ")]}"
-_SYMBOL = re.compile(r"\\?[A-Za-z]+(?:_\{?\w{1,6}\}?)?(?:\s*\(\s*[a-z]\w*\s*\))?|\|\s*[A-Z]{1,3}\s*\||[A-Z]{1,3}(?:\s*:\s*[A-Z]{1,3})?")
-_LHS_NAME = re.compile(r"(?:\\text\{[^{}]*\}|\\?[A-Za-z]+'?(?:_\{?\w{1,8}\}?)?(?:\s*\([^()=]{1,12}\))?|\|[^|]{1,12}\||\\angle\s*[A-Za-z]{1,4}|\\frac\{[A-Z]{2}\}\{[A-Z]{2}\}|[A-Z]\w*(?:_\{\w+\})?\s*:\s*[A-Z]\w*(?:_\{\w+\})?|\([a-z](?:\s*[,;]\s*[a-z]\w*)+\))\s*")
-_NO_SOLUTION = re.compile(r"^(?:\\emptyset|\\\{\s*\\\}|(?:\\text\{)?\s*(?:there (?:is|are) )?no (?:real )?(?:solutions?|roots?)(?: exists?)?\s*\}?)$", re.I)
-_NOTHING = re.compile(r"^\W*(?:(?:there (?:is|are)|the equation has|it has|has)\s+)?no\s+(?:real\s+|such\s+|integer\s+)?(?:solutions?|roots?)\b[^.]{0,30}\W*$", re.I)
+_SYMBOL = re.compile(
+    r"\\?[A-Za-z]+(?:_\{?\w{1,6}\}?)?(?:\s*\(\s*[a-z]\w*\s*\))?|\|\s*[A-Z]{1,3}\s*\||[A-Z]{1,3}(?:\s*:\s*[A-Z]{1,3})?"
+)
+_LHS_NAME = re.compile(
+    r"(?:\\text\{[^{}]*\}|\\?[A-Za-z]+'?(?:_\{?\w{1,8}\}?)?(?:\s*\([^()=]{1,12}\))?|\|[^|]{1,12}\||\\angle\s*[A-Za-z]{1,4}|\\frac\{[A-Z]{2}\}\{[A-Z]{2}\}|[A-Z]\w*(?:_\{\w+\})?\s*:\s*[A-Z]\w*(?:_\{\w+\})?|\([a-z](?:\s*[,;]\s*[a-z]\w*)+\))\s*"
+)
+_NO_SOLUTION = re.compile(
+    r"^(?:\\emptyset|\\\{\s*\\\}|(?:\\text\{)?\s*(?:there (?:is|are) )?no (?:real )?(?:solutions?|roots?)(?: exists?)?\s*\}?)$",
+    re.I,
+)
+_NOTHING = re.compile(
+    r"^\W*(?:(?:there (?:is|are)|the equation has|it has|has)\s+)?no\s+(?:real\s+|such\s+|integer\s+)?(?:solutions?|roots?)\b[^.]{0,30}\W*$",
+    re.I,
+)
 _WORDS = re.compile(r"[^\W\d_]{2,}")
 _EQUATION_ASKED = re.compile(r"\bequations?\b|\bline\b|\binequalit(?:y|ies)\b|\brelation\b", re.I)
 _ARRAY = re.compile(r"\\begin\{(?:array)\}(?:\{[^{}]*\})?")
@@ -131,7 +142,11 @@ def _structure(text: str, about: Asked, equation: bool, depth: int) -> str | Non
         if len(parts) > 1:
             amount = None
             grouped = re.fullmatch(r"\D*\d{1,3}(?:,\d{3})+(?![\d,]).*|\D*\d{4,},\d{1,2}\D*", text)
-            if separators != (";",) and re.fullmatch(r"[^()=\[\]{}<>]*", text) and (grouped or (about.comma and len(parts) == 2)):
+            if (
+                separators != (";",)
+                and re.fullmatch(r"[^()=\[\]{}<>]*", text)
+                and (grouped or (about.comma and len(parts) == 2))
+            ):
                 amount = quantity.whole(text, about)
             return amount or _list(parts, about, equation, depth)
     if matrix := _MATRIX.match(text):
@@ -222,7 +237,11 @@ def _bracketed(text: str, about: Asked, depth: int) -> str | None:
 
 
 def _matrix(body: str, about: Asked, depth: int) -> str | None:
-    rows = [[_structure(cell, about, False, depth + 1) for cell in row.split("&")] for row in body.split("\\\\") if row.strip()]
+    rows = [
+        [_structure(cell, about, False, depth + 1) for cell in row.split("&")]
+        for row in body.split("\\\\")
+        if row.strip()
+    ]
     if any(cell is None for row in rows for cell in row):
         return None
     return "[" + "; ".join(", ".join(str(cell) for cell in row) for row in rows) + "]"
@@ -263,7 +282,11 @@ def _relations(text: str, about: Asked, equation: bool, depth: int) -> str | Non
         if value is not None and not re.search(r"[A-Za-z]", re.sub(r"\\(?:frac|sqrt|cdot|times|text)", "", pieces[0])):
             if not re.search(r"[A-Za-z]", last):
                 return value  # 3 + 4 = 7
-            return _structure(pieces[0], about, False, depth + 1) if _LHS_NAME.fullmatch(last) else _ask(pieces[0], "=", last)
+            return (
+                _structure(pieces[0], about, False, depth + 1)
+                if _LHS_NAME.fullmatch(last)
+                else _ask(pieces[0], "=", last)
+            )
         return _ask(pieces[0], "=", last)
     if len(signs) == 1:
         return _ask(pieces[0], signs[0], pieces[1])
@@ -298,7 +321,11 @@ def _scalar(text: str, about: Asked) -> str | None:
             return amount
         unit = quantity.whole("1 " + noun[2], Asked())
         if unit is None or unit == "1" or re.fullmatch(r"\d.*", value) is None:
-            return value if unit == "1" or unit is None and not re.search(r"\b(?:hundred|thousand|million|dozen)", noun[2]) else f"{value} {wording.fold(noun[2])}"
+            return (
+                value
+                if unit == "1" or (unit is None and not re.search(r"\b(?:hundred|thousand|million|dozen)", noun[2]))
+                else f"{value} {wording.fold(noun[2])}"
+            )
         return f"{value} {wording.fold(noun[2])}"
     if not _safe(text):
         return None
@@ -330,11 +357,15 @@ def _safe(text: str) -> bool:
     return depth == 0 and most <= 20
 
 
-_SPAN = re.compile(r"\$\$(.{1,1000}?)\$\$|\\\[(.{1,1000}?)\\\]|(?<!\\)\$([^$\n]{1,400}?)(?<!\\)\$|\\\((.{1,400}?)\\\)", re.S)
+_SPAN = re.compile(
+    r"\$\$(.{1,1000}?)\$\$|\\\[(.{1,1000}?)\\\]|(?<!\\)\$([^$\n]{1,400}?)(?<!\\)\$|\\\((.{1,400}?)\\\)", re.S
+)
 _JOIN = re.compile(r"^\s*(?:,?\s*(?:and|or|und|oder)|,)\s*$")
 _SAID = re.compile(r"\b(?:answer|solution|result|value)s?\s*(?:is|are|=|:)+\s*:?\s*([^\n]{1,300})", re.I)
 _PROSE = re.compile(r"[A-Za-z]{3,}")
-_COMMAND = re.compile(r"\\[A-Za-z]+(?:\{(?:array|[pbv]?matrix|cases)\})?|\b(?:sin|cos|tan|log|ln|sqrt|and|or|pi|infinity|inf|exp)\b")
+_COMMAND = re.compile(
+    r"\\[A-Za-z]+(?:\{(?:array|[pbv]?matrix|cases)\})?|\b(?:sin|cos|tan|log|ln|sqrt|and|or|pi|infinity|inf|exp)\b"
+)
 
 
 def read(text: str, prompt_text: str) -> str | None:
@@ -367,7 +398,10 @@ def read(text: str, prompt_text: str) -> str | None:
     if plain := _plain_relation(cleaned):
         return _answer(plain, about, equation)
     tail = cleaned[list(_SPAN.finditer(cleaned))[-1].end() :] if _SPAN.search(cleaned) else cleaned
-    return number.read(tail, prompt_text) or number.read(text, prompt_text) or short.read(text, prompt_text)
+    found = number.read(tail, prompt_text)
+    if found is None and tail is not cleaned:
+        found = number.read(text, prompt_text)
+    return found or short.read(text, prompt_text)
 
 
 def _answer(final: str, about: Asked, equation: bool) -> str | None:
@@ -397,7 +431,10 @@ def _last_span(text: str) -> str | None:
     return ", ".join(body.strip(" .,") for body in bodies) + (r"\%" if percent else "")
 
 
-_PLAIN_RELATION = re.compile(r"(?:^|[\s(])((?:[a-z]|[a-z]\([a-z]\))\s*(?:=|<=?|>=?|≤|≥|≠)\s*[^\n.;,:]{1,80}(?:\.\d+)?(?:(?:\s+or\s+|\s+and\s+|,\s*)[a-z]\s*=\s*[^\n.;,:]{1,40})*)", re.I)
+_PLAIN_RELATION = re.compile(
+    r"(?:^|[\s(])((?:[a-z]|[a-z]\([a-z]\))\s*(?:=|<=?|>=?|≤|≥|≠)\s*[^\n.;,:]{1,80}(?:\.\d+)?(?:(?:\s+or\s+|\s+and\s+|,\s*)[a-z]\s*=\s*[^\n.;,:]{1,40})*)",
+    re.I,
+)
 
 
 def _plain_relation(text: str) -> str | None:

@@ -132,7 +132,10 @@ def _rational(tree):
     """Whether a tree is a ratio of polynomials with rational coefficients."""
     import sympy
 
-    if any(not isinstance(node, (sympy.Add, sympy.Mul, sympy.Pow, sympy.Symbol, sympy.Rational)) for node in sympy.preorder_traversal(tree)):
+    if any(
+        not isinstance(node, (sympy.Add, sympy.Mul, sympy.Pow, sympy.Symbol, sympy.Rational))
+        for node in sympy.preorder_traversal(tree)
+    ):
         return False
     return all(power.exp.is_Integer and abs(power.exp) <= 64 for power in tree.atoms(sympy.Pow))
 

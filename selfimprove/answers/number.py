@@ -16,7 +16,10 @@ from .quantity import Asked, Quantity, prepare
 _OPERATION = re.compile(
     r"\s*(?:[-+*\u00d7\u00f7/^]|x\s*\d|(?:times|plus|minus|divided|multiplied|more|less|is|are|equals)\b|=)", re.I
 )
-_MARKER = re.compile(r"\b(?:(?:the|my|our|final|correct)\s+(?:final\s+|correct\s+)?(?:answer|solution|result)|answer)\s*(?:to\b[^.\n]*)?$", re.I)
+_MARKER = re.compile(
+    r"\b(?:(?:the|my|our|final|correct)\s+(?:final\s+|correct\s+)?(?:answer|solution|result)|answer)\s*(?:to\b[^.\n]*)?$",
+    re.I,
+)
 _ABOUT_ANSWER = re.compile(r"\b(?:answer|solution)\b", re.I)
 _IS_ANSWER = re.compile(
     r"\s+is\s+(?:therefore\s+|thus\s+)?(?:the|my|our)\s+(?:\w+\s+)?(?:answer|result|solution)\b", re.I
@@ -36,9 +39,15 @@ _SENTENCE_END = re.compile(r"\n|[.!?]\s")
 _LEAD = 160
 """Characters before an assertion that count as what it is about."""
 _AFTER = re.compile(r"\W*[^\W\d]{0,14}\W*")
-_AROUND = re.compile(r"[^\w+-]*(?:(?:約|大约|大約|about|approximately|approx|around|roughly|circa|ca|etwa|ungefähr|environ|unos|unas|circa)[\s.]*)?[^\w+-]*", re.I)
+_AROUND = re.compile(
+    r"[^\w+-]*(?:(?:約|大约|大約|about|approximately|approx|around|roughly|circa|ca|etwa|ungefähr|environ|unos|unas|circa)[\s.]*)?[^\w+-]*",
+    re.I,
+)
 _LIST = re.compile(r":\s*(?:\d[\d.,]*\s*(?:,|;|and)\s*){2,}\d[\d.]*")
-_COUNTED = re.compile(r"(?:how many|number of|wie ?viele|combien d[e']\s?|cu[aá]nt[oa]s|quant[ie]|quant[oa]s|hoeveel)\s+(?:\w+\s+){0,2}?(\w{3,})", re.I)
+_COUNTED = re.compile(
+    r"(?:how many|number of|wie ?viele|combien d[e']\s?|cu[aá]nt[oa]s|quant[ie]|quant[oa]s|hoeveel)\s+(?:\w+\s+){0,2}?(\w{3,})",
+    re.I,
+)
 _ORDERED = re.compile(r"\d+\s*[.)]\s")
 _UNSURE = re.compile(
     r"^\W*(?:i(?:'m| am) not (?:sure|certain)|i (?:do not|don't|cannot|can't) (?:know|tell|answer|determine)|unknown|"
@@ -92,9 +101,7 @@ def read(text: str, prompt_text: str) -> str | None:
     asked = _asked_numbers(prompt_text)
     bare = _bare(about)
     if asked.total() > 1:
-        restated = [
-            q for lead, q in asserted if asked <= Counter(r.name for r in quantity.scan(lead, bare))
-        ]
+        restated = [q for lead, q in asserted if asked <= Counter(r.name for r in quantity.scan(lead, bare))]
         if restated:
             return restated[-1].name
     counted = _counted(prepared, found, prompt_text)
@@ -104,10 +111,20 @@ def read(text: str, prompt_text: str) -> str | None:
     line = prepared.lstrip()[:1000].partition("\n")[0]
     if name := _whole(line, quantity.scan(line, about)):
         return name
-    if len(line.split()) <= 6 and len(opening := quantity.scan(line, about)) == 1 and not line[: opening[0].start].strip(" ("):
+    if (
+        len(line.split()) <= 6
+        and len(opening := quantity.scan(line, about)) == 1
+        and not line[: opening[0].start].strip(" (")
+    ):
         return opening[0].name
     spelled = {q.name for q in found} - {q.name for q in quantity.scan(wording.clean(text), about)}
-    novel = [q for q in found if q.name not in asked and q.name not in spelled and not (q.value is not None and _ORDERED.match(prepared, q.start))]
+    novel = [
+        q
+        for q in found
+        if q.name not in asked
+        and q.name not in spelled
+        and not (q.value is not None and _ORDERED.match(prepared, q.start))
+    ]
     return novel[-1].name if novel else None
 
 
@@ -117,7 +134,9 @@ _COMMAND = re.compile(r"\\[a-zA-Z]+|\^|\$")
 
 def _formula(text: str, about: Asked) -> str | None:
     """The name of what only mathematics can read, such as a root."""
-    if not _COMMAND.search(prepare(text, about.language)) or re.search(r"[A-Za-z]{3,}", re.sub(r"\\[a-zA-Z]+", "", text)):
+    if not _COMMAND.search(prepare(text, about.language)) or re.search(
+        r"[A-Za-z]{3,}", re.sub(r"\\[a-zA-Z]+", "", text)
+    ):
         return None
     from . import math
 
@@ -133,7 +152,11 @@ def one(text: str, about: Asked) -> str | None:
     if len(found) != 1:
         return None
     before, after = prepared[: found[0].start], prepared[found[0].end :]
-    plain = not re.search(r"[a-zA-Z]\{$", before) and re.fullmatch(r"[^\d\\^]{0,80}", before.rpartition("=")[2]) and re.fullmatch(r"[^\d\\^+*/=<>]{0,80}", after)
+    plain = (
+        not re.search(r"[a-zA-Z]\{$", before)
+        and re.fullmatch(r"[^\d\\^]{0,80}", before.rpartition("=")[2])
+        and re.fullmatch(r"[^\d\\^+*/=<>]{0,80}", after)
+    )
     letters = re.search(r"(?:^|[\s(*/+-])[a-zA-Z](?:$|[\s)*/+^-])", before.rpartition("=")[2] + " " + after)
     return found[0].name if plain and not letters else None
 

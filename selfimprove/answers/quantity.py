@@ -130,13 +130,17 @@ _MONTH = "|".join(sorted(MONTHS, key=len, reverse=True))
 _SCALE = "|".join(sorted((re.escape(word) for word in SCALES if len(word) > 1 or word > "\x7f"), key=len, reverse=True))
 _UNIT = "|".join(sorted((re.escape(word) for word in UNITS), key=len, reverse=True))
 _MONEY_SIGN = r"US\$|[$€£¥₹]|\bUSD|\bEUR|\bGBP|\bRs\.?"
-_PERCENT = r"%|\b(?:percent(?:age)?(?: points?)?|per cent|pct|prozent|pour ?cents?|por ciento|per cento|por cento|procent)\b"
+_PERCENT = (
+    r"%|\b(?:percent(?:age)?(?: points?)?|per cent|pct|prozent|pour ?cents?|por ciento|per cento|por cento|procent)\b"
+)
 _CLOCK = r"(?:a\.?\s?m\b\.?|p\.?\s?m\b\.?)"
 _QUALIFIER = (
     r"\b(?:at least|at most|more than|less than|fewer than|no more than|no less than|up to|over|under|above|below|"
     r"mindestens|höchstens|mehr als|weniger als|au moins|au plus|plus de|moins de|al menos|más de|menos de)\s+|[<>≤≥]=?\s*"
 )
-_PERCENT, _QUALIFIER = (part.replace(" ?", r"\s?").replace(" ", r"\s") for part in (_PERCENT, _QUALIFIER))  # verbose below
+_PERCENT, _QUALIFIER = (
+    part.replace(" ?", r"\s?").replace(" ", r"\s") for part in (_PERCENT, _QUALIFIER)
+)  # verbose below
 _PATTERN = re.compile(
     rf"""
     (?P<date>
@@ -167,27 +171,49 @@ _PATTERN = re.compile(
     re.X | re.I,
 )  # fmt: skip
 _BEFORE = re.compile(r"(?:[\w.^](?<![\u0e00-\uffff])|\d,|[a-zA-Z]-)$")
-_OPERAND = re.compile(r"[^\W_][)\]%\u00b0]?\s{0,3}$|[)\]]\s{0,3}$")
+_OPERAND = re.compile(r"[\d)\]%\u00b0]\s{0,3}$|(?<![^\W\d_])[^\W\d_]\s{0,3}$")
 _GLUED = re.compile(r"[a-zA-Z_^\u00c0-\u024f]|-[a-zA-Z]|[-+](?:$|[^\w\s(.$-])")
 
 _FRACTION_WORDS = {"half": 2, "halves": 2, "third": 3, "thirds": 3, "quarter": 4, "quarters": 4, "fourth": 4, "fourths": 4,
                    "fifth": 5, "fifths": 5, "sixth": 6, "sixths": 6, "seventh": 7, "sevenths": 7, "eighth": 8, "eighths": 8,
                    "ninth": 9, "ninths": 9, "tenth": 10, "tenths": 10}  # fmt: skip
-_COUNTS = {"a": 1, "an": 1, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9}
+_COUNTS = {
+    "a": 1,
+    "an": 1,
+    "one": 1,
+    "two": 2,
+    "three": 3,
+    "four": 4,
+    "five": 5,
+    "six": 6,
+    "seven": 7,
+    "eight": 8,
+    "nine": 9,
+}
 _SPELLED_FRACTION = re.compile(
-    rf"(?<![\w-])(?P<top>(?:{'|'.join(_COUNTS)}|\d{{1,3}})[ -])(?P<bottom>{'|'.join(_FRACTION_WORDS)})\b(?![ -]\d)", re.I
+    rf"(?<![\w-])(?P<top>(?:{'|'.join(_COUNTS)}|\d{{1,3}})[ -])(?P<bottom>{'|'.join(_FRACTION_WORDS)})\b(?![ -]\d)",
+    re.I,
 )
 _BARE_FRACTION = re.compile(r"^\W*half\W*$|(?<=\bis )half(?=\W*$)", re.I)
 _AND_HALF = re.compile(r"(\d+) and (?:a |an |one |1 )?(?:half\b|1/2)", re.I)
-_ONE = re.compile(r"\bone\b(?!\s*(?:[.,;!?)]|$)|[ -](?:hundred|thousand|million|billion)|\s+plus|\s+minus|\s+times)", re.I | re.M)
+_ONE = re.compile(
+    r"\bone\b(?!\s*(?:[.,;!?)]|$)|[ -](?:hundred|thousand|million|billion)|\s+plus|\s+minus|\s+times)", re.I | re.M
+)
 _A_SCALE = re.compile(r"\b(?:a|an)\s+(?=(?:hundred|thousand|million|billion|trillion|dozen)\b)", re.I)
-_A_HUNDRED_WORDS = re.compile(r"\b(\d[\d.,]*|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|half a)\s+dozen\b", re.I)
-_SCALED = re.compile(rf"(?<![\w.,])({_N})\s+((?:hundred|thousand|million|millionen|billion|billions|millions|trillion|millones|millions?|milliards?|milliarden?|mrd|mio)\b\.?)", re.I)
+_A_HUNDRED_WORDS = re.compile(
+    r"\b(\d[\d.,]*|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|half a)\s+dozen\b", re.I
+)
+_SCALED = re.compile(
+    rf"(?<![\w.,])({_N})\s+((?:hundred|thousand|million|millionen|billion|billions|millions|trillion|millones|millions?|milliards?|milliarden?|mrd|mio)\b\.?)",
+    re.I,
+)
 _NEGATIVE = re.compile(
     r"(^\W*|[(=:,.]\s*|\b(?:is|was|are|were|to|of|equals|about|around|at|ist|war|sind|es|est|è|é|answer|it's|be)\s+)"
     r"(?:minus|negative|moins|menos|meno)\s+(?=[$€£]?[\d.])", re.I | re.M
 )  # fmt: skip
-_BELOW_ZERO = re.compile(r"(?<![-\d.])(\d[\d.,]*)(\s?(?:°\s?[CF]?|degrees?(?:\scelsius|\sfahrenheit)?))\s+below\s+(?:zero|0)\b", re.I)
+_BELOW_ZERO = re.compile(
+    r"(?<![-\d.])(\d[\d.,]*)(\s?(?:°\s?[CF]?|degrees?(?:\scelsius|\sfahrenheit)?))\s+below\s+(?:zero|0)\b", re.I
+)
 _TIMES = re.compile(r"(?<=\d)\s*[x\u00d7]\s*(?=\d)")
 _FRACTION_SIGNS = {"½": "1/2", "⅓": "1/3", "⅔": "2/3", "¼": "1/4", "¾": "3/4", "⅕": "1/5", "⅖": "2/5", "⅗": "3/5", "⅘": "4/5",
                    "⅙": "1/6", "⅚": "5/6", "⅛": "1/8", "⅜": "3/8", "⅝": "5/8", "⅞": "7/8"}  # fmt: skip
@@ -229,12 +255,16 @@ def _cjk(match: re.Match[str]) -> str:
             digit = None
         else:
             if digit is not None and total == 0:
-                return "".join(str(_CJK_DIGITS[c]) for c in match[0]) if not set(match[0]) & set(_CJK_SMALL) else match[0]
+                return (
+                    "".join(str(_CJK_DIGITS[c]) for c in match[0]) if not set(match[0]) & set(_CJK_SMALL) else match[0]
+                )
             digit = _CJK_DIGITS[char]
     return str(total + (digit or 0))
 
 
-_MYRIADS = re.compile(r"(?:(\d[\d,.]{0,12})\s?[億亿억]\s?)?(\d[\d,.]{0,12})\s?[万萬만]\s?(\d{1,4})?|(\d[\d,.]{0,12})\s?[億亿억]")
+_MYRIADS = re.compile(
+    r"(?:(\d[\d,.]{0,12})\s?[億亿억]\s?)?(\d[\d,.]{0,12})\s?[万萬만]\s?(\d{1,4})?|(\d[\d,.]{0,12})\s?[億亿억]"
+)
 
 
 def _myriads(match: re.Match[str]) -> str:
@@ -282,8 +312,13 @@ def prepare(text: str, language: str = "en") -> str:
 
 
 _PAST = re.compile(r"\b(half|quarter|a quarter)\s+(past|to)\s+(\w+)\b", re.I)
-_HOURS = {word: hour for hour, word in enumerate("one two three four five six seven eight nine ten eleven twelve".split(), start=1)}
-_NOON = re.compile(r"^\W*(?:at\s+)?(?:12\s+)?(noon|midday|midnight)\W*$|\b(?:at|is)\s+(?:12\s+)?(noon|midday|midnight)\b", re.I)
+_HOURS = {
+    word: hour
+    for hour, word in enumerate(["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"], start=1)
+}
+_NOON = re.compile(
+    r"^\W*(?:at\s+)?(?:12\s+)?(noon|midday|midnight)\W*$|\b(?:at|is)\s+(?:12\s+)?(noon|midday|midnight)\b", re.I
+)
 
 
 def _past(match: re.Match[str]) -> str:
@@ -301,7 +336,9 @@ def _spelled(text: str, language: str) -> str:
         text = _NOON.sub(lambda m: " 12:00 pm" if (m[1] or m[2]).casefold() != "midnight" else " 12:00 am", text)
         text = _A_SCALE.sub("one ", text)
         text = _SPELLED_FRACTION.sub(
-            lambda m: f"{_COUNTS.get(m['top'][:-1].casefold(), m['top'][:-1])}/{_FRACTION_WORDS[m['bottom'].casefold()]}",
+            lambda m: (
+                f"{_COUNTS.get(m['top'][:-1].casefold(), m['top'][:-1])}/{_FRACTION_WORDS[m['bottom'].casefold()]}"
+            ),
             text,
         )
         text = _BARE_FRACTION.sub("1/2", text)
@@ -328,10 +365,28 @@ def asked(prompt_text: str) -> Asked:
     """Return what a prompt says of the amount it asks for."""
     question = wording.question(prompt_text)
     language = wording.language(prompt_text)
-    percent = bool(re.search(r"\bpercent(?:age)?s?\b|%\s*(?:is|are|of it)|\bprozent|\bpourcentage|\bporcentaje|\bpercentuale|\bpct\b", question, re.I))
-    clock = bool(re.search(r"\b(?:what time|at which time|when does|when do|o'clock|uhrzeit|wie spät|um wie viel|quelle heure|qué hora|che ora|que horas)\b", question, re.I))
-    ratio = bool(re.search(r"\b(?:ratio|odds|scale|verhältnis|rapport|proportion|razón|rapporto|proporción)\b", prompt_text, re.I))
-    return Asked(language, wording.decimal_comma(prompt_text), percent, ratio, clock, _asked_unit(prompt_text, question))
+    percent = bool(
+        re.search(
+            r"\bpercent(?:age)?s?\b|%\s*(?:is|are|of it)|\bprozent|\bpourcentage|\bporcentaje|\bpercentuale|\bpct\b",
+            question,
+            re.I,
+        )
+    )
+    clock = bool(
+        re.search(
+            r"\b(?:what time|at which time|when does|when do|o'clock|uhrzeit|wie spät|um wie viel|quelle heure|qué hora|che ora|que horas)\b",
+            question,
+            re.I,
+        )
+    )
+    ratio = bool(
+        re.search(
+            r"\b(?:ratio|odds|scale|verhältnis|rapport|proportion|razón|rapporto|proporción)\b", prompt_text, re.I
+        )
+    )
+    return Asked(
+        language, wording.decimal_comma(prompt_text), percent, ratio, clock, _asked_unit(prompt_text, question)
+    )
 
 
 _HOW_MANY = re.compile(
@@ -392,7 +447,13 @@ def _beyond(text: str, position: int) -> int:
 def _named(match: re.Match[str], text: str, about: Asked) -> Quantity | None:
     start, end = match.span()
     start += len(match[0]) - len(match[0].lstrip())
-    for kind, name in (("date", _date), ("remainder", _remainder), ("clock", _clock), ("ratio", _ratio), ("range", _range)):
+    for kind, name in (
+        ("date", _date),
+        ("remainder", _remainder),
+        ("clock", _clock),
+        ("ratio", _ratio),
+        ("range", _range),
+    ):
         if match[kind]:
             found = name(match, about)
             return None if found is None else Quantity(start, end, found)
@@ -400,15 +461,13 @@ def _named(match: re.Match[str], text: str, about: Asked) -> Quantity | None:
     if value is None:
         return None
     negative = (match["sign"] or match["sign2"] or "")[:1] == "-"
-    if match["sign"] and _OPERAND.search(text, 0, match.start("sign")):
+    if match["sign"] and _is_operator(text, match.start("sign")):
         negative = False  # an operator
         start = match.end("sign")
     value = -value if negative else value
     if match["scale"]:
         value *= scale(match["scale"].rstrip("."), about.language)
-    if match["percent"]:
-        value /= 100
-    elif about.percent and not match["unit"] and not match["money"] and abs(value) >= 1:
+    if match["percent"] or (about.percent and not match["unit"] and not match["money"] and abs(value) >= 1):
         value /= 100
     base, size = _unit(match, about)
     if base == "$" and about.unit is None:
@@ -425,6 +484,12 @@ def _named(match: re.Match[str], text: str, about: Asked) -> Quantity | None:
     if base == wanted:
         return Quantity(start, end, qualifier + canonical(value * size / wanted_size), value, base, size)
     return Quantity(start, end, qualifier + named(value * size, base), value, base, size)
+
+
+def _is_operator(text: str, at: int) -> bool:
+    """Whether the + or - at a position stands between two operands: behind a digit, a bracket or a variable."""
+    before, after = text[max(0, at - 5) : at], text[at + 1 : at + 2]
+    return bool(_OPERAND.search(before)) or (after == " " and before[-1:] == " " and before.strip()[-1:].isalnum())
 
 
 def _qualified(words: str | None) -> str:
@@ -502,7 +567,11 @@ def _unit(match: re.Match[str], about: Asked) -> tuple[str | None, Fraction]:
     written = re.sub(r"°\s?", "°", written)
     if written.casefold().startswith("degrees "):
         written = written.split()[1]
-    if written.casefold() in ("in", "a", "h", "s", "t", "m", "k", "n", "j", "v", "w", "mes", "ore", "min") and written not in UNITS and written.lower() not in UNITS:
+    if (
+        written.casefold() in ("in", "a", "h", "s", "t", "m", "k", "n", "j", "v", "w", "mes", "ore", "min")
+        and written not in UNITS
+        and written.lower() not in UNITS
+    ):
         return None, Fraction(1)
     if written in UNITS or (written.casefold() in UNITS and len(written) > 1):
         return UNITS.get(written) or UNITS[written.casefold()]
@@ -547,7 +616,9 @@ def _remainder(match: re.Match[str], about: Asked) -> str:
 def _clock(match: re.Match[str], about: Asked) -> str | None:
     hour, minute = int(match["hour"]), int(match["minute"] or 0)
     half = (match["half"] or match["half2"] or "").casefold()[:1]
-    whole_day = bool(match["uhr"] or match["uhr2"] or "h" in match[0].casefold().partition(str(minute).rjust(2, "0"))[0])
+    whole_day = bool(
+        match["uhr"] or match["uhr2"] or "h" in match[0].casefold().partition(str(minute).rjust(2, "0"))[0]
+    )
     if about.ratio and match["minute"] and not half and not whole_day:
         return _reduced([Fraction(hour), Fraction(minute)])
     if minute > 59 or hour > 24 or (half and not 1 <= hour <= 12):

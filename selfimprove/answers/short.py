@@ -16,11 +16,24 @@ from . import text as wording
 from .final import marked
 from .text import FUNCTION_WORDS
 
-_SEPARATOR = re.compile(
-    r"\s*(?P<lead>\b(?:is|are|was|were|equals|means|becomes|would be|will be|has been|returns|ist|sind|war|est|sont|était|"
-    r"es|son|fue|è|sono|é|são|heißt|это|была|был)\b|[:=](?=\s))\s*|\s*(?P<mark>[,;()])+\s*|\s+-+\s+",
-    re.I,
-)
+_BEING = {
+    "en": "is|are|was|were|equals|means|becomes|would be|will be|has been|returns",
+    "de": "ist|sind|war|waren|heißt|lautet|bedeutet",
+    "fr": "est|sont|était|étaient|s'appelle",
+    "es": "es|son|era|fue|eran|fueron|se llama",
+    "it": "è|sono|era|fu|erano|si chiama",
+    "pt": "é|são|era|foi|eram|chama-se",
+    "nl": "is|zijn|was|waren|heet",
+}
+
+
+@lru_cache(maxsize=8)
+def _separator(language: str) -> re.Pattern[str]:
+    """What parts a sentence: a verb of being of its language, a colon, a comma, a bracket, a dash."""
+    verbs = _BEING.get(language, _BEING["en"])
+    return re.compile(rf"\s*(?P<lead>\b(?:{verbs})\b|[:=](?=\s))\s*|\s*(?P<mark>[,;()])+\s*|\s+-+\s+", re.I)
+
+
 _MARKED = re.compile(r"\b(?:final\s+)?(?:answer|solution)(?:\s+(?:is|would be)\b\s*:?|\s*:)\s*([^\n]{1,400})", re.I)
 _TAIL = re.compile(
     r"\s+(?:which|that|who|because|since|but|although|though|while|known|located|situated|meaning|so|due)\b",
@@ -38,7 +51,7 @@ officially considered basically probably certainly sure well ok okay hello hi gr
 followed always therefore thus hence course term
 """
 _FILLERS = frozenset(_FILLER.split())
-_KEPT = frozenset("not no never none nor yes".split())
+_KEPT = frozenset(["not", "no", "never", "none", "nor", "yes"])
 """Function words that change an answer, or are one."""
 _LOOSE = (FUNCTION_WORDS | _FILLERS) - _KEPT
 _OTHER_FUNCTION = {
@@ -65,7 +78,10 @@ _UNSURE = re.compile(
     r"(?:das )?wei(?:ß|ss) ich nicht|ich wei(?:ß|ss)(?: es)? nicht|keine ahnung|ich bin (?:mir )?nicht sicher|je ne sais pas|je ne suis pas s[ûu]re?|aucune idée|no (?:lo )?s[ée]|no estoy segur[oa]|"
     r"non (?:lo )?so\b|não sei|не знаю|я не знаю|我不知道|不知道|不清楚|わかりません|分かりません|知りません|모르겠|잘 모르)", re.I
 )  # fmt: skip
-_ORDERED = re.compile(r"\b(?:order|sequence|steps?|first to|rank|sorted|ascending|descending|list of|returns?|return|output|reihenfolge|ordre|orden)\b", re.I)
+_ORDERED = re.compile(
+    r"\b(?:order|sequence|steps?|first to|rank|sorted|ascending|descending|list of|returns?|return|output|reihenfolge|ordre|orden)\b",
+    re.I,
+)
 _SIGNS = re.compile(r"\b(?:sign|symbol|operator|mark|character|punctuation|zeichen|symbole|signe|signo|letter)\b", re.I)
 _CJK = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]")
 _CJK_LEAD = re.compile(r"是|为|為|叫做|叫|在|：|:|は|が|、|，|,")
@@ -93,6 +109,9 @@ class _Prompt:
     asked: frozenset[str]
     loose: frozenset[str]
     text: str
+    language: str
+    plain: frozenset[str]
+    """The question's words in lower case: names in it stay part of an answer (Mexico City)."""
 
 
 @lru_cache(maxsize=4096)
@@ -100,7 +119,13 @@ def _prompt(prompt_text: str) -> _Prompt:
     asked = frozenset(wording.content(wording.question(prompt_text))) if prompt_text else frozenset()
     language = wording.language(prompt_text)
     other = frozenset(wording.fold(_OTHER_FUNCTION.get(language, "")).split())
-    return _Prompt(asked - other, _LOOSE | other, wording.question(prompt_text))
+    return _Prompt(
+        asked - other,
+        _LOOSE | other,
+        wording.question(prompt_text),
+        language,
+        frozenset(wording.fold(word) for word in wording.words(wording.question(prompt_text)) if word[:1].islower()),
+    )
 
 
 def read(text: str, prompt_text: str) -> str | None:
@@ -111,7 +136,8 @@ def read(text: str, prompt_text: str) -> str | None:
     final = marked(text)
     if final is not None:
         final = re.sub(r"\\text\w{0,2}\s*\{([^{}]*)\}", r"\1", final).replace("$", "").strip()
-        return _named(final, final, prompt_text, prompt)
+        amount = quantity.whole(final, quantity.asked(prompt_text))
+        return _phrase(final, prompt, cut=False) if amount is None else amount
     cleaned = wording.clean(text)
     if _UNSURE.match(cleaned):
         return None
@@ -123,7 +149,8 @@ def read(text: str, prompt_text: str) -> str | None:
         return amount
     said = _MARKED.findall(cleaned)
     if said and (answer := _from_sentence(wording.sentences(said[-1])[:1], prompt)):
-        return _named(answer, said[-1], prompt_text, prompt)
+        amount = quantity.whole(said[-1], quantity.asked(prompt_text))
+        return answer if amount is None else amount
     if _CJK.search(cleaned) and not re.search(r"[a-zA-Z]{3}", cleaned):
         return _cjk(cleaned, prompt)
     if _KOREAN.search(cleaned):
@@ -131,14 +158,8 @@ def read(text: str, prompt_text: str) -> str | None:
     answer = _from_sentence(wording.sentences(cleaned), prompt)
     if answer is None:
         return _sign(cleaned, prompt)
-    return _named(answer, answer, prompt_text, prompt)
-
-
-def _named(answer: str, written: str, prompt_text: str, prompt: _Prompt) -> str | None:
-    """The name of an answer as it is written: an amount where it is one, else its folded words."""
-    if (amount := quantity.whole(written, quantity.asked(prompt_text))) is not None:
-        return amount
-    return _phrase(written, prompt, cut=False) if answer is written else answer
+    amount = quantity.whole(answer, quantity.asked(prompt_text))
+    return answer if amount is None else amount
 
 
 _SPAN = re.compile(r"(?<!`)`([^`\n]{1,300})`(?!`)")
@@ -157,27 +178,25 @@ def _code_span(text: str) -> str | None:
 def _sign(cleaned: str, prompt: _Prompt) -> str | None:
     """A text without any word: itself, where the question asks for a sign."""
     bare = "".join(cleaned.split())
-    if not bare or len(bare) > 3 or set(bare) <= {".", "…", "-", "*", "_"} and not _SIGNS.search(prompt.text):
+    if not bare or len(bare) > 3 or (set(bare) <= {".", "…", "-", "*", "_"} and not _SIGNS.search(prompt.text)):
         return None
     return bare
 
 
 def _from_sentence(sentences: list[str], prompt: _Prompt) -> str | None:
     """The answer in the sentence that repeats most of the question; the first of those that do so equally."""
-    parted = [segments for sentence in sentences if (segments := _segments(sentence))]
+    parted = [segments for sentence in sentences if (segments := _segments(sentence, prompt.language))]
     if not parted:
         return None
-    segments = max(
-        parted, key=lambda found: len(prompt.asked & {word for segment in found for word in segment.words})
-    )
+    segments = max(parted, key=lambda found: len(prompt.asked & {word for segment in found for word in segment.words}))
     return _beside_echo(segments, prompt) or _without_echo(segments, prompt)
 
 
-def _segments(sentence: str) -> list[_Segment]:
+def _segments(sentence: str, language: str) -> list[_Segment]:
     """The non-empty pieces of a sentence, in order."""
     found, start = [], 0
     sentence = sentence.strip(" .!?")
-    for match in [*_SEPARATOR.finditer(sentence), None]:
+    for match in [*_separator(language).finditer(sentence), None]:
         piece = sentence[start : match.start() if match else len(sentence)].strip(" .!?")
         if words := wording.content(piece):
             comma = bool(match and match["mark"] == "," and match[0].strip() == ",")
@@ -211,7 +230,11 @@ def _beside_echo(segments: list[_Segment], prompt: _Prompt) -> str | None:
         if new(index - 1) and not _DENIED.match(segments[index].text):
             return answer(index - 1, index)
     for index in echoes:
-        residue = [word for word in segments[index].words if word not in asked and word not in _FILLERS and word not in prompt.loose]
+        residue = [
+            word
+            for word in segments[index].words
+            if word not in asked and word not in _FILLERS and word not in prompt.loose
+        ]
         if residue and echo(index)[1] > 1:
             return " ".join(residue)
     following = next((index + 1 for index in echoes if segments[index].leads and index + 1 < len(segments)), None)
@@ -223,9 +246,7 @@ def _without_echo(segments: list[_Segment], prompt: _Prompt) -> str | None:
     for index, (segment, _) in enumerate(pairwise(segments)):
         if segment.leads and (answer := _extended(segments, index + 1, prompt, cut=True)):
             return answer
-    return next(
-        (answer for i in range(len(segments)) if (answer := _extended(segments, i, prompt, cut=True))), None
-    )
+    return next((answer for i in range(len(segments)) if (answer := _extended(segments, i, prompt, cut=True))), None)
 
 
 def _extended(segments: list[_Segment], index: int, prompt: _Prompt, *, cut: bool) -> str | None:
@@ -236,7 +257,13 @@ def _extended(segments: list[_Segment], index: int, prompt: _Prompt, *, cut: boo
         following = segments[index]
         listed = re.match(r"(?:and|or|und|oder|et|ou|y|o|e)\s", following.text, re.I)
         repeated = sum(word in prompt.asked for word in following.words)
-        if (_ASIDE.match(following.text) and not listed) or repeated * 2 >= len(following.words) or following.leads:
+        first = wording.fold(following.text).partition(" ")[0]
+        if (
+            (_ASIDE.match(following.text) and not listed)
+            or first in prompt.asked
+            or repeated * 2 >= len(following.words)
+            or following.leads
+        ):
             break
         pieces.append(following.text)
     if len(pieces) == 1 and not re.search(r"\s(?:and|&)\s", pieces[0]):
@@ -260,11 +287,16 @@ def _phrase(text: str, prompt: _Prompt, *, cut: bool = True) -> str | None:
     if not any(word not in asked and word not in loose for word in wording.fold(core).split()):
         core = text
     left = wording.words(core)
-    while len(left) > 1 and ((first := wording.fold(left[0])) in loose or (first in asked and left[0].islower())):
+    while len(left) > 1 and (
+        (first := wording.fold(left[0])) in loose or (first in asked and (left[0].islower() or first in prompt.plain))
+    ):
         left.pop(0)
     while len(left) > 1 and (
         (last := wording.fold(left[-1])) in loose - _FILLERS
-        or (last in asked and any(wording.fold(word) not in asked and wording.fold(word) not in loose for word in left[:-1]))
+        or (
+            last in asked
+            and any(wording.fold(word) not in asked and wording.fold(word) not in loose for word in left[:-1])
+        )
     ):
         left.pop()
     if len(left) > _MOST_WORDS:

@@ -21,6 +21,7 @@ _CHARACTERS = str.maketrans(
         **{chr(code): chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)},  # full-width forms
     }
 )
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _EMPHASIS = re.compile(r"(?<![\w*])(\*{1,3})(?=[^\s*])([^*\n]{1,400}?)(?<=[^\s*])\1(?![\w*])")
 _UNDERLINE = re.compile(r"(?<!\w)(_{1,2})(?=[^\s_])([^_\n]{1,400}?)(?<=[^\s_])\1(?!\w)")
 _TICKS = re.compile(r"`+([^`\n]{1,400}?)`+")
@@ -38,7 +39,9 @@ _INSTRUCTION = re.compile(
     r"\b",
     re.I,
 )
-_POWERS = str.maketrans({mark: f"^{digit}" for digit, mark in enumerate("\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079")})
+_POWERS = str.maketrans(
+    {mark: f"^{digit}" for digit, mark in enumerate("\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079")}
+)
 
 _FUNCTION = """
 a an the of to in on at for by with from and or nor but so as than then is are was were be been being am do does
@@ -50,8 +53,9 @@ FUNCTION_WORDS = frozenset(_FUNCTION.split())
 
 
 def bounded(text: str) -> str:
-    """Return `text`, or its two ends where it is longer than `MAX_CHARS`."""
-    return text if len(text) <= MAX_CHARS else text[: MAX_CHARS // 2] + "\n" + text[-MAX_CHARS // 2 :]
+    """Return `text`, or its two ends where it is longer than `MAX_CHARS`; halves of characters are replaced."""
+    short = text if len(text) <= MAX_CHARS else text[: MAX_CHARS // 2] + "\n" + text[-MAX_CHARS // 2 :]
+    return short if short.isascii() else _SURROGATE.sub("\ufffd", short)
 
 
 @lru_cache(maxsize=2048)
@@ -84,7 +88,7 @@ def words(text: str) -> list[str]:
     found = []
     for match in _WORD.finditer(_BREAK.sub(" ", text)):
         word = _POSSESSIVE.sub("", match[0].strip(_EDGES))
-        if word and word.strip("-*_") or word in ("-", "*"):
+        if (word and word.strip("-*_")) or word in ("-", "*"):
             found.append(word)
     return found if len(found) > 1 or not found or found[0] != "-" else []
 

@@ -9,13 +9,22 @@ _YES = "yes|yeah|yep|true|correct|right|indeed|certainly|absolutely|definitely|j
 _NO = "no|nope|false|incorrect|wrong|nein|non|não|nao|nee|nej|не|нет|不是|不|否|不对|いいえ|아니요|아니오|नहीं|لا|hayır|nie|ne"
 _WORD = re.compile(rf"^\W*(?:(?P<yes>{_YES})|(?P<no>{_NO}))(?!\w)(?P<rest>\s*(?:and|or|,\s*and)\s+(?:yes|no)\b)?", re.I)
 _CONCLUDED = re.compile(
-    rf"(?:\b(?:answer|conclusion)(?:\s+(?:is|would be|must be))?\W{{1,6}}|\b(?:so|therefore|thus|hence|conclude)\b[\s,:]*(?:the answer is|that)?\W{{0,3}})"
-    rf"(?:(?P<yes>yes|true|ja|oui|sí)|(?P<no>no|false|nein|non))(?!\w)(?!\s+(?:one|longer|number|more))", re.I
+    r"(?:\b(?:answer|conclusion)(?:\s+(?:is|would be|must be))?\W{1,6}|\b(?:so|therefore|thus|hence|conclude)\b[\s,:]*(?:the answer is|that)?\W{0,3})"
+    r"(?:(?P<yes>yes|true|ja|oui|sí)|(?P<no>no|false|nein|non))(?!\w)(?!\s+(?:one|longer|number|more))", re.I
 )  # fmt: skip
-_UNSURE = re.compile(r"\b(?:maybe|perhaps|it depends|depends on|not sure|don't know|do not know|cannot (?:say|tell|determine)|unclear|unsure|vielleicht|peut-être|quizás|forse|talvez)\b", re.I)
+_UNSURE = re.compile(
+    r"\b(?:maybe|perhaps|it depends|depends on|not sure|don't know|do not know|cannot (?:say|tell|determine)|unclear|unsure|vielleicht|peut-être|quizás|forse|talvez)\b",
+    re.I,
+)
 _DENIED = re.compile(r"\b(?:not|never|no|cannot|nicht|kein\w*|pas|nunca)\b|n't\b|isnt\b", re.I)
-_IT_IS = re.compile(r"^\W*(?:it|this|that|they|he|she|you|one|there|we|i|these|those)\s+(?:really\s+|certainly\s+|definitely\s+|probably\s+)?(?:is|are|was|were|does|do|did|can|could|will|would|has|have|had|should)\b(?P<denied>\s*(?:not|n't)|n't)?\W*$", re.I)
-_ONLY_NEGATED = re.compile(r"^\W*(?:not really|not at all|of course not|certainly not|absolutely not|never|by no means|definitely not)\W*", re.I)
+_IT_IS = re.compile(
+    r"^\W*(?:it|this|that|they|he|she|you|one|there|we|i|these|those)\s+(?:really\s+|certainly\s+|definitely\s+|probably\s+)?(?:is|are|was|were|does|do|did|can|could|will|would|has|have|had|should)\b(?P<denied>\s*(?:not|n't)|n't)?\W*$",
+    re.I,
+)
+_ONLY_NEGATED = re.compile(
+    r"^\W*(?:not really|not at all|of course not|certainly not|absolutely not|never|by no means|definitely not)\W*",
+    re.I,
+)
 _OF_COURSE = re.compile(r"^\W*(?:of course|sure|affirmative|exactly|that(?:'s| is) (?:right|correct|true))\b", re.I)
 _THAT_IS_WRONG = re.compile(r"^\W*(?:negative|that(?:'s| is) (?:not|wrong|false|incorrect))\b", re.I)
 
@@ -45,7 +54,10 @@ def _opening(cleaned: str) -> str | None:
         return "both"
     said, other = ("yes", "no") if match["yes"] else ("no", "yes")
     turned = [("yes" if m["yes"] else "no") for m in _CONCLUDED.finditer(cleaned, match.end())]
-    if re.match(r"\s+(?:one|longer|more|number)\b", cleaned[match.end() :], re.I) and match[0].strip().casefold() == "no":
+    if (
+        re.match(r"\s+(?:one|longer|more|number)\b", cleaned[match.end() :], re.I)
+        and match[0].strip().casefold() == "no"
+    ):
         return None
     return "both" if other in turned else said
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..config import RunConfig
-from ..consistency.answers import Kind, classes, kind_of
+from ..answers import Kind, classes, kind_of
 from ..engines.local import LocalEngine
 from ..evaluation.statistics import concentration
 from ..memory import Embedder

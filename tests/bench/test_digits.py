@@ -10,7 +10,7 @@ import pytest
 from tiny import exactly
 
 from selfimprove.config import TrainConfig
-from selfimprove.consistency.answers import Kind, extract
+from selfimprove.answers import Kind, extract
 from selfimprove.engines.local import LocalEngine
 from selfimprove.errors import PromptError
 from selfimprove.evaluation.answer_key import Key, is_right

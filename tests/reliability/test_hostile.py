@@ -17,7 +17,7 @@ from selfimprove.cli.main import main
 from selfimprove.cli.terminal import printable
 from selfimprove.config import PromptsConfig
 from selfimprove.config_file import load_config, to_yaml
-from selfimprove.consistency.answers import Kind, classes, extract, kind_of
+from selfimprove.answers import Kind, classes, extract, kind_of
 from selfimprove.errors import ConfigError, ModelError, PromptError, UserError
 from selfimprove.evaluation.answer_key import load_audit
 from selfimprove.memory import Embedder, ResponseMemory

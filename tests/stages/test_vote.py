@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tiny_runs import run_it, tiny_config
 
 from selfimprove.config import VoteConfig
-from selfimprove.consistency.answers import Kind
+from selfimprove.answers import Kind
 from selfimprove.memory import Embedder, ResponseMemory
 from selfimprove.stages import evaluate, reading
 from selfimprove.stages.reading import answer_kind, read_texts
