@@ -15,8 +15,8 @@ from healths import BASE
 from tasks.tiny import SUMS, sum_question
 from tasks.tiny_runs import run_it, tiny_config, write_prompts
 
+from selfimprove.answers import Kind, extract
 from selfimprove.config import PromptsConfig
-from selfimprove.consistency.answers import Kind, extract
 from selfimprove.engines.local import LocalEngine
 from selfimprove.errors import ConfigError, UserError
 from selfimprove.evaluation.metrics import Health

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..answers import Kind, classes, kind_of
 from ..config import RunConfig
-from ..consistency.answers import Kind, classes, kind_of
 from ..engines.local import LocalEngine
 from ..evaluation.statistics import concentration
 from ..memory import Embedder

@@ -6,7 +6,7 @@ What an earlier vote read is taken from its judgements. Only responses that no v
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ..consistency.answers import Kind, classes, kind_of
+from ..answers import Kind, classes, kind_of
 from ..run.session import Run
 from ..types import Poll, Prompt, Response, Split
 

@@ -18,8 +18,8 @@ from statistics import median
 
 import numpy as np
 
+from ..answers import Kind
 from ..config import SelectConfig
-from ..consistency.answers import Kind
 from ..evaluation.families import LEAST
 from ..memory.operators import operators
 from ..run.session import Run
@@ -33,6 +33,8 @@ _BRIEF = 120
 _FEW = 5
 """Prompts per answer, and survivors per ancestor, that no cap on fractions applies to."""
 _LEAST_WEIGHT = 0.1
+CLOSED = (Kind.CHOICE, Kind.YES_NO)
+"""Kinds whose answers come from a small set, so that one may win many prompts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +148,7 @@ def _too_common(
     It keeps its most agreed prompts, as many as leave it that share beside the prompts that other answers won: an
     answer that won everything keeps none.
     """
-    prompts = {c.response.prompt_id for c in candidates if kinds.get(c.response.prompt_id) is not Kind.CHOICE}
+    prompts = {c.response.prompt_id for c in candidates if kinds.get(c.response.prompt_id) not in CLOSED}
     winners = {prompt_id: tallies[prompt_id].answer for prompt_id in prompts}
     verdicts: dict[int, Verdict] = {}
     for answer, count in Counter(winners.values()).items():

@@ -13,10 +13,12 @@ from itertools import takewhile
 
 import numpy as np
 
-from ..consistency import numbers, wording
+from ..answers import number, quantity
+from ..answers import text as wording
 
 _BOUNDARY = re.compile(r"(?<=[.!?;])\s+|\n+\s*|(?<==)(?!=)|\b(?:is|are|equals)\b(?=\s)")
 """A step ends behind each match: a sentence, a line, an equals sign, a verb that leads to its answer."""
+_OPERATOR = re.compile(r"\s*([-+*/\u00d7\u00f7=])\s*")
 MAX_STEPS = 64
 """Steps of a response that are looked at; what follows is one last step."""
 
@@ -126,9 +128,10 @@ def build_graph(
 
 
 def _state(step: str, before: str, row: np.ndarray | None) -> _State:
-    found = tuple(number for _, number in numbers.find(numbers.prepare(step)))
+    found = tuple(number for _, number in number.find(quantity.prepare(step)))
     result = found[0] if found and before.rstrip().endswith("=") else None
-    return _State(wording.fold(step) or step.strip(), found, result, row)
+    spaced = _OPERATOR.sub(r" \1 ", step)
+    return _State(wording.fold(spaced) or step.strip(), found, result, row)
 
 
 def _open(successors: Sequence[set[int]], node: int, path: Sequence[int]) -> bool:
@@ -189,8 +192,8 @@ def best_prefix(graph: StepGraph, consensus: str) -> Stitched | None:
 
 def _begins_with(step: str, answer: str) -> bool:
     """Whether a step begins with the answer, an article apart."""
-    prepared = numbers.prepare(step).lstrip()
-    if (found := numbers.find(prepared)) and found[0] == (0, answer):
+    prepared = quantity.prepare(step).lstrip()
+    if (found := number.find(prepared)) and found[0] == (0, answer):
         return True
     words, wanted = wording.fold(prepared).split(), wording.fold(answer).split()
     if words[:1] in (["the"], ["an"], ["a"]) and words[:1] != wanted[:1]:

@@ -10,8 +10,8 @@ import pytest
 from greedy import greedy
 from tasks import chain, growing, sums
 
+from selfimprove.answers import Kind, extract
 from selfimprove.config import VoteConfig
-from selfimprove.consistency.answers import Kind, extract
 from selfimprove.evaluation.answer_key import Key, is_right
 from selfimprove.prompts import make_prompt
 from selfimprove.stages.vote import Ballot

@@ -13,11 +13,11 @@ from click.testing import CliRunner
 from tasks.tiny import byte_tokenizer, exactly, tiny_llama
 from tasks.tiny_runs import tiny_config
 
+from selfimprove.answers import Kind, classes, extract, kind_of
 from selfimprove.cli.main import main
 from selfimprove.cli.terminal import printable
 from selfimprove.config import PromptsConfig
 from selfimprove.config_file import load_config, to_yaml
-from selfimprove.consistency.answers import Kind, classes, extract, kind_of
 from selfimprove.errors import ConfigError, ModelError, PromptError, UserError
 from selfimprove.evaluation.answer_key import load_audit
 from selfimprove.memory import Embedder, ResponseMemory

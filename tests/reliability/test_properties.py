@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from selfimprove.consistency.answers import Kind, classes, extract, kind_of
+from selfimprove.answers import Kind, classes, extract, kind_of
 from selfimprove.memory import Embedder, ResponseMemory, VectorIndex
 from selfimprove.memory.store.rows import storable
 from selfimprove.stages.vote import Ballot, count_votes

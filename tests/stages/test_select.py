@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from selfimprove.answers import Kind
 from selfimprove.config import SelectConfig
-from selfimprove.consistency.answers import Kind
 from selfimprove.stages.select import AnswerPrior, Candidate, select_candidates
 from selfimprove.stages.vote import Ballot, count_votes
 from selfimprove.types import Finish, Origin, Reason, Response

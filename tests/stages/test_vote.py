@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tasks.tiny_runs import run_it, tiny_config
 
+from selfimprove.answers import Kind
 from selfimprove.config import VoteConfig
-from selfimprove.consistency.answers import Kind
 from selfimprove.memory import Embedder, ResponseMemory
 from selfimprove.stages import evaluate, reading
 from selfimprove.stages.reading import answer_kind, read_texts
