@@ -7,6 +7,7 @@ Suffixes for ragged lists, used everywhere: `_P` prompts, `_G` responses of a gr
 
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
+from itertools import takewhile
 from typing import Literal, Self
 
 BASE = "base"
@@ -40,8 +41,23 @@ class Prompt:
 
     @property
     def text(self) -> str:
-        """The last user turn: what is embedded, searched and shown."""
+        """The last user turn: what is asked, and what lists show."""
         return next((m.content for m in reversed(self.messages) if m.role == "user"), self.messages[-1].content)
+
+    @property
+    def system(self) -> tuple[Message, ...]:
+        """The leading system messages."""
+        return tuple(takewhile(lambda message: message.role == "system", self.messages))
+
+    @property
+    def turns(self) -> tuple[Message, ...]:
+        """What follows the leading system messages."""
+        return self.messages[len(self.system) :]
+
+    @property
+    def conversation(self) -> str:
+        """All turns, a line each: what is embedded and compared. The system message is compared by itself."""
+        return "\n".join(message.content for message in self.turns) or self.text
 
 
 class Stage(StrEnum):

@@ -202,15 +202,15 @@ def test_what_says_the_same_as_a_held_out_prompt_is_not_learnt_from(taught_folde
         run.memory.commit_result(0, Stage.HEALTH, {})
     said = capsys.readouterr()
     assert f"{len(texts) - 2} to learn from, 1 held out" in said.out + said.err
-    assert "1 prompts say the same as a held-out one and are left out" in said.out + said.err
+    assert "1 prompts are near-duplicates of held-out prompts" in said.out + said.err
 
-    monkeypatch.setattr("selfimprove.run.validate.twins", lambda *_: frozenset())  # as another version might say
+    monkeypatch.setattr("selfimprove.run.session.leave_out", lambda *_: frozenset())  # as another version might say
     with open_run(config, folder=folder, resume=True, progress=Progress(quiet=True)) as run:
         assert run.twins == {asked(twin).id}, "units must go on with the prompts that they were begun with"
 
     file.write_text(f"{heldout}\n{twin}")
     monkeypatch.undo()
-    with pytest.raises(UserError, match="all 1 prompts to learn from say the same as a held-out one"):
+    with pytest.raises(UserError, match="all 1 prompts to learn from are near-duplicates of held-out ones"):
         run_it(config, tmp_path / "other")
 
 
