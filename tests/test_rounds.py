@@ -26,7 +26,7 @@ from selfimprove.prompts import make_prompt
 from selfimprove.rounds import improve
 from selfimprove.run.progress import Progress
 from selfimprove.run.session import open_run
-from selfimprove.run.validate import leave_out
+from selfimprove.run.validate import refuse_unusable
 from selfimprove.stages.guard import guard
 from selfimprove.types import Decision, Message, Origin, Split, Stage
 
@@ -186,7 +186,7 @@ def test_an_audit_file_may_be_in_the_home_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "audit.jsonl").touch()
     both = [asked(sum_question(a, b)) for a, b in SUMS]
-    leave_out(PromptsConfig(path="p.jsonl", audit="~/audit.jsonl"), both)
+    refuse_unusable(PromptsConfig(path="p.jsonl", audit="~/audit.jsonl"), both)
 
 
 def test_what_says_the_same_as_a_held_out_prompt_is_not_learnt_from(taught_folder, tmp_path, capsys, monkeypatch):
