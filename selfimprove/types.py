@@ -6,6 +6,7 @@ which they do not. Suffixes of ragged lists in the whole package: `_P` prompts, 
 
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
+from itertools import takewhile
 from typing import Literal, Self
 
 BASE = "base"
@@ -39,8 +40,23 @@ class Prompt:
 
     @property
     def text(self) -> str:
-        """Content of the last user message (of the last message, if none is the user's): embedded and searched."""
+        """Content of the last user message (of the last message, if none is the user's): asked, and shown in lists."""
         return next((m.content for m in reversed(self.messages) if m.role == "user"), self.messages[-1].content)
+
+    @property
+    def system(self) -> tuple[Message, ...]:
+        """The leading system messages."""
+        return tuple(takewhile(lambda message: message.role == "system", self.messages))
+
+    @property
+    def turns(self) -> tuple[Message, ...]:
+        """What follows the leading system messages."""
+        return self.messages[len(self.system) :]
+
+    @property
+    def conversation(self) -> str:
+        """All turns, a line each: what is embedded and compared. The system message is compared by itself."""
+        return "\n".join(message.content for message in self.turns) or self.text
 
 
 class Stage(StrEnum):

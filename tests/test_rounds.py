@@ -26,7 +26,7 @@ from selfimprove.prompts import make_prompt
 from selfimprove.rounds import improve
 from selfimprove.run.progress import Progress
 from selfimprove.run.session import open_run
-from selfimprove.run.validate import leave_out
+from selfimprove.run.validate import refuse_unusable
 from selfimprove.stages.guard import guard
 from selfimprove.types import Decision, Message, Origin, Split, Stage
 
@@ -189,7 +189,7 @@ def test_an_audit_file_may_be_in_the_home_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "audit.jsonl").touch()
     both = [asked(sum_question(a, b)) for a, b in SUMS]
-    leave_out(PromptsConfig(path="p.jsonl", audit="~/audit.jsonl"), both)
+    refuse_unusable(PromptsConfig(path="p.jsonl", audit="~/audit.jsonl"), both)
 
 
 def test_what_says_the_same_as_a_held_out_prompt_is_not_learnt_from(taught_folder, tmp_path, capsys, monkeypatch):
@@ -205,15 +205,15 @@ def test_what_says_the_same_as_a_held_out_prompt_is_not_learnt_from(taught_folde
         run.memory.commit_result(0, Stage.HEALTH, {})
     said = capsys.readouterr()
     assert f"{len(texts) - 2} to learn from, 1 held out" in said.out + said.err
-    assert "1 prompts say the same as a held-out one and are left out" in said.out + said.err
+    assert "1 prompts are near-duplicates of held-out prompts" in said.out + said.err
 
-    monkeypatch.setattr("selfimprove.run.validate.twins", lambda *_: frozenset())  # as another version might say
+    monkeypatch.setattr("selfimprove.run.session.leave_out", lambda *_: frozenset())  # as another version might say
     with open_run(config, folder=folder, resume=True, progress=Progress(quiet=True)) as run:
         assert run.twins == {asked(twin).id}, "units must go on with the prompts that they were begun with"
 
     file.write_text(f"{heldout}\n{twin}")
     monkeypatch.undo()
-    with pytest.raises(UserError, match="all 1 prompts to learn from say the same as a held-out one"):
+    with pytest.raises(UserError, match="all 1 prompts to learn from are near-duplicates of held-out ones"):
         run_it(config, tmp_path / "other")
 
 

@@ -100,7 +100,11 @@ class Recall:
         self._index, self._embedder = VectorIndex(memory), Embedder.load(config.embedder)
         rounds = [record.round for record in reversed(memory.rounds())]
         least = config.propose.exemplar.trust
-        found = (trust(memory, round=r, vote_index=vote, min_support=least) for r in rounds for vote in VOTES)
+        found = (
+            trust(memory, self._embedder.encode, round=r, vote_index=vote, min_support=least)
+            for r in rounds
+            for vote in VOTES
+        )
         trusted = next((one for one in found if one.shown), None)
         if trusted is None:
             raise UserError("this memory trusts no answer yet; chat without --memory")

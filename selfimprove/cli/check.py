@@ -9,10 +9,11 @@ from typing import Any
 
 from ..config import RunConfig, ServerConfig
 from ..errors import UserError
+from ..memory import Embedder
 from ..models.policy import Policy
 from ..prompts import load_prompts
 from ..run.folder import RUNS
-from ..run.validate import leave_out, refuse_unfit
+from ..run.validate import leave_out, refuse_unfit, refuse_unusable
 from ..types import Sampling, Split
 
 
@@ -26,7 +27,10 @@ def check(config: RunConfig, *, probe: bool = False) -> str:
     from . import estimate as probing
 
     prompts = load_prompts(config.prompts)
-    left_out = leave_out(config.prompts, prompts.prompts)
+    refuse_unusable(config.prompts, prompts.prompts)
+    embedder = Embedder.load(config.embedder)
+    conversations = [prompt.conversation for prompt in prompts.prompts]
+    left_out = leave_out(prompts.prompts, embedder.encode(conversations), embedder.encode)
     split = {s: [p for p in prompts.prompts if p.split is s and p.id not in left_out] for s in Split}
     policy = Policy.load(config.model)
     refuse_unfit(prompts.prompts, policy, config.sample.max_new_tokens)
@@ -45,7 +49,7 @@ def check(config: RunConfig, *, probe: bool = False) -> str:
     lines = [
         f"prompts   {len(split[Split.TRAIN])} to learn from, {len(split[Split.HELDOUT])} held out, "
         f"{prompts.duplicates} duplicates, {len(prompts.skipped)} malformed lines, "
-        f"{len(left_out)} that say the same as a held-out one",
+        f"{len(left_out)} near-duplicates of held-out ones left out",
         *(f"          {skipped}" for skipped in prompts.skipped[:5]),
         *([f"columns   {columns}"] if (columns := prompts.columns()) else []),
         f"model     {config.model.path}, {str(policy.dtype).removeprefix('torch.')} on {policy.device}, "

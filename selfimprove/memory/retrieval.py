@@ -1,23 +1,23 @@
-"""What the memory hands back to the loop: trusted answers to other prompts, and own past answers to the same one.
+"""What the memory gives back to the loop: trusted responses to other prompts, and own past answers to the same prompt.
 
-The rules that keep recall honest live here: never a held-out prompt's response, never a near-duplicate of a held-out
-prompt, and only answers that the vote agreed on.
+Only answers that the vote agreed on are shown, never those of a held-out prompt or of a near-duplicate of one, and
+never under another system message.
 """
 
 import json
-import re
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..types import VOTERS, Response, Split, Stage, unit_id
+from ..seeds import seed_for
+from ..types import VOTERS, Message, Prompt, Response, Split, Stage, unit_id
+from .near_duplicates import Encode, near_duplicates
 from .search.vector_index import VectorIndex
 from .store.memory import ResponseMemory
 
-SAME_PROMPT = 0.97
-"""Cosine from which two prompts with the same numbers in them are the same prompt in other words."""
+NEAREST = 16
+"""Trusted responses a prompt that its demonstrations are drawn from."""
 
 POOL = 8
 """MMR chooses k from the POOL * k nearest."""
@@ -25,40 +25,119 @@ POOL = 8
 
 @dataclass(frozen=True, slots=True)
 class Recalled:
-    """A response worth showing: `score` is the cosine to the query, `agreement` that of its prompt's vote."""
+    """A trusted response: `answer` is the class that its prompt's vote chose, `agreement` that vote's share.
+
+    `score` is the cosine to what was searched for.
+    """
 
     response_id: int
-    prompt_id: str
-    prompt_text: str
+    prompt: Prompt
     text: str
+    answer: str
     score: float
     agreement: float
+
+    @property
+    def prompt_id(self) -> str:
+        """Id of the prompt that it answers."""
+        return self.prompt.id
+
+    @property
+    def prompt_text(self) -> str:
+        """The last user turn of that prompt."""
+        return self.prompt.text
+
+    @property
+    def turns(self) -> tuple[Message, ...]:
+        """The demonstration: the whole conversation without its system message, and the response."""
+        return (*self.prompt.turns, Message("assistant", self.text))
 
 
 @dataclass(frozen=True, slots=True)
 class Trusted:
-    """Whom one vote lets be shown: by id, one response for each trusted prompt, with its prompt's text and agreement.
+    """The demonstration pool of one vote: response id -> representative response of a trusted prompt.
 
-    A vote and its responses never change, so a stage finds this out once and every unit of it asks.
+    A vote and its responses never change, so the pool is the same for all units of a stage.
     """
 
     shown: dict[int, Recalled]
 
+    def for_prompt(self, prompt: Prompt) -> list[Recalled]:
+        """Return what may be shown to `prompt`: responses to other prompts with the same system message, by id."""
+        return [
+            r for _, r in sorted(self.shown.items()) if r.prompt_id != prompt.id and r.prompt.system == prompt.system
+        ]
 
-def trust(memory: ResponseMemory, *, round: int, vote_index: int, min_support: float) -> Trusted:
-    """Return the answers that the vote named trusts; none when it was not held.
 
-    A prompt is trusted when its support is at least `min_support`, unless it leaks. It is represented by one response
-    that gave the agreed answer: the shortest of those that were not cut off. The score of each is 1.
+def trust(memory: ResponseMemory, encode: Encode, *, round: int, vote_index: int, min_support: float) -> Trusted:
+    """Return the pool of a vote; empty when the vote was not held.
+
+    A prompt is trusted when its support is at least `min_support`, unless it is held out or a near-duplicate of a
+    held-out prompt. Its representative gave the agreed answer: not cut off, then the shortest, then the earliest.
     """
     votes = memory.tallies(round, vote_index).items()
-    agreed = {id_: t.agreement for id_, t in votes if t.answer is not None and t.support >= min_support}
-    hidden = leaking(memory, sorted(agreed))
-    texts = {prompt.id: prompt.text for prompt in memory.prompts(Split.TRAIN)}
-    chosen = _representatives(memory, unit_id(round, Stage.VOTE, vote_index), agreed.keys() - hidden)
-    return Trusted(
-        {r.id: Recalled(r.id, r.prompt_id, texts[r.prompt_id], r.text, 1.0, agreed[r.prompt_id]) for r in chosen}
-    )
+    agreed = {id_: t for id_, t in votes if t.answer is not None and t.support >= min_support}
+    prompts = {prompt.id: prompt for prompt in memory.prompts(Split.TRAIN)}
+    trusted = (agreed.keys() & prompts.keys()) - leaking(memory, sorted(agreed), encode)
+    shown = {}
+    for response in _representatives(memory, unit_id(round, Stage.VOTE, vote_index), trusted):
+        tally = agreed[response.prompt_id]
+        shown[response.id] = Recalled(
+            response.id, prompts[response.prompt_id], response.text, str(tally.answer), 1.0, tally.agreement
+        )
+    return Trusted(shown)
+
+
+def leaking(memory: ResponseMemory, prompt_ids: Sequence[str], encode: Encode) -> set[str]:
+    """Return those of these prompts that are held out, or near-duplicates of a held-out prompt."""
+    asked = set(prompt_ids)
+    heldout = memory.prompts(Split.HELDOUT)
+    prompts = [*heldout, *(prompt for prompt in memory.prompts(Split.TRAIN) if prompt.id in asked)]
+    near = near_duplicates(prompts, memory.prompt_vectors([prompt.id for prompt in prompts]), encode)
+    return {*near, *({prompt.id for prompt in heldout} & asked)}
+
+
+def neighbours(
+    memory: ResponseMemory, index: VectorIndex, trusted: Trusted, prompts: Sequence[Prompt], k: int = NEAREST
+) -> list[list[Recalled]]:
+    """Return for each prompt up to k of `trusted.for_prompt(prompt)`, nearest first, ties by id.
+
+    The search is by the prompt's own stored vector. `prompts` must be in the memory.
+    """
+    found: list[list[Recalled]] = [[] for _ in prompts]
+    groups: dict[tuple[Message, ...], list[int]] = {}
+    for row, prompt in enumerate(prompts):
+        groups.setdefault(prompt.system, []).append(row)
+    queries = memory.prompt_vectors([prompt.id for prompt in prompts])
+    for system, rows in groups.items():
+        allowed = np.array(sorted(id_ for id_, r in trusted.shown.items() if r.prompt.system == system), dtype=np.int64)
+        ids, scores = index.search(queries[rows], min(len(allowed), k + 1), allowed)  # one more: its own
+        for row, near, cosines in zip(rows, ids.tolist(), scores.tolist(), strict=True):
+            pairs = zip(near, cosines, strict=True)
+            others = [replace(trusted.shown[id_], score=cosine) for id_, cosine in pairs if id_ >= 0]
+            found[row] = [r for r in others if r.prompt_id != prompts[row].id][:k]
+    return found
+
+
+def draw(pool: Sequence[Recalled], shots: int, *key: object, distinct: bool = False) -> list[Recalled]:
+    """Return up to `shots` of the pool in an order keyed by `key`, whatever order the pool has.
+
+    `distinct`: no answer twice, as long as the pool has others. Near demonstrations share their mistakes; different
+    answers keep the responses independent.
+    """
+    order = sorted(pool, key=lambda r: seed_for(*key, r.response_id))
+    if distinct:
+        first = {r.answer: r.response_id for r in reversed(order)}
+        order.sort(key=lambda r: first[r.answer] != r.response_id)
+    return order[:shots]
+
+
+def diverse(
+    memory: ResponseMemory, prompt: Prompt, near: Sequence[Recalled], k: int, diversity: float
+) -> list[Recalled]:
+    """Return up to k of `near`, each near to the prompt yet unlike those before it (MMR)."""
+    (query,) = memory.prompt_vectors([prompt.id])
+    return [near[row] for row in mmr(query, memory.vectors([r.response_id for r in near]), k, diversity)]
 
 
 def recall(
@@ -69,9 +148,26 @@ def recall(
     ids, scores = index.search(queries, min(len(shown), POOL * k), np.array(sorted(shown), dtype=np.int64))
     found = []
     for query, row_ids, row_scores in zip(queries, ids, scores, strict=True):
-        near = row_ids[row_ids >= 0]  # a sealed segment looks into some cells only: it may find fewer, -1 last
+        near = row_ids[row_ids >= 0]  # a sealed segment searches some cells only: it may find fewer, -1 last
         picked = mmr(query, memory.vectors(near.tolist()), k, diversity)
         found.append([replace(shown[int(near[row])], score=float(row_scores[row])) for row in picked])
+    return found
+
+
+def batches(prompts: Sequence[Prompt], vectors: np.ndarray, size: int) -> list[list[Prompt]]:
+    """Return the prompts in batches of `size` neighbours, so that near prompts share a unit and its prefixes.
+
+    Greedy: the first prompt that is left takes its `size - 1` nearest of those left (cosine of `vectors`, (n, d)), ties
+    by order. Each batch keeps the order of `prompts`.
+    """
+    left = np.arange(len(prompts))
+    found = []
+    while len(left):
+        cosines = vectors[left].astype(np.float64) @ vectors[left[0]].astype(np.float64)
+        cosines[0] = np.inf
+        nearest = np.argsort(-np.round(cosines, 6), kind="stable")[:size]
+        found.append([prompts[row] for row in np.sort(left[nearest])])
+        left = np.delete(left, nearest)
     return found
 
 
@@ -99,34 +195,6 @@ def own_past(memory: ResponseMemory, prompt_ids: Sequence[str], upto_round: int)
     return past
 
 
-def leaking(memory: ResponseMemory, prompt_ids: Sequence[str]) -> set[str]:
-    """Return those of these prompts that are held out, or say the same as a held-out prompt.
-
-    Two prompts say the same when their words are equal, case and punctuation aside, or when they hold the same numbers
-    and their embeddings have a cosine of at least `SAME_PROMPT`. Numbers count apart, because embeddings hardly tell
-    "7 times 8" from "7 times 9".
-    """
-    wanted = set(prompt_ids)
-    heldout = memory.prompts(Split.HELDOUT)
-    words = {_words(prompt.text) for prompt in heldout}
-    by_numbers: dict[tuple[str, ...], list[str]] = defaultdict(list)
-    for prompt in heldout:
-        by_numbers[_numbers(prompt.text)].append(prompt.id)
-    leaks = {prompt.id for prompt in heldout} & wanted
-    suspects: dict[tuple[str, ...], list[str]] = defaultdict(list)
-    for prompt in memory.prompts(Split.TRAIN):
-        if prompt.id not in wanted:
-            continue
-        if _words(prompt.text) in words:
-            leaks.add(prompt.id)
-        elif _numbers(prompt.text) in by_numbers:
-            suspects[_numbers(prompt.text)].append(prompt.id)
-    for numbers, ids in suspects.items():
-        cosines = memory.prompt_vectors(ids) @ memory.prompt_vectors(by_numbers[numbers]).T  # (suspects, held out)
-        leaks |= {id_ for id_, row in zip(ids, cosines, strict=True) if row.max() >= SAME_PROMPT}
-    return leaks
-
-
 def mmr(query: np.ndarray, vectors: np.ndarray, k: int, diversity: float) -> list[int]:
     """Return up to k rows of unit `vectors` (n, d), picked one after the other, ties by row.
 
@@ -147,11 +215,3 @@ def mmr(query: np.ndarray, vectors: np.ndarray, k: int, diversity: float) -> lis
         nearest_picked = np.maximum(nearest_picked, vectors @ vectors[row])
         gain = (1 - diversity) * relevance - diversity * nearest_picked
     return picked
-
-
-def _words(text: str) -> tuple[str, ...]:
-    return tuple(re.findall(r"\w+", text.casefold()))
-
-
-def _numbers(text: str) -> tuple[str, ...]:
-    return tuple(sorted(re.findall(r"\d+(?:[.,]\d+)*", text)))

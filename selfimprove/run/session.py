@@ -22,7 +22,7 @@ from ..prompts import load_prompts
 from ..types import Prompt, Split
 from .folder import RUNS, adapter_folder, environment, noted_twins, saved_config
 from .progress import Progress
-from .validate import leave_out, prompts_digest, refuse_changes, refuse_unfit
+from .validate import leave_out, prompts_digest, refuse_changes, refuse_unfit, refuse_unusable
 
 
 @dataclass(frozen=True)
@@ -43,10 +43,10 @@ class Run:
     families: tuple[Family, ...] = ()
     """Groups of prompts that ask alike, of both splits."""
     twins: frozenset[str] = frozenset()
-    """Prompts that are not learnt from, by id: they say the same as a held-out one."""
+    """Ids of the near-duplicates of held-out prompts: neither learnt from nor shown."""
 
     def prompts(self, split: Split) -> list[Prompt]:
-        """Return the prompts of one split, in the order of the file, without the twins."""
+        """Return the prompts of one split, in the order of the file, without near-duplicates of held-out ones."""
         return [prompt for prompt in self.memory.prompts(split) if prompt.id not in self.twins]
 
 
@@ -73,10 +73,12 @@ def open_run(
     if exists and recorded:
         refuse_changes(saved_config(folder), config)
     prompt_set = load_prompts(config.prompts)
-    same = leave_out(config.prompts, prompt_set.prompts)
+    refuse_unusable(config.prompts, prompt_set.prompts)
     policy = Policy.load(config.model)
     refuse_unfit(prompt_set.prompts, policy, config.sample.max_new_tokens)
     embedder = Embedder.load(config.embedder)
+    vectors = embedder.encode([p.conversation for p in prompt_set.prompts])
+    near = leave_out(prompt_set.prompts, vectors, embedder.encode)
     make_folder(folder)
     path = folder / "memory.db"
     with ResponseMemory.open(path, write=True) if exists else ResponseMemory.create(path) as memory:
@@ -85,8 +87,8 @@ def open_run(
         memory.check_fingerprint("model", policy.fingerprint)
         memory.check_fingerprint("embedder", embedder.fingerprint)
         memory.check_fingerprint("prompts", prompts_digest(prompt_set.prompts))
-        memory.add_prompts(prompt_set.prompts, embedder.encode([p.text for p in prompt_set.prompts]))
-        left_out = _settled(memory, same)
+        memory.add_prompts(prompt_set.prompts, vectors)
+        left_out = _settled(memory, near)
         write_text(folder / "config.yaml", to_yaml(config))
         write_json(folder / "env.json", environment(policy))
         train, heldout = (sum(p.split is s for p in prompt_set.prompts) for s in (Split.TRAIN, Split.HELDOUT))
@@ -100,8 +102,8 @@ def open_run(
             progress.say(f"columns   {columns}")
         if left_out:
             progress.say(
-                f"twins     {len(left_out)} prompts say the same as a held-out one and are left out, too: learning "
-                "from them would flatter the measurement"
+                f"left out  {len(left_out)} prompts are near-duplicates of held-out prompts: learning from them would "
+                "flatter the measurement"
             )
         local = LocalEngine(policy, lambda name: adapter_folder(folder, name), config.sample.batch_size)
         with closing(make_engine(config, local, folder)) as engine:
@@ -128,11 +130,11 @@ def _families(memory: ResponseMemory) -> tuple[Family, ...]:
     return families(ids, [prompt.text for prompt in prompts], memory.prompt_vectors(ids))
 
 
-def _settled(memory: ResponseMemory, found: frozenset[str]) -> frozenset[str]:
-    """Return the prompts that a run leaves out: `found`, noted before its first unit, and later what was noted."""
-    noted = noted_twins(memory)
+def _settled(memory: ResponseMemory, near: frozenset[str]) -> frozenset[str]:
+    """Return the prompts that a run leaves out: `near`, recorded before its first unit, and later what is recorded."""
+    recorded = noted_twins(memory)
     if memory.units():
-        return noted
-    if found or noted:
-        memory.set_meta("twins", " ".join(sorted(found)))
-    return found
+        return recorded
+    if near or recorded:
+        memory.set_meta("twins", " ".join(sorted(near)))
+    return near

@@ -5,10 +5,13 @@ from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
 
+import numpy as np
+
 from ..config import PromptsConfig, RunConfig
 from ..errors import ConfigError, ModelError, PromptError
+from ..memory.near_duplicates import Encode, near_duplicates
 from ..models.policy import Policy
-from ..prompts import dataset_hint, read_rows, twins
+from ..prompts import dataset_hint, read_rows
 from ..types import Prompt, Split
 from .folder import flat
 
@@ -18,24 +21,28 @@ MAY_CHANGE = re.compile(
 """Settings that a resumed run may change: they cannot contradict what is already in its memory."""
 
 
-def leave_out(config: PromptsConfig, prompts: Sequence[Prompt]) -> frozenset[str]:
-    """Return the ids of the prompts to learn from that say the same as a held-out one.
-
-    Raises:
-        PromptError: no prompt is left to learn from or to measure on, or the audit file is missing.
-    """
+def refuse_unusable(config: PromptsConfig, prompts: Sequence[Prompt]) -> None:
+    """Raise a PromptError where no prompt is learnt from or measured on, or the audit file is missing."""
     for split in Split:
         if not any(prompt.split is split for prompt in prompts):
             raise PromptError(
                 f"no {split} prompts: {len(prompts)} prompts with prompts.heldout {config.heldout:g}; "
                 "add prompts or change the share"
             )
-    found = twins(prompts)
-    train = sum(prompt.split is Split.TRAIN for prompt in prompts)
-    if len(found) == train:
-        raise PromptError(f"all {train} prompts to learn from say the same as a held-out one; add other prompts")
     if config.audit is not None:
         _refuse_missing_audit(config.audit, config)
+
+
+def leave_out(prompts: Sequence[Prompt], vectors: np.ndarray, encode: Encode) -> frozenset[str]:
+    """Return the ids of the near-duplicates of held-out prompts; `vectors` (n, d) are of the conversations.
+
+    Raises:
+        PromptError: no prompt is left to learn from.
+    """
+    found = near_duplicates(prompts, vectors, encode)
+    train = sum(prompt.split is Split.TRAIN for prompt in prompts)
+    if len(found) == train:
+        raise PromptError(f"all {train} prompts to learn from are near-duplicates of held-out ones; add other prompts")
     return found
 
 

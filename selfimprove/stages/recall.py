@@ -14,7 +14,7 @@ from ..memory.retrieval import trust
 from ..models.conversation import after_system
 from ..run.session import Run
 from ..seeds import seed_for
-from ..types import Message, Origin, Poll, Prompt, Request, Stage
+from ..types import Origin, Poll, Prompt, Request, Stage
 from .units import between, run_units
 
 if TYPE_CHECKING:
@@ -27,18 +27,19 @@ def plan_recall(
     """Return `k` requests for each prompt: slot by slot, and within a slot prompt by prompt.
 
     All prompts see the slot's draw of `shots` answers in the same order, so that their long common prefix is computed
-    once. A prompt that is itself in the draw takes the next answer in the slot's order in its place. Demonstrations are
-    earlier turns of the conversation and the parents of the response. Without an answer to another prompt there is
-    nothing to show, and no request. The draw depends on `seed_key`, the slot and the pool, not on the pool's order.
+    once. A prompt that is itself in the draw takes the next answer in the slot's order in its place, and so does one
+    with another system message. Demonstrations are whole conversations before the prompt's own turns, and the parents
+    of the response. Without an answer to another prompt there is nothing to show, and no request. The draw depends on
+    `seed_key`, the slot and the pool, not on the pool's order.
     """
     requests = []
     for slot in range(k):
         order = sorted(recalled, key=lambda r: seed_for(*seed_key, Stage.RECALL, slot, r.response_id))
         for prompt in prompts:
-            shown = [r for r in order[: shots + 1] if r.prompt_id != prompt.id][:shots]
+            shown = [r for r in order if r.prompt_id != prompt.id and r.prompt.system == prompt.system][:shots]
             if not shown:
                 continue
-            turns = [turn for r in shown for turn in (Message("user", r.prompt_text), Message("assistant", r.text))]
+            turns = [turn for r in shown for turn in r.turns]
             requests.append(
                 Request(
                     prompt_id=prompt.id,
@@ -55,7 +56,7 @@ def recall(run: Run, round_: int) -> None:
     """Answer the prompts that are not decided yet again, after recalled, trusted answers to other prompts."""
     config = run.config.propose.exemplar
     tallies = run.memory.tallies(round_, Poll.SAMPLED)
-    trusted = trust(run.memory, round=round_, vote_index=Poll.SAMPLED, min_support=config.trust)
+    trusted = trust(run.memory, run.embedder.encode, round=round_, vote_index=Poll.SAMPLED, min_support=config.trust)
 
     def plan(batch: Sequence[Prompt]) -> list[Request]:
         centre = run.memory.prompt_vectors([p.id for p in batch]).mean(axis=0, keepdims=True)

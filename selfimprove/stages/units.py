@@ -67,7 +67,7 @@ def run_units(
 
 
 def _embed(run: Run, batch: Sequence[Prompt], unit: Unit, generations: Sequence[Generation]) -> np.ndarray:
-    asked = {p.id: p.text for p in batch}
+    asked = {p.id: p.conversation for p in batch}
     return run.embedder.encode(
         [f"{asked[r.prompt_id]}\n{g.text}" for r, g in zip(unit.requests, generations, strict=True)]
     )

@@ -53,7 +53,7 @@ def test_an_old_memory_opens_and_says_what_it_said(old):
         assert [(r.round, r.decision, r.kept) for r in memory.rounds()] == [(1, Decision.KEEP, 3)]
         assert (memory.current, memory.meta("embedder")) == ("r0001", "hash:64")
         assert memory.search_text("course") == [2]
-        trusted = trust(memory, round=1, vote_index=0, min_support=0.6)
+        trusted = trust(memory, EMBEDDER.encode, round=1, vote_index=0, min_support=0.6)
         (found,) = recall(memory, VectorIndex(memory), trusted, EMBEDDER.encode(["hot?"]), k=1, diversity=0.0)
         assert [r.text for r in found] == ["cold"]
 

@@ -38,7 +38,7 @@ def mine(tmp_path):
 def test_an_import_keeps_its_provenance_and_takes_no_part(mine, export, suffix):
     own = commit(mine, [("france", "Paris"), ("france", "Paris!")])
     commit_vote(mine, own, lambda r: "paris")
-    before = trust(mine, round=1, vote_index=0, min_support=0.5)
+    before = trust(mine, EMBEDDER.encode, round=1, vote_index=0, min_support=0.5)
     done = import_file(mine, export / f"other.{suffix}")
     assert (done.unit, done.responses, done.left_out) == ("r0000/import/0000", 2, 1)
     imported = mine.responses(origins=[Origin.IMPORTED])
@@ -57,7 +57,7 @@ def test_an_import_keeps_its_provenance_and_takes_no_part(mine, export, suffix):
     assert not {3, 4} & set(VectorIndex(mine).search(EMBEDDER.encode(["cold"]), 9)[0].ravel().tolist())
     assert [r.id for r in own_past(mine, ["france", "hot"], 9)["france"]] == [1, 2]
     assert mine.responses(rounds=range(9), origins=VOTERS) == own
-    assert trust(mine, round=1, vote_index=0, min_support=0.5) == before
+    assert trust(mine, EMBEDDER.encode, round=1, vote_index=0, min_support=0.5) == before
     mine.commit_vote(1, [], [], index=1)
     assert mine.verify() == []
 

@@ -35,7 +35,7 @@ def voted(memory):
 
 
 def ask(memory, text, k=3, diversity=0.0, **how):
-    trusted = trust(memory, **{"round": 1, "vote_index": 0, "min_support": 0.6} | how)
+    trusted = trust(memory, EMBEDDER.encode, **{"round": 1, "vote_index": 0, "min_support": 0.6} | how)
     return recall(memory, VectorIndex(memory), trusted, EMBEDDER.encode([text]), k=k, diversity=diversity)[0]
 
 
@@ -53,7 +53,7 @@ def test_a_sealed_segment_that_finds_too_few_leaves_recall_with_those(memory, mo
     for name, value in (("ROWS_A_CELL", 16), ("PROBES", 1), ("FEW", 0)):
         monkeypatch.setattr(segments, name, value)
     commit_vote(memory, commit(memory, list(ANSWERS.items()) * 22), read)
-    trusted = trust(memory, round=1, vote_index=0, min_support=0.6)
+    trusted = trust(memory, EMBEDDER.encode, round=1, vote_index=0, min_support=0.6)
     index, query = VectorIndex(memory, segment_rows=64), memory.vectors([1])
     assert (index.search(query, len(ANSWERS), np.array(list(trusted.shown)))[0] == -1).any(), "only a cell was seen"
     found = recall(memory, index, trusted, query, k=len(ANSWERS), diversity=0.3)[0]
@@ -108,7 +108,7 @@ def test_near_duplicates_of_held_out_prompts(path, text, cosine, leaks):
     vectors = np.array([[1, 0, 0], [1, 0, 0], [0, 1, 0], [cosine, 0, np.sqrt(1 - cosine**2)]], dtype=np.float32)
     with ResponseMemory.create(path) as memory:
         memory.add_prompts([*heldout, prompt("hot", "What is hot?"), prompt("new", text)], vectors)
-        assert leaking(memory, ["new", "hot", "italy"]) == ({"new", "italy"} if leaks else {"italy"})
+        assert leaking(memory, ["new", "hot", "italy"], EMBEDDER.encode) == ({"new", "italy"} if leaks else {"italy"})
 
 
 def test_own_past_is_every_answer_to_the_prompt_up_to_the_round(memory):

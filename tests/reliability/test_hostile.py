@@ -22,6 +22,7 @@ from selfimprove.errors import ConfigError, ModelError, PromptError, UserError
 from selfimprove.evaluation.answer_key import load_audit
 from selfimprove.memory import Embedder, ResponseMemory
 from selfimprove.memory.importing import import_file
+from selfimprove.memory.retrieval import Recalled
 from selfimprove.models.policy import Policy
 from selfimprove.prompts import load_prompts
 from selfimprove.reports.html import write_report
@@ -143,7 +144,7 @@ def test_control_tokens_in_data_are_plain_text_wherever_data_goes(policy, text):
         prompt = Prompt("p", (Message("system", text), Message("user", text)), Split.TRAIN)
         past = [response(1, text), response(2, f"{text} too"), response(3, text, origin=Origin.CRITIQUE)]
         critique = replace(past[2], parents=(1, 2))
-        recalled = [type("Recalled", (), {"prompt_id": "q", "prompt_text": text, "text": text, "response_id": 1})()]
+        recalled = [Recalled(1, replace(prompt, id="q"), text, text, 1.0, 1.0)]
         requests = [
             *plan_recall([prompt], recalled, k=1, shots=1, seed_key=(0,)),
             *plan_critiques([prompt], {"p": past}, {1: "a", 2: "b"}, k=1, rivals=2, seed_key=(0,)),

@@ -1,7 +1,6 @@
 """Demonstrations from memory: one draw a slot, shared by all prompts, and never the question itself."""
 
-from types import SimpleNamespace
-
+from selfimprove.memory.retrieval import Recalled
 from selfimprove.stages.recall import plan_recall
 from selfimprove.types import Message, Origin, Prompt, Split
 
@@ -10,11 +9,12 @@ def prompt(id_, *turns):
     return Prompt(id_, turns or (Message("system", "Be brief."), Message("user", f"question {id_}?")), Split.TRAIN)
 
 
-def answers(n):
+BRIEF = Message("system", "Be brief.")
+
+
+def answers(n, system=(BRIEF,)):
     return [
-        SimpleNamespace(
-            response_id=100 + i, prompt_id=f"m{i}", text=f"answer {i}", prompt_text=f"recalled {i}?", score=0.5
-        )
+        Recalled(100 + i, prompt(f"m{i}", *system, Message("user", f"recalled {i}?")), f"answer {i}", f"{i}", 0.5, 1.0)
         for i in range(n)
     ]
 
@@ -32,6 +32,17 @@ def test_demonstrations_are_earlier_turns_behind_the_system_message():
         Message("user", "question q?"),
     )
     assert (request.origin, request.prompt_id, request.parents, request.prefix) == (Origin.RECALL, "q", (100,), "")
+
+
+def test_a_demonstration_is_the_whole_conversation_and_stands_under_its_own_system_message():
+    """What "and its capital?" asks stands in the turns before it; an answer in French is no model for German."""
+    earlier = (Message("user", "Tell me about Peru."), Message("assistant", "It is large."))
+    follow_up = prompt("m", BRIEF, *earlier, Message("user", "And its capital?"))
+    other = answers(3, system=(Message("system", "Answer in German."),))
+    (request,) = plan([prompt("q")], [Recalled(1, follow_up, "Lima.", "lima", 0.9, 1.0), *other, *answers(0)], k=1)
+    assert request.parents == (1,)
+    assert request.messages == (*follow_up.messages, Message("assistant", "Lima."), Message("user", "question q?"))
+    assert plan([prompt("q", Message("user", "without a system message"))], other) == []
 
 
 def test_all_prompts_of_a_slot_share_their_draw_and_each_slot_has_its_own():

@@ -1,8 +1,10 @@
 """Texts to unit vectors: a sentence-transformers model, or keyed hashing of character n-grams for smoke runs."""
 
 import importlib.util
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from hashlib import blake2b
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +22,22 @@ NGRAM = 3
 
 
 class Embedder:
-    """Maps a text to a unit vector of `dimension` float32 numbers; `fingerprint` names the map."""
+    """Maps a text to a unit vector of `dimension` float32 numbers; `fingerprint` names the map.
 
-    def __init__(self, fingerprint: str, dimension: int, embed: Callable[[list[str]], np.ndarray]) -> None:
+    `windows` cuts a text into pieces that the model sees whole; None: it sees all of any text.
+    """
+
+    def __init__(
+        self,
+        fingerprint: str,
+        dimension: int,
+        embed: Callable[[list[str]], np.ndarray],
+        windows: Callable[[str], list[str]] | None = None,
+    ) -> None:
         self.fingerprint = fingerprint
         self.dimension = dimension
         self._embed = embed
+        self._windows = windows or (lambda text: [text])
 
     @classmethod
     def load(cls, spec: str) -> "Embedder":
@@ -60,22 +72,59 @@ class Embedder:
         def embed(texts: list[str]) -> np.ndarray:
             return model.encode(texts, batch_size=BATCH, show_progress_bar=False, convert_to_numpy=True)
 
-        return cls(folder_digest(folder), embed([""]).shape[1], embed)
+        windows = partial(_windows, model.tokenizer, model.max_seq_length)
+        return cls(folder_digest(folder), embed([""]).shape[1], embed, windows)
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """Return the unit vectors of `texts`, (n, d) float32.
+
+        The vector of a text that is longer than the model sees is the mean of its pieces' vectors, weighted by their
+        lengths and scaled to length 1. Memories of older versions hold the vector of its first piece.
+        """
+        pieces = {text: self._windows(text) for text in set(texts)}
+        vectors = self._encoded(piece for some in pieces.values() for piece in some)
+        means = {text: _mean(some, [vectors[piece] for piece in some]) for text, some in pieces.items()}
+        return np.stack([means[text] for text in texts]) if texts else np.zeros((0, self.dimension), dtype=np.float32)
+
+    def encode_pieces(self, texts: Sequence[str]) -> list[np.ndarray]:
+        """Return for each text the unit vectors of the pieces that the model sees whole, (p, d) float32 each."""
+        pieces = [self._windows(text) for text in texts]
+        vectors = self._encoded(piece for some in pieces for piece in some)
+        return [np.stack([vectors[piece] for piece in some]) for some in pieces]
+
+    def _encoded(self, texts: Iterable[str]) -> dict[str, np.ndarray]:
+        """Return the unit vector of each text.
 
         Equal texts are embedded once. Texts are batched by length, then alphabet, so the order in which they come
         changes nothing.
         """
         unique = sorted(set(texts), key=lambda text: (len(text), text))
         if not unique:
-            return np.zeros((0, self.dimension), dtype=np.float32)
+            return {}
         batches = [self._embed(unique[i : i + BATCH]) for i in range(0, len(unique), BATCH)]
         vectors = np.concatenate(batches).astype(np.float32)  # (unique, d)
         vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.finfo(np.float32).tiny)
-        row = {text: index for index, text in enumerate(unique)}
-        return vectors[[row[text] for text in texts]]
+        return dict(zip(unique, vectors, strict=True))
+
+
+def _windows(tokenizer: Any, tokens: int | None, text: str) -> list[str]:
+    """Cut a text into pieces of at most `tokens` tokens, special ones included; None: no limit."""
+    if tokens is None or len(text.encode("utf-8", "replace")) <= tokens // 2:
+        return [text]
+    size = max(1, tokens - tokenizer.num_special_tokens_to_add())
+    if not tokenizer.is_fast:  # no offsets: a character is a token at most, nearly always
+        return [text[i : i + size] for i in range(0, len(text), size)]
+    found = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, truncation=False, verbose=False)
+    starts = [start for start, _ in found["offset_mapping"]][::size]
+    return [text[a:b] for a, b in pairwise([0, *starts[1:], len(text)])]
+
+
+def _mean(pieces: Sequence[str], vectors: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the unit vector (d,) in the direction of the mean of the pieces' vectors, weighted by length."""
+    if len(vectors) == 1:
+        return vectors[0]
+    mean = np.average(vectors, axis=0, weights=[len(piece) for piece in pieces]).astype(np.float32)
+    return mean / max(np.linalg.norm(mean), np.finfo(np.float32).tiny)
 
 
 def _minilm() -> Path:
