@@ -210,13 +210,14 @@ def export(
       selfimprove export quickstart out-gguf --as gguf --weights q8_0
       selfimprove export quickstart out --push me/better-smollm2
     """
-    from ..exports.export import prepare_export
-    from ..exports.hub import Upload
     from ..run.folder import run_folder
 
     if public and push is None:
         raise UserError("--public says who may see what --push uploads; add --push OWNER/NAME, or leave it out")
     folder = run_folder(run_name)
+    from ..exports.export import prepare_export
+    from ..exports.hub import Upload
+
     write = prepare_export(folder, out, round_=round_, form=form, weights=weights)
     upload = Upload.prepare(push, public) if push else None
     click.echo(write())
@@ -231,9 +232,11 @@ def export(
 def chat(run_name: str, against: str | None, recalling: bool) -> None:
     """Talk to the current policy of RUN; an empty line or Ctrl-D ends."""
     from ..run.folder import run_folder
-    from .chat import chat_loop
 
-    chat_loop(run_folder(run_name), against, recalling)
+    folder = run_folder(run_name)
+    from .chat import chat_loop  # imports the model code: only for a run that exists
+
+    chat_loop(folder, against, recalling)
 
 
 def _stop_on_signals() -> None:
