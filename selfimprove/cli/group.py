@@ -55,6 +55,17 @@ class Group(Help, click.Group):
 
     command_class = Command
 
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        """Parse the command line; `--help` prints from here."""
+        try:
+            return super().make_context(info_name, args, parent, **extra)
+        except BrokenPipeError:
+            if not _stdout_closed():
+                raise
+            raise click.exceptions.Exit(0) from None
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; only the outermost group translates exceptions."""
         if ctx.parent is not None:

@@ -372,5 +372,5 @@ def test_a_memory_in_a_folder_that_cannot_be_written_is_read(memory, path):
     with ResponseMemory.open(path) as reader:
         assert (reader.count(), reader.verify()) == (1, [])
     path.with_name("memory.db-wal").write_bytes(b"newer pages")
-    with pytest.raises(MemoryError_, match="memory.db-wal holds newer pages: copy the whole folder"):
+    with pytest.raises(MemoryError_, match=r"memory\.db-wal holds newer pages: copy the whole folder"):
         ResponseMemory.open(path)
