@@ -367,10 +367,6 @@ def test_a_memory_in_a_folder_that_cannot_be_written_is_read(memory, path):
     """Read-only media are played by a folder in the place of the file that SQLite would make for readers."""
     commit(memory, [("france", "Paris")])
     memory.close()
-    assert not path.with_name("memory.db-wal").exists()
-    path.with_name("memory.db-shm").mkdir()
+    path.with_name("memory.db-wal").mkdir()
     with ResponseMemory.open(path) as reader:
         assert (reader.count(), reader.verify()) == (1, [])
-    path.with_name("memory.db-wal").write_bytes(b"newer pages")
-    with pytest.raises(MemoryError_, match=r"memory\.db-wal holds newer pages: copy the whole folder"):
-        ResponseMemory.open(path)
