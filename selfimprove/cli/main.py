@@ -105,19 +105,18 @@ def explain(key: str | None) -> None:
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 def status(run_name: str | None, as_json: bool) -> None:
     """Show how far RUN is, what was decided and which policy is current; without RUN, list the runs."""
-    from ..reports.status import list_runs, run_status
     from ..run.folder import run_folder
 
-    rows = [run_status(run_folder(run_name))] if run_name else list_runs()
-    if as_json:
-        click.echo(json.dumps(rows[0] if run_name else rows))
+    folder = run_folder(run_name) if run_name else None
+    from ..reports import status as statuses
+
+    if folder is None:
+        rows = statuses.list_runs()
+        for line in [json.dumps(rows)] if as_json else map(statuses.headline, rows):
+            click.echo(line)
         return
-    for row in rows:
-        click.echo(f"{row['run']}: current {row['current']}, {row['responses']} responses")
-        for record in row["rounds"] if run_name else ():
-            click.echo(f"  round {record['round']} {record['decision']}: {record['because']}")
-        if run_name:
-            click.echo(f"  last committed unit {row['last_unit']}")
+    row = statuses.run_status(folder)
+    click.echo(json.dumps(row) if as_json else statuses.table(row))
 
 
 @main.command()
