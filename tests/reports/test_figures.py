@@ -68,7 +68,7 @@ def test_every_place_gives_the_same_accuracy_by_round(audited, tmp_path):
 
 
 def test_the_changes_are_paired_and_from_base_and_last_kept(audited):
-    folder, summary = audited
+    _, summary = audited
     second = summary.figures["rounds"][1]["accuracy"]
     assert second["from_base"] == pytest.approx(summary.figures["heldout"]["diff"])
     first = summary.figures["rounds"][0]["accuracy"]
