@@ -27,7 +27,7 @@ from tasks.tiny_world import teach_numbers, write_numbers
 
 from selfimprove.fsio import write_text
 from selfimprove.memory import ResponseMemory
-from selfimprove.reports.html import COLUMNS, figures, render, samples
+from selfimprove.reports.html import COLUMNS, chart_data, render, samples
 from selfimprove.run.folder import run_folder
 
 RESPONSES, WORDS, REPEATS = 5_000, (12, 120), 5
@@ -44,7 +44,7 @@ def make_run(folder: Path) -> Path:
 def write_page(run: Path, out: Path, words: int | None) -> int:
     """Write the report of at most about `RESPONSES` responses, each of `words` words if given; return their number."""
     with ResponseMemory.open(run / "memory.db") as memory:
-        data = figures(run, memory) | samples(memory, RESPONSES)
+        data = chart_data(run, memory) | samples(memory, RESPONSES)
     if words:
         rng, text = random.Random(0), COLUMNS.index("text")
         vocabulary = Path(__file__).read_text(encoding="utf-8").split()

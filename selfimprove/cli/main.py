@@ -2,91 +2,47 @@
 
 from __future__ import annotations
 
-import errno
 import json
-import os
 import shlex
 import signal
 import warnings
 from pathlib import Path
-from typing import Any
 
 import click
 
 from .. import __version__
 from ..errors import Interrupted, UserError
-from ..fsio import TEMPORARY
+from .group import Group
 from .memory import memory
 from .report import compare, report
 
-DISK_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EIO}
-"""What the system says when it is the disk that cannot, and not the program."""
 
-WRONG_PLACES = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG}
-"""What it says when a file was asked for where none can be."""
-
-
-class Group(click.Group):
-    """Turns user mistakes and failing disks into one line and exit code 2, and signals into 128 + signal."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; only the outermost group translates exceptions."""
-        if ctx.parent is not None:
-            return super().invoke(ctx)
-        try:
-            return super().invoke(ctx)
-        except UserError as error:
-            click.echo(f"Error: {error}", err=True)
-            ctx.exit(2)
-        except OSError as error:
-            if error.errno in DISK_FAULTS:
-                advice = "what was committed is safe: make room or check the permissions, then do it again"
-            elif error.errno in WRONG_PLACES and error.filename:
-                advice = "name another place"
-            else:
-                raise
-            where = f"{_named(error.filename)}: " if error.filename else ""
-            click.echo(f"Error: {where}{error.strerror}; {advice}", err=True)
-            ctx.exit(2)
-        except Interrupted as stop:
-            click.echo(f"\nstopped by {signal.Signals(stop.signum).name}; what is finished is saved", err=True)
-            ctx.exit(128 + stop.signum)
-
-
-def _named(file: str | bytes) -> Path:
-    """Return the file that was asked for: until it is whole it is written under another name."""
-    path = Path(os.fsdecode(file))
-    return path.with_name(path.name.removeprefix(TEMPORARY))
-
-
-@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=Group,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="selfimprove run configs/quickstart.yaml\n"
+    "selfimprove memory quickstart list --kept -n 5\n"
+    "selfimprove export quickstart out\n",
+)
 @click.version_option(__version__)
 def main() -> None:
-    r"""Make a language model better from its own history alone.
-
-    \b
-      selfimprove run configs/quickstart.yaml
-      selfimprove memory quickstart list --kept -n 5
-      selfimprove export quickstart out
-    """
+    """Make a language model better from its own history alone."""
     # Notes of one library to another's developers are not the user's.
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
 
 
-@main.command()
+@main.command(
+    epilog="selfimprove run configs/quickstart.yaml\n"
+    "selfimprove run configs/quickstart.yaml name=mine train.lr=2e-4\n"
+    "selfimprove run configs/quickstart.yaml --resume\n"
+)
 @click.argument("config", type=click.Path(path_type=Path))
 @click.argument("overrides", nargs=-1)
 @click.option("--rounds", type=click.IntRange(min=1), help="Number of rounds; also extends a finished run.")
 @click.option("--resume", is_flag=True, help="Go on with an existing run from its last committed unit.")
 @click.option("--dry-run", is_flag=True, help="Check everything, show the resolved configuration, spend nothing.")
 def run(config: Path, overrides: tuple[str, ...], rounds: int | None, resume: bool, dry_run: bool) -> None:
-    r"""Run improvement rounds as CONFIG says; `section.key=value` overrides settings.
-
-    \b
-      selfimprove run configs/quickstart.yaml
-      selfimprove run configs/quickstart.yaml name=mine train.lr=2e-4
-      selfimprove run configs/quickstart.yaml --resume
-    """
+    """Run improvement rounds as CONFIG says; `section.key=value` overrides settings."""
     from ..config_file import load_config, to_yaml
 
     if rounds is not None:
@@ -149,26 +105,25 @@ def explain(key: str | None) -> None:
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 def status(run_name: str | None, as_json: bool) -> None:
     """Show how far RUN is, what was decided and which policy is current; without RUN, list the runs."""
-    from ..reports.status import list_runs, run_status
     from ..run.folder import run_folder
 
-    rows = [run_status(run_folder(run_name))] if run_name else list_runs()
-    if as_json:
-        click.echo(json.dumps(rows[0] if run_name else rows))
+    folder = run_folder(run_name) if run_name else None
+    from ..reports import status as statuses
+
+    if folder is None:
+        rows = statuses.list_runs()
+        for line in [json.dumps(rows)] if as_json else map(statuses.headline, rows):
+            click.echo(line)
         return
-    for row in rows:
-        click.echo(f"{row['run']}: current {row['current']}, {row['responses']} responses")
-        for record in row["rounds"] if run_name else ():
-            click.echo(f"  round {record['round']} {record['decision']}: {record['because']}")
-        if run_name:
-            click.echo(f"  last committed unit {row['last_unit']}")
+    row = statuses.run_status(folder)
+    click.echo(json.dumps(row) if as_json else statuses.table(row))
 
 
 @main.command()
 @click.argument("run_name", metavar="RUN")
 @click.argument("round_", metavar="ROUND", type=click.IntRange(min=0))
 def rollback(run_name: str, round_: int) -> None:
-    """Make the policy of a kept ROUND current again (0: the base).
+    """Make the policy of a kept ROUND current again; 0 is the base.
 
     A run that goes on, goes on from there: the guard no longer measures new rounds against those that came after.
     """
@@ -179,7 +134,11 @@ def rollback(run_name: str, round_: int) -> None:
         click.echo(f"current policy: {memory.rollback(round_)}")
 
 
-@main.command()
+@main.command(
+    epilog="selfimprove export quickstart out\n"
+    "selfimprove export quickstart out-gguf --as gguf --weights q8_0\n"
+    "selfimprove export quickstart out --push me/better-smollm2\n"
+)
 @click.argument("run_name", metavar="RUN")
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--round", "round_", type=click.IntRange(min=1), help="Export this round instead of the current policy.")
@@ -203,20 +162,15 @@ def rollback(run_name: str, round_: int) -> None:
 def export(
     run_name: str, out: Path, round_: int | None, form: str, weights: str, push: str | None, public: bool
 ) -> None:
-    r"""Write the improved model of RUN to the folder OUT, reload it and compare before saying done.
-
-    \b
-      selfimprove export quickstart out
-      selfimprove export quickstart out-gguf --as gguf --weights q8_0
-      selfimprove export quickstart out --push me/better-smollm2
-    """
-    from ..exports.export import prepare_export
-    from ..exports.hub import Upload
+    """Write the improved model of RUN to the folder OUT, reload it and compare before saying done."""
     from ..run.folder import run_folder
 
     if public and push is None:
         raise UserError("--public says who may see what --push uploads; add --push OWNER/NAME, or leave it out")
     folder = run_folder(run_name)
+    from ..exports.export import prepare_export
+    from ..exports.hub import Upload
+
     write = prepare_export(folder, out, round_=round_, form=form, weights=weights)
     upload = Upload.prepare(push, public) if push else None
     click.echo(write())
@@ -231,9 +185,11 @@ def export(
 def chat(run_name: str, against: str | None, recalling: bool) -> None:
     """Talk to the current policy of RUN; an empty line or Ctrl-D ends."""
     from ..run.folder import run_folder
-    from .chat import chat_loop
 
-    chat_loop(run_folder(run_name), against, recalling)
+    folder = run_folder(run_name)
+    from .chat import chat_loop  # imports the model code: only for a run that exists
+
+    chat_loop(folder, against, recalling)
 
 
 def _stop_on_signals() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from ..errors import UserError
+from .group import Group
 from .memory_options import (
     filters,
     found_entries,
@@ -24,17 +25,17 @@ from .memory_options import (
 from .memory_read import inspection
 
 
-@click.group(commands=inspection.commands)
+@click.group(
+    cls=Group,
+    commands=inspection.commands,
+    epilog="selfimprove memory quickstart list --kept -n 5\n"
+    "selfimprove memory quickstart trace 4711\n"
+    "selfimprove memory quickstart browse\n",
+)
 @click.argument("run_name", metavar="RUN")
 @click.pass_context
 def memory(ctx: click.Context, run_name: str) -> None:
-    r"""Look into the response memory of RUN: who wrote what, from what, and why it was kept or dropped.
-
-    \b
-      selfimprove memory quickstart list --kept -n 5
-      selfimprove memory quickstart trace 4711
-      selfimprove memory quickstart browse
-    """
+    """Look into the response memory of RUN: who wrote what, from what, and why it was kept or dropped."""
     ctx.obj = run_name
 
 

@@ -46,10 +46,12 @@ id_argument = click.argument("response_id", metavar="ID", type=int)
 @contextmanager
 def opened_memory(run_name: str, *, write: bool = False) -> Iterator[ResponseMemory]:
     """Open the memory of a run, for reading unless told otherwise, while the block lasts."""
-    from ..memory import ResponseMemory
     from ..run.folder import run_folder
 
-    with ResponseMemory.open(run_folder(run_name) / "memory.db", write=write) as opened:
+    file = run_folder(run_name) / "memory.db"
+    from ..memory import ResponseMemory
+
+    with ResponseMemory.open(file, write=write) as opened:
         yield opened
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import UserError
+from .group import Group
 from .memory_options import (
     allowed_ids,
     entry_of,
@@ -30,8 +31,8 @@ if TYPE_CHECKING:
 
 SHOWN_IDS = 12
 
-inspection = click.Group()
-"""The commands that only look; `cli_memory` takes them in."""
+inspection = Group()
+"""The commands that only read; the group `memory` includes them."""
 
 
 @inspection.command("list")

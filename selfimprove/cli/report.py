@@ -8,9 +8,12 @@ from pathlib import Path
 import click
 
 from ..errors import UserError
+from .group import Command
 
 
-@click.command()
+@click.command(
+    cls=Command, epilog="selfimprove report quickstart\nselfimprove report quickstart --out quickstart.html\n"
+)
 @click.argument("run_name", metavar="RUN")
 @click.option(
     "--out", type=click.Path(path_type=Path), help="Where to write; report.html in the run's folder if unset."
@@ -23,12 +26,7 @@ from ..errors import UserError
     help="Show about this many responses; beyond, prompts are left out at random.",
 )
 def report(run_name: str, out: Path | None, responses: int) -> None:
-    r"""Write one HTML file that shows what RUN did; it works offline, also while the run is going.
-
-    \b
-      selfimprove report quickstart
-      selfimprove report quickstart --out quickstart.html
-    """
+    """Write one HTML file that shows what RUN did; it works offline, also while the run is going."""
     from ..reports.html import write_report
     from ..run.folder import run_folder
 
@@ -43,7 +41,7 @@ def _why_not(out: Path) -> str:
     return "it is a folder" if out.is_dir() else f"there is no folder {out.parent}"
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("before", metavar="RUN")
 @click.argument("after", metavar="RUN")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")

@@ -1,4 +1,4 @@
-"""Model text on a terminal: what could move the cursor, recolour or reorder the screen is shown, not obeyed."""
+"""Model text on a terminal: control characters are shown as escapes; widths are counted in columns."""
 
 import unicodedata
 
@@ -6,7 +6,7 @@ BIDI = {"\u200e", "\u200f", "\u202a", "\u202b", "\u202c", "\u202d", "\u202e", "\
 
 
 def printable(text: str, width: int | None = None) -> str:
-    r"""Return `text` with control and bidi characters escaped; one line, cut to `width`, when a width is given.
+    r"""Return `text` with control and bidi characters escaped; one line of at most `width` columns, if given.
 
     >>> printable("a\x1b[31mb")
     'a\\x1b[31mb'
@@ -18,7 +18,38 @@ def printable(text: str, width: int | None = None) -> str:
     if width is None:
         return escaped
     line = " ".join(escaped.split())
-    return line if len(line) <= width else line[: width - 1] + "…"
+    return line if columns(line) <= width else f"{_beginning(line, width - 1)}…"
+
+
+def columns(text: str) -> int:
+    """Return how many terminal columns `text` takes: 2 for a wide (East Asian) character, 0 for a combining one."""
+    return len(text) if text.isascii() else sum(map(_columns_of, text))
+
+
+def padded(text: str, width: int) -> str:
+    """Return `text` followed by spaces up to `width` columns."""
+    return text + " " * (width - columns(text))
+
+
+def cell(text: str, width: int) -> str:
+    """Return model text as a table cell: escaped, one line, exactly `width` columns."""
+    return padded(printable(text, width), width)
+
+
+def _columns_of(character: str) -> int:
+    if unicodedata.category(character) in {"Mn", "Me", "Cf"}:  # combining marks and zero-width characters
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
+
+
+def _beginning(text: str, width: int) -> str:
+    """Return the longest beginning of `text` that fits `width` columns."""
+    taken = 0
+    for position, character in enumerate(text):
+        taken += _columns_of(character)
+        if taken > width:
+            return text[:position]
+    return text
 
 
 def _escape(character: str) -> str:

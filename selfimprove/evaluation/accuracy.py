@@ -1,37 +1,18 @@
 """Accuracy on the held-out prompts, from the user's audit file. Reports read it; vote, selection and guard do not."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from ..run.session import Run
-from ..seeds import seed_for
 from ..stages.evaluate import answers, heldout
 from ..stages.reading import read_answers
 from ..types import Prompt, Stage
 from .answer_key import Key, is_right, load_audit
-from .statistics import Interval, maj_at_k, paired_bootstrap
+from .scores import Accuracy
+from .statistics import maj_at_k
 
-
-@dataclass(frozen=True, slots=True)
-class Accuracy:
-    """Accuracy per held-out prompt; all arrays are (P,), in the order of `prompt_ids`."""
-
-    prompt_ids: tuple[str, ...]
-    greedy: np.ndarray  # (P,) 0 or 1
-    mean: np.ndarray  # (P,) mean@k: fraction of the k samples that are right
-    majority: np.ndarray  # (P,) maj@k: whether the majority answer is right, averaged over ties
-    any: np.ndarray  # (P,) pass@k: 0 or 1
-
-    def means(self) -> dict[str, float]:
-        """Return the means over prompts, keyed as in summary.json: greedy, mean_at_k, maj_at_k, pass_at_k."""
-        return {
-            "greedy": float(self.greedy.mean()),
-            "mean_at_k": float(self.mean.mean()),
-            "maj_at_k": float(self.majority.mean()),
-            "pass_at_k": float(self.any.mean()),
-        }
+__all__ = ["Accuracy", "audit", "audited_prompts"]
 
 
 def audit(run: Run) -> dict[int, Accuracy]:
@@ -63,8 +44,3 @@ def _accuracy(run: Run, round_: int, prompts: Sequence[Prompt], keys: Mapping[st
         rows.append((one, np.mean(right), maj_at_k(read_answers(run, prompt, group), right), any(right)))
     columns = np.array(rows, dtype=float).T
     return Accuracy(tuple(p.id for p in prompts), *columns)
-
-
-def compare(before: Accuracy, after: Accuracy, seed: int) -> Interval:
-    """Return the change in mean@k accuracy with its 95 % interval from a paired bootstrap over prompts."""
-    return paired_bootstrap(before.mean, after.mean, seed=seed_for(seed, "bootstrap"))

@@ -264,8 +264,8 @@ def prepare_export(
     if not (folder / "summary.json").is_file():
         raise UserError(f"the run {folder} is not finished; go on with it: add --resume to the command that started it")
     _refuse(form, weights, out)
-    summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
     with ResponseMemory.open(folder / "memory.db") as memory:
+        summary = _summary(folder, memory, policy)
         card = model_card(config, summary, policy, form, _learnt(memory, int(policy.removeprefix("r"))))
     conversations = [p.messages for p in prompts]
 
@@ -277,6 +277,15 @@ def prepare_export(
         )
 
     return write
+
+
+def _summary(folder: Path, memory: ResponseMemory, policy: str) -> dict[str, Any]:
+    """Return the run's figures as in summary.json; accuracy is that of `policy` where its round was audited."""
+    from ..reports.figures import load_figures
+
+    figures = load_figures(folder, memory)
+    own = figures.heldout_of(int(policy.removeprefix("r")))
+    return figures.summary() | ({"heldout": own, "measured": policy} if own else {"measured": figures.measured})
 
 
 def _learnt(memory: ResponseMemory, round_: int) -> Learnt:

@@ -76,8 +76,9 @@ def _measured(config: RunConfig, summary: dict[str, Any], policy: str) -> str:
     figures = summary.get("heldout")
     if not figures:
         return "The run had no answers to its held-out prompts, so no accuracy was measured.\n"
-    if policy != summary["current"]:
-        return f"The run's figures are those of its final policy `{summary['current']}`, so they are not given here.\n"
+    measured = summary.get("measured", summary["current"])
+    if policy != measured:
+        return f"The run's figures are those of policy `{measured}`, so they are not given here.\n"
     k = config.evaluate.k
     return "\n".join(
         [

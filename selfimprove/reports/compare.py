@@ -5,11 +5,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ..config import RunConfig
 from ..memory import ResponseMemory
-from ..memory.inspect.overview import overview
-from ..run.folder import flat, saved_config
-from ..types import Decision, Stage
-from .html import saved_summary
+from ..run.folder import flat
+from ..types import Split
+from .figures import Figures, load_figures
 
 Pair = tuple[Any, Any]
 """A value of the one run and of the other; None where a run has none."""
@@ -27,13 +27,18 @@ ACCURACY = {
 }
 
 
+MEASUREMENT = ("evaluate.k", "evaluate.limit", "sample.max_new_tokens", "sample.temperature")
+"""Settings that change what is measured, not only what is learnt."""
+
+
 @dataclass(frozen=True)
 class Comparison:
-    """Figures and differing settings of two runs, by name."""
+    """Figures and differing settings of two runs, by name; `warnings` say why figures are not comparable."""
 
     runs: tuple[str, str]
     figures: dict[str, Pair]
     settings: dict[str, Pair]
+    warnings: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """Return it ready for JSON."""
@@ -41,47 +46,83 @@ class Comparison:
 
     @property
     def table(self) -> str:
-        """The two runs as columns."""
+        """The two runs as columns, warnings below."""
         rows = [("", *self.runs), *((name, *map(_cell, pair)) for name, pair in self.figures.items())]
         if self.settings:
             rows += [("", "", ""), ("settings that differ", "", "")]
             rows += [(f"  {key}", *map(_cell, pair)) for key, pair in self.settings.items()]
         first, second, third = (max(map(len, column)) for column in zip(*rows, strict=True))
-        return "\n".join(f"{a:{first}}  {b:>{second}}  {c:>{third}}".rstrip() for a, b, c in rows)
+        lines = [f"{a:{first}}  {b:>{second}}  {c:>{third}}".rstrip() for a, b, c in rows]
+        return "\n".join([*lines, *(f"warning: {text}" for text in self.warnings)])
 
 
 def compare_runs(one: Path, other: Path) -> Comparison:
-    """Compare two run folders. A change of accuracy is paired within its run; two runs are not paired with each other.
+    """Compare two run folders. Accuracy changes are paired within a run; the two runs are not paired with each other.
 
-    Accuracy is as of the last summary, all else as of now.
+    Accuracy is as of the last report, all else as of now.
     """
-    figures, settings = (_figures(one), _figures(other)), (_settings(one), _settings(other))
+    sides = _side(one), _side(other)
+    settings = [flat(side.config.model_dump(mode="json")) for side in sides]
     differ = {key: pair for key, pair in _paired(*settings).items() if pair[0] != pair[1] and key != "name"}
-    return Comparison((one.resolve().name, other.resolve().name), _paired(*figures), differ)
+    names = (one.resolve().name, other.resolve().name)
+    return Comparison(names, _paired(*(side.figures for side in sides)), differ, _warnings(sides, differ))
 
 
-def _figures(folder: Path) -> dict[str, Any]:
-    heldout = saved_summary(folder).get("heldout", {})
+@dataclass(frozen=True)
+class _Side:
+    """One run of a comparison."""
+
+    config: RunConfig
+    figures: dict[str, Any]
+    prompts: frozenset[str]
+    heldout: frozenset[str]
+
+
+def _side(folder: Path) -> _Side:
     with ResponseMemory.open(folder / "memory.db") as memory, memory.db.snapshot():
-        rounds = memory.rounds()
-        kept = [record for record in rounds if record.decision is Decision.KEEP]
-        before, after = (memory.result(round_, Stage.HEALTH) or {} for round_ in (0, memory.standing[-1]))
-        return {
-            "rounds kept": f"{len(kept)} of {len(rounds)}",
-            "current policy": memory.current,
-            **({label: heldout[key] for label, key in ACCURACY.items()} if heldout else {}),
-            "agreement, base (no labels)": before.get("agreement"),
-            "agreement, now (no labels)": after.get("agreement"),
-            "KL to base, nats a token": after.get("kl"),
-            "responses": memory.count(),
-            "survivors, last round": rounds[-1].kept if rounds else None,
-            "new tokens": sum(line.new_tokens for line in overview(memory).operators),
-            "seconds": round(sum(unit.wall_s for unit in memory.units()), 1),
-        }
+        found = load_figures(folder, memory)
+        prompts = memory.prompts()
+        heldout = frozenset(p.id for p in prompts if p.split is Split.HELDOUT)
+        return _Side(found.config, _figures(found), frozenset(p.id for p in prompts), heldout)
 
 
-def _settings(folder: Path) -> dict[str, Any]:
-    return flat(saved_config(folder).model_dump(mode="json"))
+def _figures(found: Figures) -> dict[str, Any]:
+    heldout, last = found.heldout or {}, found.decided[-1].round if found.decided else None
+    by_round = {
+        f"mean@k accuracy, round {one.round}": one.accuracy["mean_at_k"] for one in found.decided if one.accuracy
+    }
+    kl = next((one.health["kl"] for one in found.rounds if one.round == found.final and one.health), None)
+    return {
+        "rounds kept": f"{len(found.kept)} of {len(found.decided)}",
+        "current policy": found.memory.current,
+        **({label: heldout[key] for label, key in ACCURACY.items()} if heldout else {}),
+        **by_round,
+        "agreement, base (no labels)": found.agreement["before"],
+        "agreement, now (no labels)": found.agreement["after"],
+        "KL to base, nats a token": kl,
+        "responses": found.memory.count(),
+        "survivors, last round": next((r.kept for r in found.memory.rounds() if r.round == last), None),
+        "new tokens": sum(found.tokens_by_origin.values()),
+        "seconds": round(sum(found.seconds_by_stage.values()), 1),
+    }
+
+
+def _warnings(sides: tuple[_Side, _Side], differ: Mapping[str, Pair]) -> tuple[str, ...]:
+    """Return why the figures of two runs are not comparable: other held-out prompts, other measurement."""
+    one, other = sides
+    found = []
+    if one.heldout != other.heldout:
+        shared = len(one.heldout & other.heldout)
+        found.append(
+            f"the held-out prompts differ: {len(one.heldout)} and {len(other.heldout)}, {shared} in both; "
+            "accuracy and agreement are not comparable"
+        )
+    elif one.prompts != other.prompts:
+        found.append("the prompts that are learnt from differ; the held-out ones are the same")
+    changed = [f"{key} ({differ[key][0]} and {differ[key][1]})" for key in MEASUREMENT if key in differ]
+    if changed:
+        found.append(f"measured with different settings: {', '.join(changed)}; mean@k, maj@k and pass@k depend on them")
+    return tuple(found)
 
 
 def _paired(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Pair]:

@@ -1,8 +1,7 @@
-"""The report: one HTML file that shows what a run did and every response that it wrote, and that needs no network.
+"""The report: one HTML file, usable offline, with a run's figures and every response.
 
-Everything is read from the memory, so a run that is still going can be reported; accuracy comes from what `evaluate`
-left in summary.json and metrics.jsonl. Charts are drawn in the page by Observable Plot (inlined, ISC): they follow the
-width of the screen and light or dark, which a picture made here could not.
+Read from the memory (also of a run in progress) and from `reports.figures`. Charts are drawn in the page by Observable
+Plot (inlined, ISC), which adapts to the screen's width and to light or dark mode.
 """
 
 import base64
@@ -10,6 +9,7 @@ import hashlib
 import json
 import math
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -19,10 +19,9 @@ from ..config_file import to_yaml
 from ..evaluation.metrics import METRICS, Health
 from ..fsio import write_text
 from ..memory import ResponseMemory
-from ..memory.inspect.overview import overview
-from ..memory.operators import operators
-from ..run.folder import noted_twins, saved_config
+from ..run.folder import noted_twins
 from ..types import Judgement, Prompt, Response, Stage, Verdict
+from .figures import RoundFigures, load_figures
 
 RESPONSES = 10_000
 """Responses in the browser of samples, about: what keeps the file small enough to send."""
@@ -36,7 +35,7 @@ SCRIPTS = ("d3.min.js", "plot.min.js", "report.js")
 def write_report(folder: Path, out: Path, responses: int = RESPONSES) -> str:
     """Write the report of the run in `folder` to `out`, whole, and return a line that says what is in it."""
     with ResponseMemory.open(folder / "memory.db") as memory, memory.db.snapshot():
-        data = figures(folder, memory) | samples(memory, responses)
+        data = chart_data(folder, memory) | samples(memory, responses)
     write_text(out, render(data))
     shown, total = len(data["prompts"]), data["prompts_in_all"]
     count, megabytes = len(data["responses"]), out.stat().st_size / 1e6
@@ -68,78 +67,60 @@ def _asset(name: str) -> str:
     return files("selfimprove").joinpath("data", name).read_text(encoding="utf-8")
 
 
-def figures(folder: Path, memory: ResponseMemory) -> dict[str, Any]:
+def chart_data(folder: Path, memory: ResponseMemory) -> dict[str, Any]:
     """Return all that the charts and tables show, as rows ready for JSON."""
-    summary = saved_summary(folder)
-    seconds: dict[str, float] = defaultdict(float)
-    for unit in memory.units():
-        seconds[unit.stage] += unit.wall_s
-    tokens = {line.origin: line.new_tokens for line in overview(memory).operators}  # origins are named like stages
+    found = load_figures(folder, memory)
+    books = found.operators.items()
+    seconds, tokens = found.seconds_by_stage, found.tokens_by_origin
     return {
         "run": folder.resolve().name,
         "current": memory.current,
-        "config": to_yaml(saved_config(folder)),
+        "config": to_yaml(found.config),
         "rounds": [asdict(record) for record in memory.rounds()],
-        "heldout": summary.get("heldout"),
-        "measured": summary.get("current", memory.current),
-        "health": _health(memory),
+        "heldout": found.heldout,
+        "measured": found.measured,
+        "health": _health(found.rounds),
         "signs": {metric.name: metric.meaning for metric in METRICS},
-        "progress": _progress(folder, memory),
-        "operators": _operators(memory),
+        "progress": _progress(found.rounds),
+        "operators": [
+            {"round": round_, "origin": origin, **book} for round_, by in books for origin, book in by.items()
+        ],
         "reasons": _reasons(memory),
-        "lengths": _lengths(memory, memory.standing[-1]),
-        "seconds": [{"stage": s, "value": round(seconds[s], 1)} for s in Stage if seconds[s] >= 0.1],
+        "lengths": _lengths(memory, found.final),
+        "seconds": [{"stage": s, "value": round(seconds[s], 1)} for s in Stage if seconds.get(s, 0) >= 0.1],
         "tokens": [{"stage": s, "value": tokens[s]} for s in Stage if s in tokens],
     }
-
-
-def saved_summary(folder: Path) -> dict[str, Any]:
-    """Return what the run's last summary says; empty while the first is not written."""
-    path = folder / "summary.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
 def _last_round(memory: ResponseMemory) -> int:
     return max((unit.round for unit in memory.units()), default=0)
 
 
-def _health(memory: ResponseMemory) -> list[dict[str, Any]]:
-    """Return one row per metric and evaluated round: value, and the limit and result of the guard's check, if any."""
+def _health(rounds: Sequence[RoundFigures]) -> list[dict[str, Any]]:
+    """Return one row a metric and measured round: its value and, where the guard checked it, its limit."""
     rows = []
-    for round_ in range(_last_round(memory) + 1):
-        stored = memory.result(round_, Stage.HEALTH)
-        verdict = memory.result(round_, Stage.GUARD) or {"checks": []}
-        checks = {check["name"]: check for check in verdict["checks"]}
-        if stored is None:
+    for one in rounds:
+        if one.health is None:
             continue
-        seen = Health.of(stored)
+        seen, checks = Health.of(one.health), {check["name"]: check for check in one.checks}
         for metric in METRICS:
-            row = {"name": metric.name, "round": round_, "value": metric.value(seen), "limit": None, "passed": True}
+            row = {"name": metric.name, "round": one.round, "value": metric.value(seen), "limit": None, "passed": True}
             rows.append(row | checks.get(metric.name, {}))
     return rows
 
 
-def _progress(folder: Path, memory: ResponseMemory) -> list[dict[str, Any]]:
+def _progress(rounds: Sequence[RoundFigures]) -> list[dict[str, Any]]:
     """Return held-out agreement, and accuracy where it was audited, of every measured round."""
     rows = []
-    for round_ in range(_last_round(memory) + 1):
-        health = memory.result(round_, Stage.HEALTH)
-        if health:
-            rows.append({"round": round_, "measure": "agreement (no labels)", "value": health["agreement"]})
-    metrics = folder / "metrics.jsonl"
-    lines = metrics.read_text(encoding="utf-8").splitlines() if metrics.is_file() else []
-    for line in map(json.loads, lines):
-        for key, measure in (("audit/mean_at_k", "mean@k accuracy"), ("audit/greedy", "greedy accuracy")):
-            if key in line:
-                rows.append({"round": line["round"], "measure": measure, "value": line[key]})
-    return rows
-
-
-def _operators(memory: ResponseMemory) -> list[dict[str, Any]]:
-    rows = []
-    for record in memory.rounds():
-        books = operators(memory, record.round).items()
-        rows += [{"round": record.round, "origin": origin, **asdict(book)} for origin, book in books]
+    for one in rounds:
+        accuracy = one.accuracy or {}
+        for measure, value in (
+            ("agreement (no labels)", one.agreement),
+            ("mean@k accuracy", accuracy.get("mean_at_k")),
+            ("greedy accuracy", accuracy.get("greedy")),
+        ):
+            if value is not None:
+                rows.append({"round": one.round, "measure": measure, "value": value})
     return rows
 
 

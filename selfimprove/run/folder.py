@@ -1,20 +1,17 @@
-"""A run's folder: where it is, what it was started with, where adapters live. Imports nothing heavy."""
+"""A run's folder: where it is, its saved configuration, its adapters. Imports are light: every command starts here."""
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..config import RunConfig
-from ..config_file import load_config
 from ..errors import UserError
-from ..memory import ResponseMemory
 from ..types import BASE
 
 if TYPE_CHECKING:
+    from ..config import RunConfig
+    from ..memory import ResponseMemory
     from ..models.policy import Policy
 
 RUNS = Path("runs")
@@ -29,8 +26,13 @@ def run_folder(name: str | Path) -> Path:
     for folder in (Path(name), RUNS / name):
         if (folder / "memory.db").is_file():
             return folder
-    known = sorted(p.parent.name for p in RUNS.glob("*/memory.db"))
+    known = run_names()
     raise UserError(f"no run {str(name)!r}; " + (f"there is {', '.join(known)}" if known else "runs/ holds none yet"))
+
+
+def run_names() -> list[str]:
+    """Return the names of the runs below runs/, sorted."""
+    return sorted(path.parent.name for path in RUNS.glob("*/memory.db"))
 
 
 def saved_config(folder: Path) -> RunConfig:
@@ -39,6 +41,8 @@ def saved_config(folder: Path) -> RunConfig:
     Raises:
         UserError: there is none, or it cannot be read.
     """
+    from ..config_file import load_config
+
     file = folder / "config.yaml"
     if not file.is_file():
         raise UserError(f"{file} is missing: the run has not begun yet, or restore the file")
@@ -52,6 +56,8 @@ def adapter_folder(folder: Path, policy: str) -> Path | None:
 
 def environment(policy: Policy) -> dict[str, Any]:
     """Return what reproducing the run depends on: versions, device, threads. No host name, no environment variables."""
+    import platform
+
     import torch
 
     packages = ("selfimprove", "torch", "transformers", "sentence-transformers", "faiss-cpu", "peft")
@@ -66,7 +72,9 @@ def environment(policy: Policy) -> dict[str, Any]:
 
 
 def _version(package: str) -> str | None:
-    """The installed version, None where the package is used without being installed (a bare checkout)."""
+    """Return the installed version; None for a package used from a checkout without being installed."""
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
         return version(package)
     except PackageNotFoundError:

@@ -361,3 +361,12 @@ def test_a_memory_can_be_read_from_the_moment_it_appears(path, monkeypatch):
     monkeypatch.setattr(database, "publish", published)
     ResponseMemory.create(path).close()
     assert journal == ["wal"], "what a killed writer leaves of a later switch, only a writer can undo"
+
+
+def test_a_memory_in_a_folder_that_cannot_be_written_is_read(memory, path):
+    """Read-only media are played by a folder in the place of the file that SQLite would make for readers."""
+    commit(memory, [("france", "Paris")])
+    memory.close()
+    path.with_name("memory.db-wal").mkdir()
+    with ResponseMemory.open(path) as reader:
+        assert (reader.count(), reader.verify()) == (1, [])

@@ -131,6 +131,24 @@ def test_a_disk_that_is_really_read_only_is_named_and_can_be_read(world, finishe
     assert len(ending(folder / "run").adapters) == 2
 
 
+def test_a_finished_run_on_read_only_media_is_looked_at_and_exported(finished, disk, tmp_path):
+    folder, remount = disk
+    for file in finished.glob("memory.db-*"):  # a copy of a closed run has no log
+        file.unlink()
+    run = shutil.copytree(finished, folder / "run")
+    shutil.copytree(finished, folder / "torn")
+    (folder / "torn" / "memory.db-wal").write_bytes(b"newer pages")
+    remount("ro")
+    export = ["export", run, tmp_path / "out", "--as", "adapter"]
+    report = ["report", run, "--out", tmp_path / "r.html"]
+    for words in (["status", run], ["memory", run, "verify"], ["memory", run, "list"], report, export):
+        result = CliRunner().invoke(main, [*map(str, words)])
+        assert result.exit_code == 0, (words, result.stderr)
+    result = CliRunner().invoke(main, ["status", str(folder / "torn")])
+    assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
+    assert "memory.db-wal holds newer pages: copy the whole folder" in result.stderr
+
+
 def test_figures_that_cannot_be_written_cost_one_line_not_the_run(world, finished, tmp_path, monkeypatch):
     config = tmp_path / "c.yaml"
     config.write_text(to_yaml(world.config))

@@ -123,7 +123,8 @@ class Database:
     def stream(self, sql: str, parameters: Sequence[Any] = ()) -> Iterator[tuple[Any, ...]]:
         """Yield the rows of a query one by one: for what may not fit in memory."""
         with _explained(self.path):
-            yield from self._connection.execute(sql, parameters)
+            for row in self._connection.execute(sql, parameters):  # noqa: UP028 - yield from closes the cursor, perhaps late
+                yield row
 
     def one(self, sql: str, parameters: Sequence[Any] = ()) -> tuple[Any, ...] | None:
         """Return the first row of a query, or None."""
@@ -138,7 +139,7 @@ def utc_now() -> str:
 
 def _connect(path: Path, mode: str) -> sqlite3.Connection:
     """Return a checked connection; `mode` is `ro` or `rw`, so that a missing file is never created."""
-    connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode={mode}", uri=True, isolation_level=None)
+    connection = _connection(path, mode)
     try:
         for pragma in ("busy_timeout = 5000", "trusted_schema = OFF", "cell_size_check = ON", "foreign_keys = ON"):
             connection.execute(f"PRAGMA {pragma}")
@@ -160,6 +161,31 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
     except BaseException:
         connection.close()
         raise
+    return connection
+
+
+def _connection(path: Path, mode: str) -> sqlite3.Connection:
+    """Return an open connection; a reader in a folder that cannot be written opens the file as immutable.
+
+    A WAL database needs its -shm file even for reading. Where SQLite cannot make one (read-only media) and no -wal file
+    holds newer pages, the file alone is the whole database and nobody writes it.
+    """
+    uri = f"{path.resolve().as_uri()}?mode={mode}"
+    connection = sqlite3.connect(uri, uri=True, isolation_level=None)
+    if mode == "ro":
+        try:
+            connection.execute("PRAGMA schema_version")
+        except sqlite3.OperationalError as error:
+            connection.close()
+            wal = path.with_name(f"{path.name}-wal")
+            if "unable to open" not in str(error):
+                raise
+            if wal.is_file() and wal.stat().st_size:
+                raise MemoryError_(
+                    f"{path} cannot be read in a folder that cannot be written, because {wal.name} holds newer pages: "
+                    "copy the whole folder to another place and look there"
+                ) from None
+            connection = sqlite3.connect(f"{uri}&immutable=1", uri=True, isolation_level=None)
     return connection
 
 

@@ -1,0 +1,298 @@
+"""The figures of a run, derived in one place from its memory and accuracy.json, for every table, page and file.
+
+Used by the table at the end of a run, summary.json, metrics.jsonl, the HTML report, compare, status and the model card.
+Nothing that trains, votes, selects or decides reads it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import UserError
+from ..evaluation.scores import Accuracy, change, from_json
+from ..memory.operators import operators
+from ..types import BASE, Decision, Split, Stage
+
+if TYPE_CHECKING:
+    from ..config import RunConfig
+    from ..memory import ResponseMemory
+
+ACCURACY = "accuracy.json"
+"""Accuracy per prompt and round, in the run's folder; only there when the run has an audit file."""
+
+
+@dataclass(frozen=True, slots=True)
+class RoundFigures:
+    """One measured or decided round; round 0 is the base. None: not decided, not measured, or no audit file."""
+
+    round: int
+    decision: Decision | None
+    because: str
+    policy: str
+    health: dict[str, Any] | None
+    """Label-free metrics, by the names of `evaluation.metrics`."""
+    checks: tuple[dict[str, Any], ...]
+    """The guard's checks: name, value, limit, passed."""
+    training: dict[str, Any]
+    accuracy: dict[str, float] | None
+    """Means over the audited prompts: greedy, mean_at_k, maj_at_k, pass_at_k."""
+
+    @property
+    def agreement(self) -> float | None:
+        """Mean agreement on the held-out prompts."""
+        return None if self.health is None else self.health["agreement"]
+
+    @property
+    def row(self) -> dict[str, Any]:
+        """The round in brief, ready for JSON: decision, its reason, the policy, agreement and accuracy."""
+        return {
+            "round": self.round,
+            "decision": self.decision,
+            "because": self.because,
+            "policy": self.policy,
+            "agreement": self.agreement,
+            "accuracy": self.accuracy,
+        }
+
+
+@dataclass(frozen=True)
+class Figures:
+    """All figures of a run. Accuracy is as of the last report (`accuracy.json`), all else as of now."""
+
+    config: RunConfig
+    memory: ResponseMemory
+    """Open for reading while the figures are used."""
+    rounds: tuple[RoundFigures, ...]
+    """The base, then every round in order."""
+    per_prompt: Mapping[int, Accuracy]
+    """Accuracy per prompt by round; empty without an audit file, and for runs from before accuracy.json."""
+    stored: Mapping[str, Any]
+    """The last summary.json: the accuracy of runs from before accuracy.json."""
+
+    @property
+    def decided(self) -> tuple[RoundFigures, ...]:
+        """The rounds that the guard has decided on."""
+        return tuple(one for one in self.rounds if one.decision is not None)
+
+    @property
+    def kept(self) -> tuple[RoundFigures, ...]:
+        """The rounds that the guard kept."""
+        return tuple(one for one in self.decided if one.decision is Decision.KEEP)
+
+    @cached_property
+    def final(self) -> int:
+        """The round that the current policy was kept with; 0 for the base."""
+        return self.memory.standing[-1]
+
+    @property
+    def measured(self) -> str:
+        """Name of the policy whose accuracy `heldout` gives."""
+        if not self.per_prompt:
+            return self.stored.get("current", self.memory.current)
+        return _policy(self._last_audited)
+
+    @property
+    def _last_audited(self) -> int:
+        return max((r for r in self.memory.standing if r in self.per_prompt), default=0)
+
+    @cached_property
+    def heldout(self) -> dict[str, float] | None:
+        """Accuracy of the base and of the current policy, and the change with its 95 % interval; None if unknown."""
+        return self.heldout_of(self._last_audited) if self.per_prompt else self.stored.get("heldout")
+
+    def heldout_of(self, round_: int) -> dict[str, float] | None:
+        """Return the accuracy of the base and of a round's policy, keyed as in summary.json; None if not audited."""
+        if round_ not in self.per_prompt or 0 not in self.per_prompt:
+            return None
+        old, new = (self.per_prompt[r].means() for r in (0, round_))
+        short = {"greedy": "greedy", "maj": "maj_at_k", "pass": "pass_at_k"}
+        return {
+            "prompts": len(self.per_prompt[0].prompt_ids),
+            "before": old["mean_at_k"],
+            "after": new["mean_at_k"],
+            **_prefixed("diff", self._change(0, round_)),
+            **{
+                f"{key}_{when}": side[name]
+                for key, name in short.items()
+                for when, side in (("before", old), ("after", new))
+            },
+        }
+
+    def _change(self, before: int, after: int) -> dict[str, float]:
+        found = change(self.per_prompt[before], self.per_prompt[after], self.config.seed)
+        return {"": found.diff, "low": found.low, "high": found.high}
+
+    @cached_property
+    def changes(self) -> dict[int, dict[str, float]]:
+        """By audited round, the change of mean@k accuracy from the base and from the last round kept before it."""
+        found = {}
+        for one in self.decided:
+            if one.round in self.per_prompt and 0 in self.per_prompt:
+                kept = max(k.round for k in (self.rounds[0], *self.kept) if k.round < one.round)
+                found[one.round] = _prefixed("from_base", self._change(0, one.round))
+                if kept in self.per_prompt:
+                    found[one.round] |= _prefixed("from_kept", self._change(kept, one.round))
+        return found
+
+    @cached_property
+    def agreement(self) -> dict[str, float | None]:
+        """Held-out agreement of the base and of the current policy."""
+        by_round = {one.round: one.agreement for one in self.rounds}
+        return {"before": by_round.get(0), "after": by_round.get(self.final)}
+
+    @cached_property
+    def operators(self) -> dict[int, dict[str, dict[str, int]]]:
+        """By decided round and operator: candidates, survivors, tokens and so on (`OperatorLedger`)."""
+        return {
+            one.round: {origin.value: asdict(book) for origin, book in operators(self.memory, one.round).items()}
+            for one in self.decided
+        }
+
+    @cached_property
+    def seconds_by_stage(self) -> dict[str, float]:
+        """Seconds of all committed units, by stage."""
+        rows = self.memory.db.rows("SELECT stage, sum(wall_s) FROM units GROUP BY stage ORDER BY min(seq)")
+        return {stage: round(seconds, 2) for stage, seconds in rows}
+
+    @cached_property
+    def tokens_by_origin(self) -> dict[str, int]:
+        """New tokens of all responses, by origin; origins are named like stages."""
+        return dict(self.memory.db.rows("SELECT origin, sum(new_tokens) FROM responses GROUP BY origin"))
+
+    @cached_property
+    def prompts_measured(self) -> int:
+        """Number of held-out prompts that are evaluated."""
+        (count,) = self.memory.db.rows("SELECT count(*) FROM prompts WHERE split = ?", (Split.HELDOUT.value,))[0]
+        return min(count, self.config.evaluate.limit or count)
+
+    @property
+    def prompts_audited(self) -> int:
+        """Number of these whose answer is in the audit file."""
+        return int(self.heldout["prompts"]) if self.heldout else 0
+
+    def summary(self) -> dict[str, Any]:
+        """Return the content of summary.json, without what only the process knows (time, memory, digest)."""
+        found: dict[str, Any] = {
+            "run": self.config.name,
+            "model": self.config.model.path,
+            "current": self.memory.current,
+            "rounds_kept": len(self.kept),
+            "rounds": [
+                {
+                    "round": one.round,
+                    "decision": one.decision,
+                    "because": one.because,
+                    "agreement": one.agreement,
+                    "operators": self.operators[one.round],
+                    **({"accuracy": one.accuracy | self.changes.get(one.round, {})} if one.accuracy else {}),
+                }
+                for one in self.decided
+            ],
+            "seconds_by_stage": self.seconds_by_stage,
+            "agreement": self.agreement,
+        }
+        return found | ({"heldout": self.heldout} if self.heldout else {})
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """Return the rows of metrics.jsonl: the base and each decided round."""
+        rows = []
+        for one in (self.rounds[0], *self.decided):
+            row: dict[str, Any] = {"round": one.round}
+            if one.decision is not None:
+                row |= {"guard/decision": one.decision, "guard/because": one.because}
+            row |= {f"health/{name}": value for name, value in (one.health or {}).items()}
+            row |= {f"train/{name}": value for name, value in one.training.items() if not isinstance(value, list)}
+            row |= {f"audit/{name}": value for name, value in (one.accuracy or {}).items()}
+            rows.append(row)
+        return rows
+
+
+def load_figures(folder: Path, memory: ResponseMemory) -> Figures:
+    """Return the figures of a run folder whose memory is open.
+
+    Raises:
+        UserError: its configuration is missing or cannot be read.
+    """
+    from ..run.folder import saved_config
+
+    per_prompt = stored_accuracy(folder)
+    return Figures(
+        saved_config(folder), memory, round_figures(memory, _means(folder, per_prompt)), per_prompt, _summary(folder)
+    )
+
+
+def fresh_figures(config: RunConfig, memory: ResponseMemory, per_prompt: Mapping[int, Accuracy]) -> Figures:
+    """Return the figures of a run that has just been audited; nothing is read from earlier reports."""
+    means = {round_: one.means() for round_, one in per_prompt.items()}
+    return Figures(config, memory, round_figures(memory, means), per_prompt, {})
+
+
+def round_figures(memory: ResponseMemory, accuracy: Mapping[int, dict[str, float]]) -> tuple[RoundFigures, ...]:
+    """Return the base and every round that was measured or decided; `accuracy` gives the means by round."""
+    records = {record.round: record for record in memory.rounds()}
+    measured = {unit.round for unit in memory.units(stage=Stage.HEALTH)}
+    rows = []
+    for round_ in sorted({0, *records, *measured}):
+        record = records.get(round_)
+        rows.append(
+            RoundFigures(
+                round_,
+                record.decision if record else None,
+                record.because if record else "",
+                record.policy if record else _policy(round_),
+                memory.result(round_, Stage.HEALTH),
+                tuple((memory.result(round_, Stage.GUARD) or {}).get("checks", ())),
+                memory.result(round_, Stage.TRAIN) or {},
+                accuracy.get(round_),
+            )
+        )
+    return tuple(rows)
+
+
+def measured_rounds(folder: Path, memory: ResponseMemory) -> tuple[RoundFigures, ...]:
+    """Return the rounds of a run folder with their accuracy; needs no configuration."""
+    return round_figures(memory, _means(folder, stored_accuracy(folder)))
+
+
+def stored_accuracy(folder: Path) -> dict[int, Accuracy]:
+    """Return accuracy.json; empty where there is none."""
+    rows = _json_lines(folder / ACCURACY, whole=True)
+    return from_json(rows[0]) if rows else {}
+
+
+def _means(folder: Path, per_prompt: Mapping[int, Accuracy]) -> dict[int, dict[str, float]]:
+    """Return mean accuracies by round; of runs from before accuracy.json, those in metrics.jsonl."""
+    if per_prompt:
+        return {round_: one.means() for round_, one in per_prompt.items()}
+    rows = _json_lines(folder / "metrics.jsonl")
+    found = {row["round"]: {k.removeprefix("audit/"): row[k] for k in row if k.startswith("audit/")} for row in rows}
+    return {round_: means for round_, means in found.items() if means}
+
+
+def _summary(folder: Path) -> dict[str, Any]:
+    rows = _json_lines(folder / "summary.json", whole=True)
+    return rows[0] if rows else {}
+
+
+def _json_lines(file: Path, *, whole: bool = False) -> list[dict[str, Any]]:
+    """Return the objects in a JSON (`whole`) or JSONL file that a report has written; none where it is missing."""
+    if not file.is_file():
+        return []
+    text = file.read_text(encoding="utf-8")
+    try:
+        return [json.loads(part) for part in ([text] if whole else text.splitlines())]
+    except ValueError as error:
+        raise UserError(f"{file} is damaged ({error}); resume its run to have it written again") from None
+
+
+def _policy(round_: int) -> str:
+    return f"r{round_:04d}" if round_ else BASE
+
+
+def _prefixed(name: str, values: Mapping[str, float]) -> dict[str, float]:
+    return {f"{name}_{key}" if key else name: value for key, value in values.items()}

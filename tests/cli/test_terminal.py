@@ -1,0 +1,68 @@
+"""What a terminal or a pipe is given: escaped, counted in columns, and never a traceback."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from selfimprove.cli.main import main
+from selfimprove.cli.terminal import cell, columns, printable
+
+ROOT = Path(__file__).parents[2]
+COMMANDS = [""] + sorted(main.commands) + [f"memory x {name}" for name in sorted(main.commands["memory"].commands)]
+
+
+def selfimprove(*words, stdout=subprocess.PIPE, **environment):
+    return subprocess.Popen(
+        [sys.executable, "-m", "selfimprove", *map(str, words)],
+        env=os.environ | {"PYTHONPATH": str(ROOT)} | environment,
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+    )
+
+
+@pytest.mark.parametrize("words", COMMANDS)
+def test_the_help_of_every_command_is_readable(words):
+    result = CliRunner().invoke(main, [*words.split(), "--help"], prog_name="selfimprove")
+    assert result.exit_code == 0
+    assert "\\" not in result.output
+    assert "..." not in result.output.partition("\n")[2], "descriptions are whole"
+    assert all(len(line) <= 80 for line in result.output.splitlines())
+    _, _, examples = result.output.partition("\nExamples:\n")
+    for line in examples.splitlines():
+        assert line.startswith("  selfimprove "), "one example a line"
+
+
+def test_the_examples_are_there():
+    shown = [words for words in COMMANDS if "\nExamples:\n" in CliRunner().invoke(main, [*words.split(), "-h"]).output]
+    assert {"", "run", "export", "report", "memory"} <= set(shown)
+
+
+@pytest.mark.parametrize("words", [("memory", "RUN", "list", "-n", 0), ("memory", "RUN", "stats"), ("--help",)])
+def test_a_reader_that_closes_the_pipe_is_no_error(undisturbed, words):
+    reading, writing = os.pipe()
+    os.close(reading)
+    process = selfimprove(*(undisturbed[0] if word == "RUN" else word for word in words), stdout=writing)
+    os.close(writing)
+    assert (process.communicate(timeout=60)[1], process.returncode) == (b"", 0)
+
+
+def test_a_narrow_code_page_loses_no_output(undisturbed):
+    process = selfimprove("memory", undisturbed[0], "trace", 300, PYTHONUTF8="0", PYTHONIOENCODING="cp1252")
+    said, error = process.communicate(timeout=60)
+    assert (process.returncode, error) == (0, b"")
+    drawn = said.decode("cp1252")
+    assert "#300 r" in drawn
+    process = selfimprove("memory", undisturbed[0], "trace", 300, PYTHONIOENCODING="utf-8")
+    assert drawn == process.communicate(timeout=60)[0].decode().encode("cp1252", "backslashreplace").decode("cp1252")
+
+
+def test_wide_characters_take_two_columns_and_marks_none():
+    assert [columns(text) for text in ("abc", "日本", "e\u0301", "a\u200db", "ｱ")] == [3, 4, 1, 2, 1]
+    for text in ("short", "日本語の長い答え", "日本語の長い答えa", "x" * 40, "e\u0301" * 20):
+        assert columns(cell(text, 9)) == 9
+    assert printable("日本語の長い答え", 8) == "日本語…"
+    assert printable("\x1b[31m日本\u202e", 40) == "\\x1b[31m日本\\u202e"

@@ -1,0 +1,114 @@
+"""One derivation: the table, the files, the report, compare, status and the model card say the same of a run."""
+
+import json
+import re
+import shutil
+
+import pytest
+from click.testing import CliRunner
+from tasks.tiny_runs import run_it, tiny_config
+
+from selfimprove.cli.main import main
+from selfimprove.exports.export import _summary
+from selfimprove.memory import ResponseMemory
+from selfimprove.reports.compare import compare_runs
+from selfimprove.reports.figures import load_figures
+from selfimprove.reports.html import write_report
+from selfimprove.reports.status import run_status
+
+SUMS = [(a, b) for a in range(6) for b in range(5)]
+
+
+@pytest.fixture(scope="module")
+def audited(taught_folder, prompts, tmp_path_factory):
+    """A finished run with an audit file: (folder, summary)."""
+    folder = tmp_path_factory.mktemp("audited")
+    audit = folder / "audit.jsonl"
+    rows = [{"prompt": f"What is {a} plus {b}?", "answers": [str(a + b)]} for a, b in SUMS]
+    audit.write_text("\n".join(map(json.dumps, rows)))
+    config = tiny_config(taught_folder, prompts, prompts={"audit": str(audit)})
+    return folder / "run", run_it(config, folder / "run")
+
+
+def test_every_place_gives_the_same_accuracy_by_round(audited, tmp_path):
+    folder, summary = audited
+    stored = json.loads((folder / "accuracy.json").read_text())
+    means = {row["round"]: sum(row["mean_at_k"]) / len(row["mean_at_k"]) for row in stored["rounds"]}
+    assert set(means) == {0, 1, 2}
+    assert len(stored["prompts"]) == 11
+
+    written = json.loads((folder / "summary.json").read_text())
+    assert written == json.loads(json.dumps(summary.figures))
+    assert {0: written["heldout"]["before"]} | {
+        row["round"]: row["accuracy"]["mean_at_k"] for row in written["rounds"]
+    } == pytest.approx(means)
+    metrics = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert {row["round"]: row["audit/mean_at_k"] for row in metrics} == pytest.approx(means)
+    status = run_status(folder)
+    told = {0: status["base"]["accuracy"]} | {row["round"]: row["accuracy"] for row in status["rounds"]}
+    assert {round_: one["mean_at_k"] for round_, one in told.items()} == pytest.approx(means)
+    compared = compare_runs(folder, folder).figures
+    assert compared["mean@k accuracy, round 1"] == (pytest.approx(means[1]),) * 2
+    assert compared["mean@k accuracy, now"] == (written["heldout"]["after"],) * 2
+    write_report(folder, tmp_path / "r.html")
+    data = json.loads(re.search(r'id="data">(.*?)</script>', (tmp_path / "r.html").read_text(), re.DOTALL)[1])
+    drawn = {row["round"]: row["value"] for row in data["progress"] if row["measure"] == "mean@k accuracy"}
+    assert drawn == pytest.approx(means)
+    assert data["heldout"] == written["heldout"]
+    with ResponseMemory.open(folder / "memory.db") as memory:
+        for round_ in (1, 2):
+            assert _summary(folder, memory, f"r{round_:04d}")["heldout"]["after"] == pytest.approx(means[round_])
+
+    lines = summary.table.splitlines()
+    [head] = [number for number, line in enumerate(lines) if line.startswith("  by round")]
+    shown = [float(line.split()[1 if line.startswith("  base") else 2]) for line in lines[head + 1 : head + 4]]
+    assert shown == pytest.approx(list(means.values()), abs=5e-4)
+    status_lines = CliRunner().invoke(main, ["status", str(folder)]).output.splitlines()
+    assert sum(f"{means[2]:.3f}" in line for line in status_lines) >= 1
+
+
+def test_the_changes_are_paired_and_from_base_and_last_kept(audited):
+    _, summary = audited
+    second = summary.figures["rounds"][1]["accuracy"]
+    assert second["from_base"] == pytest.approx(summary.figures["heldout"]["diff"])
+    first = summary.figures["rounds"][0]["accuracy"]
+    assert second["from_kept"] == pytest.approx(second["mean_at_k"] - first["mean_at_k"])
+    for one in (first, second):
+        assert one["from_base_low"] <= one["from_base"] <= one["from_base_high"]
+
+
+def test_a_run_that_went_back_has_the_accuracy_of_the_policy_it_went_back_to(audited, tmp_path):
+    folder = shutil.copytree(audited[0], tmp_path / "run")
+    with ResponseMemory.open(folder / "memory.db", write=True) as memory:
+        memory.rollback(1)
+        found = load_figures(folder, memory)
+        assert found.measured == "r0001"
+        assert found.heldout["after"] == found.rounds[1].accuracy["mean_at_k"]
+
+
+def test_runs_from_before_accuracy_json_keep_their_figures(audited, tmp_path):
+    folder = shutil.copytree(audited[0], tmp_path / "run")
+    with ResponseMemory.open(folder / "memory.db") as memory:
+        now = load_figures(folder, memory)
+        (folder / "accuracy.json").unlink()
+        old = load_figures(folder, memory)
+        assert old.heldout == now.heldout
+        assert [one.accuracy for one in old.rounds] == [pytest.approx(one.accuracy) for one in now.rounds]
+        assert old.metrics() == now.metrics()
+        assert old.summary()["heldout"] == now.summary()["heldout"]
+
+
+def test_an_audit_file_that_is_no_longer_set_leaves_no_accuracy(audited, taught_folder, prompts, tmp_path):
+    folder = shutil.copytree(audited[0], tmp_path / "run")
+    summary = run_it(tiny_config(taught_folder, prompts), folder, resume=True)
+    assert "heldout" not in summary.figures
+    assert not (folder / "accuracy.json").exists()
+    assert "audit/" not in (folder / "metrics.jsonl").read_text()
+
+
+def test_a_damaged_file_of_figures_costs_one_line(audited, tmp_path):
+    folder = shutil.copytree(audited[0], tmp_path / "run")
+    (folder / "accuracy.json").write_text("{")
+    result = CliRunner().invoke(main, ["status", str(folder)])
+    assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
+    assert "accuracy.json is damaged" in result.stderr
