@@ -23,13 +23,20 @@ def improve(config: str | Path, *overrides: str, resume: bool = False, quiet: bo
 
 
 def export(
-    run: str | Path, out: str | Path, *, round_: int | None = None, form: str = "merged", weights: str = "f16"
+    run: str | Path,
+    out: str | Path,
+    *,
+    round_: int | None = None,
+    form: str = "merged",
+    weights: str = "f16",
+    dtype: str | None = None,
 ) -> str:
     """Write a run's current policy (or that of `round_`) to the folder `out`; return what was checked.
 
-    `form` is merged, adapter, gguf or ollama; `weights` is how the latter two store matrices: f16 or q8_0.
+    `form` is merged, adapter, gguf or ollama; `weights` is how the latter two store matrices: f16 or q8_0;
+    `dtype` is that of a merged folder: float32, bfloat16 or float16, None for the base model's own.
 
     Raises:
         UserError: `out` exists, or what was written does not match the policy.
     """
-    return export_run(run_folder(run), Path(out), round_=round_, form=form, weights=weights)
+    return export_run(run_folder(run), Path(out), round_=round_, form=form, weights=weights, dtype=dtype)

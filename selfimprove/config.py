@@ -1,5 +1,6 @@
 """The one strict configuration tree: what each setting means, its default and its bounds."""
 
+import datetime as dt
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -20,6 +21,10 @@ class ModelConfig(Section):
 
     path: str = Field("bundled:smollm2-135m", description="HF id, local folder, GGUF file, or bundled:smollm2-135m")
     revision: str | None = Field(None, description="revision of an HF id")
+    commit: str | None = Field(None, description="commit of an HF id; recorded when the run begins, and kept")
+    date: dt.date | None = Field(
+        None, description="date that the chat template renders as today's; recorded when the run begins, and kept"
+    )
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto", description="auto: bfloat16 where the device computes it natively, else float32"
     )
