@@ -118,7 +118,7 @@ class LeftContext:
     def _endings(self, ids: list[int]) -> list[str]:
         """Return the text after the prompt's last added token; [] where text after that token begins no sequence."""
         tokenizer = self._tokenizer
-        added = {*tokenizer.added_tokens_decoder, *tokenizer.all_special_ids}
+        added = {*tokenizer.added_tokens_decoder, *tokenizer.all_special_ids} - {tokenizer.unk_token_id}
         last = max((place for place, token in enumerate(ids) if token in added), default=-1)
         if last + 1 < len(ids):
             return [tokenizer.decode(ids[last + 1 :], clean_up_tokenization_spaces=False)]
