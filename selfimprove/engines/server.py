@@ -140,8 +140,8 @@ class ServerEngine:
         found: dict[int, Generation] = {}
         for call, future in calls:
             for slot, completion in zip(call.slots, future.result(), strict=True):
-                ids = policy.plain(completion.text) if completion.ids is None else completion.ids
-                prefix = unit.requests[slot].prefix
+                prefix, text = unit.requests[slot].prefix, completion.text
+                ids = policy.encode_continuation(text, prefix) if completion.ids is None else completion.ids
                 found[slot] = read_generation(policy, ids, completion.finish, prefix, len(call.ids))
                 if on_tokens is not None:
                     on_tokens(len(ids))

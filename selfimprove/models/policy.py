@@ -260,6 +260,13 @@ class Policy:
     def _left_context(self) -> LeftContext:
         return LeftContext(self.tokenizer, self.template_arguments)
 
+    def encode_continuation(self, text: str, prefix: str = "") -> list[int]:
+        """Return the ids of text that was written after a prompt and the `prefix` of the turn, as they follow both."""
+        begun = self._left_context.encode(prefix) if prefix else []
+        written = text if prefix else text.removeprefix(self._left_context.lead)
+        whole = self._left_context.encode(prefix + written)
+        return whole[len(begun) :] if whole[: len(begun)] == begun else self.plain(text)
+
     def plain(self, text: str) -> list[int]:
         """Return the ids of a text by itself, with control tokens as plain characters and nothing added."""
         return plain_ids(self.tokenizer, text)
