@@ -25,13 +25,20 @@ def improve(config: str | Path, *overrides: str, resume: bool = False, quiet: bo
 
 
 def export(
-    run: str | Path, out: str | Path, *, round_: int | None = None, form: str = "merged", weights: str = "f16"
+    run: str | Path,
+    out: str | Path,
+    *,
+    round_: int | None = None,
+    form: str = "merged",
+    weights: str = "f16",
+    dtype: str | None = None,
 ) -> str:
     """Write a run's current policy, or that of `round_`, to the new folder `out`; return the result of the checks.
 
-    `form` is merged, adapter, gguf or ollama; `weights`, the type of the matrices in a GGUF file, is f16 or q8_0.
+    `form` is merged, adapter, gguf or ollama; `weights`, the type of the matrices in a GGUF file, is f16 or q8_0;
+    `dtype` is that of a merged folder: float32, bfloat16 or float16, None for the base model's own.
 
     Raises:
         UserError: `out` exists, the run or round does not, or the written model does not match the policy.
     """
-    return export_run(run_folder(run), Path(out), round_=round_, form=form, weights=weights)
+    return export_run(run_folder(run), Path(out), round_=round_, form=form, weights=weights, dtype=dtype)

@@ -1,5 +1,6 @@
 """The configuration of a run: all settings with description, default and bounds."""
 
+import datetime as dt
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -22,6 +23,10 @@ class ModelConfig(Section):
 
     path: str = Field("bundled:smollm2-135m", description="HF id, local folder, GGUF file, or bundled:smollm2-135m")
     revision: str | None = Field(None, description="revision of an HF id")
+    commit: str | None = Field(None, description="commit of an HF id; recorded when the run begins, and kept")
+    date: dt.date | None = Field(
+        None, description="date that the chat template renders as today's; recorded when the run begins, and kept"
+    )
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto", description="auto: bfloat16 where the device computes it natively, else float32"
     )

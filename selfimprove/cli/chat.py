@@ -51,7 +51,7 @@ def chat_loop(folder: Path, against: str | None, recalling: bool = False) -> Non
         recall = Recall(memory, config) if recalling else None
         policies = {}
         for name in dict.fromkeys(names):
-            policies[name] = Policy.load(config.model)
+            policies[name] = Policy.load(config.model, memory.meta("model"))
             policies[name].use(adapter_folder(folder, name))
         sampling = config.sample.sampling(NEW_TOKENS)
         histories: dict[str, list[Message]] = {name: [] for name in policies}
@@ -147,6 +147,8 @@ def stream(policy: Policy, ids: Sequence[int], seed: int, sampling: Sampling) ->
         if answer[-1] in policy.eos_ids:
             return
         yield policy.decode(answer)
+        if policy.stop and policy.stop(answer):
+            return
 
 
 def show(names: Sequence[str], streams: Sequence[Iterator[str]]) -> list[str]:

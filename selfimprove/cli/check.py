@@ -44,7 +44,9 @@ def check(config: RunConfig, *, probe: bool = False) -> str:
     ids = policy.encode(prompt.messages)
     began = time.monotonic()
     sampling = Sampling.greedy(min(16, config.sample.max_new_tokens))
-    rollout = generate(policy.model, [ids], [0], sampling, eos_ids=policy.eos_ids, pad_id=policy.pad_id)[0]
+    rollout = generate(
+        policy.model, [ids], [0], sampling, eos_ids=policy.eos_ids, pad_id=policy.pad_id, stop=policy.stop
+    )[0]
     seconds = time.monotonic() - began
     lines = [
         f"prompts   {len(split[Split.TRAIN])} to learn from, {len(split[Split.HELDOUT])} held out, "

@@ -29,12 +29,12 @@ class Help:
     help: str | None
     epilog: str | None
 
-    def get_short_help_str(self, limit: int = 45) -> str:
+    def get_short_help_str(self, limit: int = 45) -> str:  # noqa: ARG002, click's signature
         """Return the first clause of the help, whole: the list of commands wraps it."""
         first_paragraph = " ".join((self.help or "").split("\n\n")[0].split())
         return re.split(r"[;:.] |\.$", first_paragraph)[0]
 
-    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002, click passes ctx
         """Write the examples below the options."""
         if self.epilog:
             with formatter.section("Examples"):

@@ -157,10 +157,22 @@ def rollback(run_name: str, round_: int) -> None:
     show_default=True,
     help="How gguf and ollama store matrices: 16 bits, or 8 in blocks of 32.",
 )
+@click.option(
+    "--dtype",
+    type=click.Choice(["float32", "bfloat16", "float16"]),
+    help="How merged stores weights; as the base model does when unset.",
+)
 @click.option("--push", metavar="OWNER/NAME", help="Upload OUT to this repository of the Hugging Face hub, too.")
 @click.option("--public", is_flag=True, help="With --push: anybody may see the repository.")
 def export(
-    run_name: str, out: Path, round_: int | None, form: str, weights: str, push: str | None, public: bool
+    run_name: str,
+    out: Path,
+    round_: int | None,
+    form: str,
+    weights: str,
+    dtype: str | None,
+    push: str | None,
+    public: bool,
 ) -> None:
     """Write the improved model of RUN to the folder OUT, reload it and compare before saying done."""
     from ..run.folder import run_folder
@@ -171,7 +183,7 @@ def export(
     from ..exports.export import prepare_export
     from ..exports.hub import Upload
 
-    write = prepare_export(folder, out, round_=round_, form=form, weights=weights)
+    write = prepare_export(folder, out, round_=round_, form=form, weights=weights, dtype=dtype)
     upload = Upload.prepare(push, public) if push else None
     click.echo(write())
     if upload:

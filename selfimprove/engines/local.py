@@ -6,7 +6,7 @@ from pathlib import Path
 from ..models.policy import Policy
 from ..rollout import generate
 from ..training import Encoded, TrainReport, train_adapter
-from ..types import Example, Generation, Unit
+from ..types import Example, Finish, Generation, Unit
 from .engine import OnStep, OnTokens, TrainingJob
 
 
@@ -44,14 +44,10 @@ class LocalEngine:
             pad_id=policy.pad_id,
             batch_size=self.batch_size,
             on_tokens=on_tokens,
+            stop=policy.stop,
         )
         return [
-            Generation(
-                text=policy.decode([*(policy.plain(request.prefix) if request.prefix else ()), *rollout.token_ids]),
-                finish=rollout.finish,
-                prompt_tokens=len(prompt),
-                new_tokens=len(rollout.token_ids),
-            )
+            read_generation(policy, rollout.token_ids, rollout.finish, request.prefix, len(prompt))
             for request, prompt, rollout in zip(unit.requests, prompts, rollouts, strict=True)
         ]
 
@@ -67,7 +63,8 @@ class LocalEngine:
             out=out,
             start=self.adapter_of(job.start) if job.start else None,
             pad_id=policy.pad_id,
-            base_name=policy.name,
+            base_name=policy.config.path,
+            base_revision=policy.config.commit,
             on_step=on_step,
         )
 
@@ -77,6 +74,12 @@ class LocalEngine:
 
     def close(self) -> None:
         """Nothing was started."""
+
+
+def read_generation(policy: Policy, ids: Sequence[int], finish: Finish, prefix: str, prompt_tokens: int) -> Generation:
+    """Return what was generated for a request; a text that a stop string ended has stopped, however it was cut."""
+    turn = policy.read(ids, prefix)
+    return Generation(turn.text, Finish.STOP if turn.stopped else finish, prompt_tokens, turn.tokens)
 
 
 def encode_examples(policy: Policy, examples: Sequence[Example]) -> list[Encoded]:

@@ -10,7 +10,8 @@ import torch
 
 from ..config import ModelConfig
 from ..errors import ModelError
-from ..models.policy import ADAPTER_FILES, Policy, pick_dtype
+from ..models.loading import pick_dtype
+from ..models.policy import ADAPTER_FILES, Policy
 from ..training import TrainReport, train_adapter
 from ..training.distributed import Peers, device, shard
 from ..types import Generation, Unit
@@ -75,7 +76,8 @@ def train_with_peers(config: dict[str, Any]) -> tuple[Files, TrainReport]:
             out=out,
             start=None if order.start is None else _write(order.start, Path(folder) / "start"),
             pad_id=policy.pad_id,
-            base_name=policy.name,
+            base_name=policy.config.path,
+            base_revision=policy.config.commit,
             peers=peers,
         )
         return {name: (out / name).read_bytes() for name in ADAPTER_FILES if peers.rank == 0}, report

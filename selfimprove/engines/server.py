@@ -22,10 +22,10 @@ from ..models.policy import Policy
 from ..training import TrainReport
 from ..types import BASE, Generation, Unit
 from .engine import OnStep, OnTokens, TrainingJob
-from .local import LocalEngine
+from .local import LocalEngine, read_generation
 from .server_client import KEY_VARIABLE, PASSING, Client, Refused, parse_object
 from .server_process import ServerProcess
-from .server_protocol import Call, Completion, group, read_completions, read_models, request_body
+from .server_protocol import Call, Completion, Ends, group, read_completions, read_models, request_body
 
 log = logging.getLogger(__name__)
 
@@ -117,9 +117,9 @@ class ServerEngine:
         policy = self._local.policy
         calls = group([policy.encode(r.messages, r.prefix) for r in unit.requests], [r.seed for r in unit.requests])
         self._served(unit.policy)
-        eos_ids = policy.eos_ids  # worked out here, not in several threads at once
+        ends = Ends(policy.eos_ids, policy.stop.strings if policy.stop else ())  # not in several threads at once
         try:
-            return [(call, self._pool.submit(self._complete, call, unit, eos_ids)) for call in calls]
+            return [(call, self._pool.submit(self._complete, call, unit, ends)) for call in calls]
         except RuntimeError as error:  # closed meanwhile, or the system gives no more threads
             raise EngineError(f"cannot ask {self._config.url}: {error}") from None
 
@@ -131,28 +131,23 @@ class ServerEngine:
         found: dict[int, Generation] = {}
         for call, future in calls:
             for slot, completion in zip(call.slots, future.result(), strict=True):
-                prefix = unit.requests[slot].prefix
-                ids = policy.plain(completion.text) if completion.ids is None else completion.ids
-                found[slot] = Generation(
-                    text=policy.decode([*(policy.plain(prefix) if prefix else ()), *ids]),
-                    finish=completion.finish,
-                    prompt_tokens=len(call.ids),
-                    new_tokens=len(ids),
-                )
+                prefix, text = unit.requests[slot].prefix, completion.text
+                ids = policy.encode_continuation(text, prefix) if completion.ids is None else completion.ids
+                found[slot] = read_generation(policy, ids, completion.finish, prefix, len(call.ids))
                 if on_tokens is not None:
                     on_tokens(len(ids))
         return [found[slot] for slot in range(len(unit.requests))]
 
-    def _complete(self, call: Call, unit: Unit, eos_ids: tuple[int, ...]) -> list[Completion]:
+    def _complete(self, call: Call, unit: Unit, ends: Ends) -> list[Completion]:
         """Ask for the samples of one call; a server that has forgotten the adapter is given it again."""
-        body = request_body(call, unit.sampling, eos_ids)
+        body = request_body(call, unit.sampling, ends)
 
         def ask() -> list[Completion]:
             return self._client.ask(
                 "POST",
                 "/v1/completions",
                 body | {"model": self._served(unit.policy)},
-                read=lambda raw: read_completions(parse_object(raw), len(call.slots), eos_ids),
+                read=lambda raw: read_completions(parse_object(raw), len(call.slots), ends.token_ids),
             )
 
         try:

@@ -18,6 +18,14 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
+class Ends:
+    """What ends an answer: tokens, and strings where the model has no chat template of its own."""
+
+    token_ids: tuple[int, ...]
+    strings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Completion:
     """One sample: its new tokens without the one that ended it, or its text where the server gives no tokens."""
 
@@ -34,9 +42,9 @@ def group(prompts: Sequence[Sequence[int]], seeds: Sequence[int]) -> list[Call]:
     return [Call(tuple(rows), ids, seeds[rows[0]]) for ids, rows in slots.items()]
 
 
-def request_body(call: Call, sampling: Sampling, eos_ids: Sequence[int]) -> dict[str, Any]:
+def request_body(call: Call, sampling: Sampling, ends: Ends) -> dict[str, Any]:
     """Return the body of a completion request; all that shapes the draw is said, so no server default applies."""
-    return {
+    body = {
         "prompt": list(call.ids),
         "n": len(call.slots),
         "seed": call.seed,
@@ -46,9 +54,10 @@ def request_body(call: Call, sampling: Sampling, eos_ids: Sequence[int]) -> dict
         "min_p": 0.0,
         "repetition_penalty": 1.0,
         "max_tokens": sampling.max_new_tokens,
-        "stop_token_ids": list(eos_ids),
+        "stop_token_ids": list(ends.token_ids),
         "return_token_ids": True,
     }
+    return body | {"stop": list(ends.strings)} if ends.strings else body
 
 
 def read_completions(answer: dict[str, Any], count: int, eos_ids: Sequence[int]) -> list[Completion]:

@@ -6,30 +6,38 @@ not weights (config, tokenizer, chat template, generation config) travels byte f
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import math
 import os
 import shutil
-from collections.abc import Callable, Sequence, Set
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence, Set
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..config import ModelConfig
-from ..errors import ModelError, UserError
+from ..errors import ModelError, UserError, first_line
 from ..fsio import MANIFEST, new_folder, write_json
-from ..models.policy import ADAPTER_FILES, PLAIN_TEMPLATE, Policy
-from ..models.sources import WANTED, load_gguf
+from ..models.loading import load_tokenizer, quantization
+from ..models.policy import ADAPTER_FILES, Policy
+from ..models.sources import WANTED, is_gguf, load_gguf, read_settings
+from ..models.template import PLAIN_TEMPLATE, with_date
 from ..types import VOTERS, Message, Split
 from .gguf import WEIGHTS, as_stored, template_in, write_gguf
 from .model_card import KNOWN_BASES, Learnt, model_card
 from .ollama import modelfile, take_apart
-from .verify import Probe, check_tokens, check_weights, gap, limit, load_tokenizer, probe, same_text
+from .verify import Probe, check_tokens, check_weights, gap, limit, probe, same_text
 
 if TYPE_CHECKING:
     from ..memory import ResponseMemory
 
 FORMS = ("merged", "adapter", "gguf", "ollama")
+
+DTYPES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
+"""Names of the dtypes that weights can be exported in, in safetensors and in torch."""
 
 CONVERSATIONS = 20
 """Held-out prompts whose greedy answers are compared."""
@@ -83,28 +91,38 @@ def export(
     card: str,
     conversations: Sequence[tuple[Message, ...]],
     weights: str = "f16",
+    dtype: str | None = None,
+    fingerprint: str | None = None,
 ) -> Comparison:
     """Write the base model with a PEFT adapter folder merged in, or that adapter alone, to the new folder `out`.
 
-    `form` is one of `FORMS`, `weights` how `gguf` and `ollama` store matrices. `card` becomes its README.md; the
-    conversations are what the reloaded model is compared on.
+    Args:
+        model: the base model.
+        adapter: the PEFT adapter folder.
+        out: the folder to write.
+        form: one of `FORMS`.
+        card: becomes its README.md.
+        conversations: what the reloaded model is compared on.
+        weights: how `gguf` and `ollama` store matrices.
+        dtype: float32, bfloat16 or float16, of a `merged` folder; None: the base's own.
+        fingerprint: that of the base the adapter was trained on; None: not compared.
 
     Raises:
         UserError: no such form.
-        ModelError: `out` exists or cannot be, the adapter does not fit, or the reloaded model is another than the one
-            in memory; nothing is left at `out` then.
+        ModelError: `out` exists or cannot be written, the base is another one, the adapter does not fit, or the
+            reloaded model is another than the one in memory; nothing is left at `out` then.
     """
     writers: dict[str, Callable[[_Source, Path], tuple[Any, Any, str]]] = {
-        "merged": _write_merged,
+        "merged": lambda source, folder: _write_merged(source, folder, dtype),
         "adapter": _write_adapter,
         "gguf": lambda source, folder: _write_gguf(source, folder, weights),
         "ollama": lambda source, folder: _write_ollama(source, folder, weights),
     }
-    _refuse(form, weights, out)
-    policy = _load(model)
+    _refuse(form, weights, dtype, out)
+    policy = _load(model, fingerprint)
     adapted = Policy.attach(policy.model, adapter)  # beside its weights, not merged: what the merge must equal
     probes = tuple(probe(adapted, policy, messages) for messages in conversations)
-    with new_folder(out) as folder:
+    with _disk_faults(out), new_folder(out) as folder:
         source = _Source(model, policy, adapter, adapted, probes, conversations)
         written, tokenizer, dtype = writers[form](source, folder)
         (folder / "README.md").write_text(card, encoding="utf-8")
@@ -117,12 +135,30 @@ def export(
         return Comparison(dtype, size, found, len(probes), equal)
 
 
-def _refuse(form: str, weights: str, out: Path) -> None:
+@contextmanager
+def _disk_faults(out: Path) -> Iterator[None]:
+    """Turn what a full or failing disk raises, in any of the libraries that write, into one line."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        raise ModelError(
+            f"{out} could not be written: {first_line(error)}; make room or choose another place (nothing was left)"
+        ) from None
+
+
+def _refuse(form: str, weights: str, dtype: str | None, out: Path) -> None:
     if form not in FORMS:
         raise UserError(f"no export as {form!r}; there is {', '.join(FORMS)}")
     if weights not in WEIGHTS:
         raise UserError(f"no GGUF weights {weights!r}; there is {', '.join(WEIGHTS)}")
+    if dtype is not None and form != "merged":
+        raise UserError(f"a dtype is for --as merged alone; {form} " + _STORED[form])
     _refuse_taken(out)
+
+
+_STORED = dict.fromkeys(("gguf", "ollama"), "takes --weights") | {"adapter": "is stored in float32"}
 
 
 def _refuse_taken(out: Path) -> None:
@@ -139,20 +175,26 @@ def _refuse_taken(out: Path) -> None:
         raise ModelError(f"{out} exists already; choose a new folder, or delete it first")
 
 
-def _load(model: ModelConfig) -> Policy:
-    return Policy.load(model.model_copy(update={"dtype": "float32", "device": "cpu"}))
+def _load(model: ModelConfig, fingerprint: str | None = None) -> Policy:
+    return Policy.load(model.model_copy(update={"dtype": "float32", "device": "cpu"}), fingerprint)
 
 
 # -- the forms: each writes into a folder and returns model and tokenizer read back from it, and how weights are stored
 
 
-def _write_merged(source: _Source, folder: Path) -> tuple[Any, Any, str]:
+def _write_merged(source: _Source, folder: Path, dtype: str | None) -> tuple[Any, Any, str]:
     import torch
 
-    dtype = stored_dtype(source.policy.folder)
+    base = source.policy.folder
+    own = stored_dtype(base)
+    dtype = dtype or own
     merged = source.merge().to(getattr(torch, dtype))
     merged.save_pretrained(folder)
     _copy_side_files(source.policy, folder)
+    if dtype != own or quantization(base):
+        settings = read_settings(base / "config.json") | {"dtype": dtype}
+        unfit = {"quantization_config", "torch_dtype"}
+        write_json(folder / "config.json", {key: value for key, value in settings.items() if key not in unfit})
     written = _load(ModelConfig(path=str(folder))).model
     check_weights(written.state_dict(), merged.state_dict(), lambda tensor: tensor.float())
     return written, load_tokenizer(folder), dtype
@@ -183,7 +225,7 @@ def _write_gguf(source: _Source, folder: Path, weights: str) -> tuple[Any, Any, 
     check_weights(
         written.state_dict(), merged.state_dict(), lambda tensor: torch.from_numpy(as_stored(tensor.numpy(), weights))
     )
-    if template_in(file) != source.policy.tokenizer.get_chat_template():
+    if template_in(file) != source.policy.template:
         raise ModelError("the GGUF file holds another chat template than the base")
     return written, tokenizer, weights
 
@@ -191,11 +233,12 @@ def _write_gguf(source: _Source, folder: Path, weights: str) -> tuple[Any, Any, 
 def _write_ollama(source: _Source, folder: Path, weights: str) -> tuple[Any, Any, str]:
     from jinja2 import TemplateError
 
-    tokenizer = source.policy.tokenizer
+    policy, tokenizer = source.policy, source.policy.tokenizer
+    if policy.config.date is not None:
+        _refuse_date(policy)
 
     def render(messages: Sequence[Message], opened: bool) -> str:
-        turns = [{"role": m.role, "content": m.content} for m in messages]
-        return tokenizer.apply_chat_template(turns, add_generation_prompt=opened, tokenize=False)
+        return _render(policy, messages, opened, tokenizer.chat_template)
 
     try:
         turns = take_apart(render)
@@ -204,17 +247,43 @@ def _write_ollama(source: _Source, folder: Path, weights: str) -> tuple[Any, Any
     for messages in source.conversations:
         if turns.render(messages) != render(messages, True):
             raise ModelError("the Ollama template renders a prompt otherwise than the base does; export gguf instead")
-    stops = [tokenizer.convert_ids_to_tokens(id_) for id_ in source.policy.eos_ids]
+    stops = [tokenizer.convert_ids_to_tokens(id_) for id_ in policy.eos_ids]
+    stops += policy.stop.strings if policy.stop else ()
     (folder / "Modelfile").write_text(modelfile(f"model-{weights}.gguf", turns, stops), encoding="utf-8")
     return _write_gguf(source, folder, weights)
 
 
+def _render(policy: Policy, messages: Sequence[Message], opened: bool, template: str) -> str:
+    turns = [{"role": m.role, "content": m.content} for m in messages]
+    return policy.tokenizer.apply_chat_template(
+        turns,
+        add_generation_prompt=opened,
+        tokenize=False,
+        chat_template=template,
+        **policy.template_arguments,
+    )
+
+
+def _refuse_date(policy: Policy) -> None:
+    """Refuse a template whose prompts hold the date: a Modelfile would hold that of the run for ever."""
+    asked = [Message("user", "a")]
+    days = (dt.date(2001, 1, 1), dt.date(2012, 12, 12))
+    first, second = (_render(policy, asked, True, with_date(policy.template, day)) for day in days)
+    if first != second:
+        raise ModelError("this chat template renders today's date, which no Modelfile can; export gguf instead")
+
+
 def stored_dtype(folder: Path) -> str:
-    """Return the name of the dtype that a folder's weights are stored in, read from the weights themselves."""
+    """Return the dtype that most of a folder's weights are stored in; bfloat16 where that is none to export in."""
     from safetensors import safe_open
 
-    with safe_open(min(folder.glob("*.safetensors")), "pt") as file:
-        return str(file.get_tensor(min(file.keys())).dtype).removeprefix("torch.")
+    sizes: Counter[str] = Counter()
+    for shard in folder.glob("*.safetensors"):
+        with safe_open(shard, "pt") as file:
+            for name in file.keys():  # noqa: SIM118 - a file is no mapping
+                tensor = file.get_slice(name)
+                sizes[tensor.get_dtype()] += math.prod(tensor.get_shape())
+    return DTYPES.get(max(sizes, key=sizes.__getitem__), "bfloat16")
 
 
 def _copy_side_files(policy: Policy, folder: Path, but: Set[str] = frozenset()) -> None:
@@ -227,20 +296,22 @@ def _copy_side_files(policy: Policy, folder: Path, but: Set[str] = frozenset()) 
         (folder / "chat_template.jinja").write_text(PLAIN_TEMPLATE, encoding="utf-8")
 
 
-def export_run(folder: Path, out: Path, *, round_: int | None = None, form: str, weights: str = "f16") -> str:
+def export_run(
+    folder: Path, out: Path, *, round_: int | None = None, form: str, weights: str = "f16", dtype: str | None = None
+) -> str:
     """Export a run's current policy, or that of a round, and return what to tell the user.
 
     Raises:
         UserError: see `prepare_export`.
         ModelError: see `export`.
     """
-    return prepare_export(folder, out, round_=round_, form=form, weights=weights)()
+    return prepare_export(folder, out, round_=round_, form=form, weights=weights, dtype=dtype)()
 
 
 def prepare_export(
-    folder: Path, out: Path, *, round_: int | None = None, form: str, weights: str = "f16"
+    folder: Path, out: Path, *, round_: int | None = None, form: str, weights: str = "f16", dtype: str | None = None
 ) -> Callable[[], str]:
-    """Return what exports and says so, once all that can be seen at a glance speaks for it.
+    """Validate cheaply; return a function that exports and returns what to tell the user.
 
     Raises:
         UserError: there is nothing to export: the policy is the base, its adapter is not there, or no summary is.
@@ -263,14 +334,27 @@ def prepare_export(
         raise UserError(f"there is no adapter {adapter}; selfimprove status {folder} lists the rounds")
     if not (folder / "summary.json").is_file():
         raise UserError(f"the run {folder} is not finished; go on with it: add --resume to the command that started it")
-    _refuse(form, weights, out)
+    _refuse(form, weights, dtype, out)
+    if dtype is None and form == "merged" and is_gguf(config.model.path):
+        dtype = _computed_dtype(folder)
     with ResponseMemory.open(folder / "memory.db") as memory:
         summary = _summary(folder, memory, policy)
         card = model_card(config, summary, policy, form, _learnt(memory, int(policy.removeprefix("r"))))
+        fingerprint = memory.meta("model")
     conversations = [p.messages for p in prompts]
 
     def write() -> str:
-        done = export(config.model, adapter, out, form=form, card=card, conversations=conversations, weights=weights)
+        done = export(
+            config.model,
+            adapter,
+            out,
+            form=form,
+            card=card,
+            conversations=conversations,
+            weights=weights,
+            dtype=dtype,
+            fingerprint=fingerprint,
+        )
         return (
             f"wrote {out}: {form}, {done.dtype}, {done.size / 1e6:.0f} MB\n"
             f"reloaded: largest logit difference {done.gap:.1g}, {done.equal} of {done.texts} greedy texts equal"
@@ -286,6 +370,12 @@ def _summary(folder: Path, memory: ResponseMemory, policy: str) -> dict[str, Any
     figures = load_figures(folder, memory)
     own = figures.heldout_of(int(policy.removeprefix("r")))
     return figures.summary() | ({"heldout": own, "measured": policy} if own else {"measured": figures.measured})
+
+
+def _computed_dtype(folder: Path) -> str | None:
+    """Return the dtype that a run computed in: a GGUF file's own, of 4 or 8 bits, is none to export in."""
+    file = folder / "env.json"
+    return json.loads(file.read_text(encoding="utf-8")).get("dtype") if file.is_file() else None
 
 
 def _learnt(memory: ResponseMemory, round_: int) -> Learnt:

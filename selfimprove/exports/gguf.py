@@ -118,6 +118,8 @@ def _add_tokenizer(writer: GGUFWriter, policy: Policy, rows: int) -> None:
     for token, id_ in bpe["vocab"].items():
         tokens[id_], types[id_] = token, TokenType.NORMAL
     for added in settings["added_tokens"]:
+        if added["id"] >= rows:
+            continue  # no embedding: text cannot hold it
         kind = TokenType.CONTROL if added["special"] else TokenType.USER_DEFINED
         tokens[added["id"]], types[added["id"]] = added["content"], kind
     writer.add_tokenizer_model("gpt2")
@@ -136,7 +138,7 @@ def _add_tokenizer(writer: GGUFWriter, policy: Policy, rows: int) -> None:
             add(id_)
     writer.add_add_space_prefix(False)
     writer.add_add_bos_token(tokenizer("a")["input_ids"][0] == tokenizer.bos_token_id)
-    writer.add_chat_template(tokenizer.get_chat_template())
+    writer.add_chat_template(policy.template)
 
 
 def _tensors(model: Any) -> dict[str, np.ndarray]:

@@ -91,8 +91,12 @@ def modelfile(file: str, turns: Turns, stops: Iterable[str]) -> str:
     pieces = (*turns.system, *turns.user, *turns.assistant, turns.lead, turns.opening)
     if any("{{" in piece or '"""' in piece for piece in pieces):
         raise _refusal()
-    lines = [f"FROM ./{file}", f'TEMPLATE """{turns.go}"""', *(f'PARAMETER stop "{stop}"' for stop in stops)]
+    lines = [f"FROM ./{file}", f'TEMPLATE """{turns.go}"""', *(f"PARAMETER stop {_quoted(stop)}" for stop in stops)]
     return "\n".join(lines) + "\n"
+
+
+def _quoted(text: str) -> str:
+    return f'"""{text}"""' if "\n" in text else f'"{text}"'
 
 
 def _cut(text: str, *marks: Message) -> list[str]:

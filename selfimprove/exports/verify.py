@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ModelError
 from ..models.policy import Policy
+from ..models.template import with_date
 from ..types import Message
 
 if TYPE_CHECKING:
@@ -96,25 +96,21 @@ def check_weights(
 
 
 def check_tokens(policy: Policy, tokenizer: Any, conversations: Sequence[tuple[Message, ...]]) -> None:
-    """Refuse a tokenizer that renders a conversation to another text or to other ids than the base's does."""
+    """Refuse a tokenizer that renders a conversation to another text or to other ids than the base's does.
+
+    Where the template renders today's date, the run's date is put into `tokenizer` first.
+    """
+    if policy.config.date is not None:
+        tokenizer.chat_template = with_date(tokenizer.get_chat_template(), policy.config.date)
     for messages in conversations:
         turns = [{"role": m.role, "content": m.content} for m in messages]
         for tokenize in (False, True):
-            theirs, ours = (
-                t.apply_chat_template(turns, add_generation_prompt=True, tokenize=tokenize)
-                for t in (tokenizer, policy.tokenizer)
-            )
+            options = {"add_generation_prompt": True, "tokenize": tokenize, **policy.template_arguments}
+            theirs, ours = (t.apply_chat_template(turns, **options) for t in (tokenizer, policy.tokenizer))
             if theirs != ours:
                 raise ModelError(
                     "the exported tokenizer or chat template renders a prompt otherwise than the base does"
                 )
-
-
-def load_tokenizer(folder: Path) -> Any:
-    """Load a tokenizer from files alone."""
-    from transformers import AutoTokenizer
-
-    return AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
 
 
 def _continue(model: Any, prompt: torch.Tensor, pad_id: int) -> torch.Tensor:

@@ -2,38 +2,28 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import inspect
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..config import ModelConfig
 from ..errors import ModelError, first_line
 from ..fsio import folder_digest
 from ..types import Message
-from .sources import resolve_model
-
-if TYPE_CHECKING:
-    import torch
-
-PLAIN_TEMPLATE = (
-    "{{ bos_token }}{% for m in messages %}"
-    "{% if m['role'] == 'system' %}{{ m['content'] }}\n\n"
-    "{% elif m['role'] == 'user' %}Question: {{ m['content'] }}\n"
-    "{% else %}Answer: {{ m['content'] }}{{ eos_token }}\n\n{% endif %}"
-    "{% endfor %}{% if add_generation_prompt %}Answer:{% endif %}"
-)
-"""Used when a tokenizer brings no chat template (base models)."""
+from .loading import load_tokenizer, load_weights, pick_device, pick_dtype
+from .sources import WANTED, absolute_name, hub_commit, resolve_model
+from .stop_strings import StopStrings
+from .template import PLAIN_STOPS, PLAIN_TEMPLATE, LeftContext, end_of_turn, plain_ids, tells_date, with_date
 
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 ADAPTER_FILES = ("adapter_config.json", ADAPTER_WEIGHTS)
 """What a PEFT adapter folder holds."""
-
-NEXT_QUESTION = "\nQuestion:"
-"""Where a base model without a turn end starts to ask itself the next question."""
 
 
 @contextmanager
@@ -42,6 +32,18 @@ def quiet_peft() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
         yield
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """An answer as text: control tokens removed, cut at the first stop string, outer white space stripped.
+
+    `tokens` counts the drawn tokens that the text is made of; `stopped` says whether a stop string ended it.
+    """
+
+    text: str
+    tokens: int
+    stopped: bool
 
 
 class Policy:
@@ -54,7 +56,6 @@ class Policy:
     def __init__(self, folder: Path, config: ModelConfig) -> None:
         """Load the tokenizer and the base weights from a folder that `resolve_model` returned."""
         import torch
-        from transformers import AutoTokenizer
         from transformers.utils import logging
 
         logging.disable_progress_bar()  # stages have bars of their own
@@ -62,29 +63,47 @@ class Policy:
             torch.set_num_threads(config.threads)
         self.folder = folder
         self.name = config.path
-        self.device = _pick_device(config.device)
+        self.device = pick_device(config.device)
         self.dtype = pick_dtype(config.dtype, self.device)
-        try:
-            self.tokenizer: Any = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
-        except (OSError, ValueError) as error:
-            raise ModelError(f"cannot load the tokenizer in {folder}: {' '.join(str(error).split())}") from None
-        self.has_chat_template = self.tokenizer.chat_template is not None
-        if not self.has_chat_template:
-            self.tokenizer.chat_template = PLAIN_TEMPLATE
+        self.tokenizer: Any = load_tokenizer(folder)
         if "sanitize_control_tokens" not in inspect.signature(self.tokenizer.apply_chat_template).parameters:
             raise ModelError("this transformers cannot keep control tokens out of prompts; install transformers>=5.23")
+        self.has_chat_template = self.tokenizer.chat_template is not None
+        self.template: str = self.tokenizer.get_chat_template() if self.has_chat_template else PLAIN_TEMPLATE
+        """The chat template as the model brings it; the tokenizer's own copy renders a fixed date."""
+        date = (config.date or dt.date.today()) if tells_date(self.template) else config.date
+        self.tokenizer.chat_template = with_date(self.template, date) if date else self.template
+        self.config = config.model_copy(
+            update={"path": absolute_name(config.path), "commit": hub_commit(config.path, folder), "date": date}
+        )
+        """The settings that load this model again, today or later, in any working directory."""
+        self.template_arguments: dict[str, Any] = {}
+        """Keyword arguments of the chat template, wherever it is applied."""
+        self.stop = None if self.has_chat_template else StopStrings(PLAIN_STOPS, self._text)
+        """Stop strings besides the end of the turn; None for a model with a chat template of its own."""
         self.adapter: Path | None = None
+        self._stamps = self._read_stamps()
         self.model: Any = self._load_base()
         self._check_vocabulary()
 
     @classmethod
-    def load(cls, config: ModelConfig) -> Policy:
+    def load(cls, config: ModelConfig, fingerprint: str | None = None) -> Policy:
         """Load the model that `config.path` names: HF id, folder, GGUF file or `bundled:...`.
 
+        Args:
+            config: which model, and how it is loaded.
+            fingerprint: that of the model an adapter was trained on, as the run recorded it; None: not compared.
+
         Raises:
-            ModelError: it cannot be found, or holds code or pickled weights.
+            ModelError: it cannot be found, holds code or pickled weights, or has another fingerprint.
         """
-        return cls(resolve_model(config.path, config.revision), config)
+        folder = resolve_model(config.path, config.commit or config.revision)
+        if fingerprint is not None and (found := folder_digest(folder)) != fingerprint:
+            raise ModelError(
+                f"the base model {config.path} is not the one that the adapter was trained on: its files have "
+                f"fingerprint {found[:12]}, recorded is {fingerprint[:12]}; put the original files back in {folder}"
+            )
+        return cls(folder, config)
 
     # -- weights
 
@@ -150,24 +169,37 @@ class Policy:
         return attached
 
     def _load_base(self) -> Any:
-        from safetensors import SafetensorError
-        from transformers import AutoModelForCausalLM
+        if self._read_stamps() != self._stamps:
+            raise ModelError(f"the files of the base model in {self.folder} changed while it was in use; put them back")
+        return load_weights(self.folder, self.dtype, self.device)
 
-        try:
-            model = AutoModelForCausalLM.from_pretrained(
-                self.folder, dtype=self.dtype, use_safetensors=True, trust_remote_code=False, local_files_only=True
-            )
-        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-            raise ModelError(f"cannot load the model in {self.folder}: {first_line(error)}") from None
-        return model.to(self.device).eval().requires_grad_(False)
+    def _read_stamps(self) -> dict[str, tuple[int, int]]:
+        """Return name -> (size in bytes, time of the last change in ns) of the model's files."""
+        files = {file for pattern in WANTED for file in self.folder.glob(pattern)}
+        return {file.name: (file.stat().st_size, file.stat().st_mtime_ns) for file in files}
 
     def _check_vocabulary(self) -> None:
+        """Refuse a tokenizer that gives ids the model has no embedding for.
+
+        Ids beyond the embedding that neither text nor the chat template can produce are left alone: control tokens
+        for images, or padding, that a text model was published with.
+        """
         rows = self.model.get_input_embeddings().weight.shape[0]
-        if len(self.tokenizer) > rows:
+        tokenizer = self.tokenizer
+        added = tokenizer.added_tokens_decoder
+        inserted = {tokenizer.bos_token, tokenizer.eos_token, tokenizer.unk_token}
+        found = [
+            token
+            for token, id_ in tokenizer.get_vocab().items()
+            if id_ >= rows
+            and not (id_ in added and added[id_].special and token not in inserted and token not in self.template)
+        ]
+        if found:
             raise ModelError(
-                f"the tokenizer has {len(self.tokenizer)} tokens but the model embeds {rows}; "
-                "they do not belong together"
+                f"the tokenizer has {len(tokenizer)} tokens but the model embeds {rows}, and text can hold "
+                f"{len(found)} of those beyond, such as {min(found)!r}; they do not belong together"
             )
+        self._rows = rows
 
     @cached_property
     def fingerprint(self) -> str:
@@ -186,17 +218,27 @@ class Policy:
         """
         from jinja2 import TemplateError
 
-        conversation = [{"role": m.role, "content": m.content} for m in messages]
         try:
-            rendered = self.tokenizer.apply_chat_template(
-                conversation, add_generation_prompt=True, tokenize=True, sanitize_control_tokens=True
-            )
+            rendered = self.render(messages)
         except (TemplateError, ValueError) as error:
             raise ModelError(
                 f"the chat template of {self.name} refuses the turns {', '.join(m.role for m in messages)}: "
                 f"{first_line(error)}; change or leave out that prompt"
             ) from None
-        return list(rendered["input_ids"]) + (self._begun(prefix) if prefix else [])
+        return rendered + (self._left_context.encode(prefix) if prefix else [])
+
+    def render(self, messages: Sequence[Message]) -> list[int]:
+        """Apply the chat template, up to the start of the assistant's turn, and return the ids."""
+        conversation = [{"role": m.role, "content": m.content} for m in messages]
+        return list(
+            self.tokenizer.apply_chat_template(
+                conversation,
+                add_generation_prompt=True,
+                tokenize=True,
+                sanitize_control_tokens=True,
+                **self.template_arguments,
+            )["input_ids"]
+        )
 
     def fits(self, messages: Sequence[Message], new_tokens: int, prefix: str = "") -> bool:
         """Return whether a conversation and so many new tokens fit the model's positions.
@@ -211,23 +253,42 @@ class Policy:
         return len(self.encode(messages, prefix)) + new_tokens <= self.positions
 
     def encode_completion(self, text: str) -> list[int]:
-        """Return the ids of a whole assistant turn: the text, then the end of the turn."""
-        return [*self._begun(text), self.end_of_turn]
+        """Return the ids of a whole assistant turn as they follow the prompt: the text, then the end of the turn."""
+        return [*self._left_context.encode(text), self.end_of_turn]
 
-    def _begun(self, text: str) -> list[int]:
-        """Return the ids of the beginning of an assistant turn; behind a plain "Answer:" it is a word of its own."""
-        return self.plain(text if self.has_chat_template else f" {text}")
+    @cached_property
+    def _left_context(self) -> LeftContext:
+        return LeftContext(self.tokenizer, self.template_arguments)
+
+    def encode_continuation(self, text: str, prefix: str = "") -> list[int]:
+        """Return the ids of text that was written after a prompt and the `prefix` of the turn, as they follow both."""
+        begun = self._left_context.encode(prefix) if prefix else []
+        written = text if prefix else text.removeprefix(self._left_context.lead)
+        whole = self._left_context.encode(prefix + written)
+        return whole[len(begun) :] if whole[: len(begun)] == begun else self.plain(text)
 
     def plain(self, text: str) -> list[int]:
-        """Return the ids of `text` with control tokens as plain characters and nothing added."""
-        return self.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+        """Return the ids of a text by itself, with control tokens as plain characters and nothing added."""
+        return plain_ids(self.tokenizer, text)
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Return the text of a turn's tokens: control tokens removed, outer white space stripped."""
-        text = self.tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        if not self.has_chat_template:
-            text = text.split(NEXT_QUESTION, 1)[0]
-        return text.strip()
+        """Return the text of a turn's tokens up to a stop string: see `read`."""
+        return self.read(ids).text
+
+    def read(self, ids: Sequence[int], prefix: str = "") -> Turn:
+        """Return what the tokens drawn after a prompt, and after the `prefix` of the turn, say."""
+        begun = self._left_context.encode(prefix) if prefix else []
+        text = self._text([*begun, *ids])
+        end = self.stop.find(text) if self.stop else None
+        if end is None:
+            return Turn(text.strip(), len(ids), stopped=False)
+        count = len(ids)
+        while count and self._text([*begun, *ids[: count - 1]]).startswith(text[:end]):
+            count -= 1
+        return Turn(text[:end].strip(), count, stopped=True)
+
+    def _text(self, ids: Sequence[int]) -> str:
+        return self.tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
 
     @cached_property
     def positions(self) -> int | None:
@@ -244,62 +305,19 @@ class Policy:
 
     @cached_property
     def end_of_turn(self) -> int:
-        """The token that this chat template closes an assistant turn with; the EOS token where it has none.
+        """The token that the chat template closes an assistant turn with; the EOS token where it has none.
 
         Raises:
             ModelError: the tokenizer has neither.
         """
-        turn = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
-        closed = self.tokenizer.apply_chat_template(turn, tokenize=True)["input_ids"]
-        special = set(self.tokenizer.all_special_ids)
-        tail = []
-        for token in reversed(closed):
-            if token not in special and self.tokenizer.decode([token]).strip():
-                break
-            tail.append(token)
-        ends = [token for token in reversed(tail) if token in special]
-        if ends:
-            return ends[0]
-        if self.tokenizer.eos_token_id is None:
-            raise ModelError("the tokenizer has no end-of-sequence token; set eos_token in its tokenizer_config.json")
-        return self.tokenizer.eos_token_id
+        return end_of_turn(self.tokenizer, self.template_arguments)
 
     @property
     def pad_id(self) -> int:
-        """A filler id; padding is masked by length, never by value, so it may equal the EOS."""
+        """A token to fill rows with, never attended to; an end of turn where the model embeds no padding token."""
         pad = self.tokenizer.pad_token_id
-        return self.eos_ids[0] if pad is None else pad
+        return self.eos_ids[0] if pad is None or pad >= self._rows else pad
 
 
 def _misfit(adapter: Path, why: str) -> ModelError:
     return ModelError(f"the adapter {adapter} does not fit this base model: {why}")
-
-
-def _pick_device(name: str) -> torch.device:
-    import torch
-
-    if name != "auto":
-        try:
-            device = torch.device(name)
-            torch.empty(0, device=device)
-        except (RuntimeError, AssertionError) as error:
-            raise ModelError(
-                f"model.device {name!r} cannot be used here: {first_line(error)}; use auto or cpu"
-            ) from None
-        return device
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-
-
-def pick_dtype(name: str, device: torch.device) -> torch.dtype:
-    """Return the dtype asked for; `auto` is bfloat16 where the device multiplies it natively, else float32."""
-    import torch
-
-    if name != "auto":
-        return getattr(torch, name)
-    if device.type == "cuda":
-        native = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        native = device.type == "cpu" and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
-    return torch.bfloat16 if native else torch.float32

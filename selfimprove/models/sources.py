@@ -41,6 +41,24 @@ def resolve_model(name: str, revision: str | None = None) -> Path:
     return check_folder(path if path.is_dir() else _from_hub(name, revision))
 
 
+def absolute_name(name: str) -> str:
+    """Return the absolute path of a model that `name` finds on this machine; other names (hub, bundled) as they are."""
+    path = Path(name).expanduser()
+    here = not name.startswith("bundled:") and (path.is_dir() or path.suffix == ".gguf")
+    return str(path.absolute()) if here else name
+
+
+def is_gguf(name: str) -> bool:
+    """Return whether a model is a GGUF file, a bundled one included: its weights are stored in float32 here."""
+    return name.startswith("bundled:") or name.endswith(".gguf")
+
+
+def hub_commit(name: str, folder: Path) -> str | None:
+    """Return the commit of a hub model that `resolve_model` found in `folder`; None for a model of this machine."""
+    hub = not Path(name).expanduser().is_dir() and folder.parent.name == "snapshots"
+    return folder.name if hub else None
+
+
 def package_file(name: str) -> Path:
     """Return the path of bundled weights without importing the package that carries them.
 
@@ -61,23 +79,40 @@ def check_folder(folder: Path) -> Path:
     """Return `folder` if it is safe and complete.
 
     Raises:
-        ModelError: it holds Python files or `auto_map` (code that loading would run), or no safetensors weights.
+        ModelError: it holds Python files or `auto_map` (code that loading would run), an adapter, or no safetensors
+            weights.
     """
     code = sorted(p.name for p in folder.glob("*.py"))
     if code:
         raise ModelError(f"the model folder {folder} holds code ({code[0]}); selfimprove never runs a model's own code")
-    config = folder / "config.json"
+    config, adapter = folder / "config.json", folder / "adapter_config.json"
+    if adapter.is_file():
+        base = read_settings(adapter).get("base_model_name_or_path")
+        raise ModelError(
+            f"{folder} holds an adapter (adapter_config.json)"
+            + (
+                ": transformers would load it with the model; move adapter_config.json and adapter_model.safetensors "
+                "to another folder, or merge the adapter into the model"
+                if config.is_file()
+                else f" and no model: set model.path to its base, {base}, or to a folder with the adapter merged in"
+            )
+        )
     if not config.is_file():
         raise ModelError(f"{folder} is no model folder: config.json is missing")
     for file in (config, folder / "tokenizer_config.json"):
-        if file.is_file() and "auto_map" in _settings(file):
+        if file.is_file() and "auto_map" in read_settings(file):
             raise ModelError(f"{file} asks for code of its own (auto_map); selfimprove never runs a model's own code")
     if not any(folder.glob("*.safetensors")):
         raise ModelError(f"{folder} holds no *.safetensors weights; convert the model to safetensors first")
     return folder
 
 
-def _settings(file: Path) -> dict[str, Any]:
+def read_settings(file: Path) -> dict[str, Any]:
+    """Return the object in a JSON file of a model folder.
+
+    Raises:
+        ModelError: it is no JSON object.
+    """
     try:
         settings = json.loads(file.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:

@@ -13,10 +13,13 @@ from .prefill import additive, make_segments, prefill, prefill_trunks
 from .sampling import draw
 from .shared_prefix import Group
 
+Stop = Callable[[Sequence[int]], bool]
+"""Whether the tokens drawn for a row hold a stop string; asked after each token."""
+
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
-    """One continuation: its new tokens, the one that ended it left out."""
+    """One continuation: its new tokens, without the end-of-turn token; a stop string's tokens are part of them."""
 
     token_ids: tuple[int, ...]
     finish: Finish
@@ -29,6 +32,7 @@ def decode_batch(
     sampling: Sampling,
     eos_ids: Sequence[int],
     on_tokens: Callable[[int], None] | None = None,
+    stop: Stop | None = None,
 ) -> dict[int, Rollout]:
     """Return a rollout for every row of the groups. `seeds` are those of all rows, by row.
 
@@ -42,6 +46,7 @@ def decode_batch(
     drawn = torch.full((len(rows), sampling.max_new_tokens), -1, device=device)
     live = torch.arange(len(rows), device=device)  # rows that have not ended
     seeds_R = torch.tensor([seeds[row] for row in rows], device=device)
+    stops = None if stop is None else _Stops(stop, len(rows))
     for step in range(sampling.max_new_tokens):
         tokens = draw(logits, seeds_R[live], step, sampling, branches.branch_R)
         going = ~torch.isin(tokens, ends)
@@ -49,10 +54,28 @@ def decode_batch(
         drawn[live, step] = tokens[going]
         if on_tokens:
             on_tokens(len(live))
+        if stops is not None:
+            on = stops.going(live, drawn[live, step])
+            going[going.clone()], live = on, live[on]
         if not len(live) or step + 1 == sampling.max_new_tokens:
             break
         logits = branches.advance(model, tokens, going)
-    return _collect(rows, drawn)
+    return _collect(rows, drawn, stop)
+
+
+class _Stops:
+    """The tokens of each row of a batch, tested for stop strings as they are drawn."""
+
+    def __init__(self, stop: Stop, rows: int) -> None:
+        self._stop = stop
+        self._ids: list[list[int]] = [[] for _ in range(rows)]
+
+    def going(self, live: Tensor, tokens: Tensor) -> Tensor:
+        """Append a token to each of the live rows, (R,), and return which of them hold no stop string, (R,)."""
+        rows = live.tolist()
+        for row, token in zip(rows, tokens.tolist(), strict=True):
+            self._ids[row].append(token)
+        return torch.tensor([not self._stop(self._ids[row]) for row in rows], dtype=torch.bool, device=live.device)
 
 
 def _prefill_rows(model: PreTrainedModel, groups: Sequence[Group], new_tokens: int) -> tuple[Branches, Tensor]:
@@ -84,11 +107,11 @@ def _mask(padding: Tensor, column: int, cache: Tensor) -> Tensor:
     return additive((columns >= padding[:, None]) & (columns < column), cache.dtype)[:, None, None, None]
 
 
-def _collect(rows: Sequence[int], drawn: Tensor) -> dict[int, Rollout]:
+def _collect(rows: Sequence[int], drawn: Tensor, stop: Stop | None) -> dict[int, Rollout]:
     """Read the drawn tokens, (R, max_new_tokens), -1 from where a row ended."""
     rollouts = {}
     for row, ids in zip(rows, drawn.tolist(), strict=True):
-        stopped = ids[-1] < 0
-        token_ids = tuple(ids[: ids.index(-1)] if stopped else ids)
+        stopped = ids[-1] < 0 or (stop is not None and stop(ids))
+        token_ids = tuple(ids[: ids.index(-1)] if ids[-1] < 0 else ids)
         rollouts[row] = Rollout(token_ids, Finish.STOP if stopped else Finish.LENGTH)
     return rollouts

@@ -1,13 +1,21 @@
 """transformers' own `generate`, for models that the packed path does not fit; draws are keyed in the same way."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, PreTrainedModel
+from transformers import (
+    GenerationConfig,
+    LogitsProcessor,
+    LogitsProcessorList,
+    PreTrainedModel,
+    StoppingCriteria,
+    StoppingCriteriaList,
+)
 
 from ..types import Finish, Sampling
-from .decode import Rollout
+from .decode import Rollout, Stop
 from .sampling import draw
 from .shared_prefix import Group
 
@@ -23,6 +31,17 @@ class _Keyed(LogitsProcessor):  # type: ignore[misc]  # transformers is not foll
         return torch.full_like(scores, -torch.inf).scatter_(-1, drawn[:, None], 0.0)
 
 
+class _Stops(StoppingCriteria):  # type: ignore[misc]  # transformers is untyped here
+    """Ends rows that hold a stop string."""
+
+    def __init__(self, stop: Stop, prompt_tokens: int) -> None:
+        self._stop, self._prompt_tokens = stop, prompt_tokens
+
+    def __call__(self, input_ids: Tensor, _scores: Any, **_: Any) -> Tensor:
+        new = input_ids[:, self._prompt_tokens :].tolist()
+        return torch.tensor([self._stop(ids) for ids in new], dtype=torch.bool, device=input_ids.device)
+
+
 def generate_batch(
     model: PreTrainedModel,
     groups: Sequence[Group],
@@ -31,6 +50,7 @@ def generate_batch(
     eos_ids: Sequence[int],
     pad_id: int = 0,
     on_tokens: Callable[[int], None] | None = None,
+    stop: Stop | None = None,
 ) -> dict[int, Rollout]:
     """Return a rollout for every row of the groups, as `decode_batch` does; nothing is shared and no row leaves."""
     prompts = [(row, prompt.token_ids) for group in groups for prompt in group.prompts for row in prompt.rows]
@@ -44,15 +64,21 @@ def generate_batch(
     )
     try:
         keyed = LogitsProcessorList([_Keyed(keys, longest, sampling)])
-        out = model.generate(padded, attention_mask=real, logits_processor=keyed)[:, longest:].tolist()
+        stops = StoppingCriteriaList([] if stop is None else [_Stops(stop, longest)])
+        out = model.generate(padded, attention_mask=real, logits_processor=keyed, stopping_criteria=stops)
+        out = out[:, longest:].tolist()
     finally:
         model.generation_config = before
-    rollouts = {row: _cut(ids, eos_ids) for (row, _), ids in zip(prompts, out, strict=True)}
+    rollouts = {row: _cut(ids, eos_ids, stop) for (row, _), ids in zip(prompts, out, strict=True)}
     if on_tokens:
         on_tokens(sum(len(rollout.token_ids) for rollout in rollouts.values()))
     return rollouts
 
 
-def _cut(ids: Sequence[int], eos_ids: Sequence[int]) -> Rollout:
+def _cut(ids: Sequence[int], eos_ids: Sequence[int], stop: Stop | None) -> Rollout:
+    """Return a row without its end of turn and the padding behind that or behind a stop string."""
     end = next((i for i, token in enumerate(ids) if token in eos_ids), None)
+    if stop is not None:
+        ends = (i for i in range(1, len(ids[:end]) + 1) if stop(ids[:i]))
+        end = next(ends, end)
     return Rollout(tuple(ids[:end]), Finish.LENGTH if end is None else Finish.STOP)

@@ -15,7 +15,7 @@ from ..errors import ModelError
 from ..models.packed_attention import packed_attention
 from ..types import Sampling
 from .compatibility import misfit
-from .decode import Rollout, decode_batch
+from .decode import Rollout, Stop, decode_batch
 from .fallback import generate_batch
 from .prefill import cache_shape
 from .shared_prefix import cut_batches, group_prompts
@@ -40,6 +40,7 @@ def generate(
     pad_id: int = 0,
     batch_size: int = 0,
     on_tokens: Callable[[int], None] | None = None,
+    stop: Stop | None = None,
 ) -> list[Rollout]:
     """Return one continuation for each row of `token_ids`, in the order given.
 
@@ -55,6 +56,7 @@ def generate(
         pad_id: what fills gaps; it is never attended to.
         batch_size: rows decoded together; 0 chooses by the device's memory. Halved when memory runs out.
         on_tokens: called now and then with the number of tokens that are new.
+        stop: ends a row as soon as it is true of the row's new tokens; these stay in the result.
 
     Raises:
         ModelError: a row is empty, or too long for the model's positions, or memory does not suffice for one row.
@@ -77,7 +79,8 @@ def generate(
     with torch.inference_mode(), nullcontext() if reason else packed_attention(model):
         while waiting:
             batch = waiting[0]
-            done = _unless_memory_runs_out(partial(run, batch, seeds, sampling, eos_ids, on_tokens=on_tokens))
+            batch_run = partial(run, batch, seeds, sampling, eos_ids, on_tokens=on_tokens, stop=stop)
+            done = _unless_memory_runs_out(batch_run)
             if done is not None:
                 rollouts.update(done)
                 waiting.pop(0)

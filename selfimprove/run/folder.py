@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
+from ..models.sources import absolute_name
 from ..types import BASE
 
 if TYPE_CHECKING:
@@ -47,6 +48,18 @@ def saved_config(folder: Path) -> RunConfig:
     if not file.is_file():
         raise UserError(f"{file} is missing: the run has not begun yet, or restore the file")
     return load_config(file)
+
+
+def located(config: RunConfig) -> RunConfig:
+    """Return the settings with absolute paths of models, so that they hold in any working directory."""
+    model = config.model.model_copy(update={"path": absolute_name(config.model.path)})
+    return config.model_copy(update={"model": model, "embedder": absolute_name(config.embedder)})
+
+
+def as_recorded(config: RunConfig, saved: RunConfig) -> RunConfig:
+    """Return the settings with the model's commit and date of a run that goes on, unless they are given."""
+    pins = {name: getattr(config.model, name) or getattr(saved.model, name) for name in ("commit", "date")}
+    return config.model_copy(update={"model": config.model.model_copy(update=pins)})
 
 
 def adapter_folder(folder: Path, policy: str) -> Path | None:

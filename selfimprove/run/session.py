@@ -20,7 +20,7 @@ from ..memory import Embedder, ResponseMemory, VectorIndex
 from ..models.policy import Policy
 from ..prompts import load_prompts
 from ..types import Prompt, Split
-from .folder import RUNS, adapter_folder, environment, noted_twins, saved_config
+from .folder import RUNS, adapter_folder, as_recorded, environment, located, noted_twins, saved_config
 from .progress import Progress
 from .validate import leave_out, prompts_digest, refuse_changes, refuse_unfit, refuse_unusable
 
@@ -70,11 +70,15 @@ def open_run(
             f"or delete the folder {folder}"
         )
     recorded = (folder / "config.yaml").is_file()
+    config = located(config)
     if exists and recorded:
-        refuse_changes(saved_config(folder), config)
+        saved = located(saved_config(folder))
+        config = as_recorded(config, saved)
+        refuse_changes(saved, config)
     prompt_set = load_prompts(config.prompts)
     refuse_unusable(config.prompts, prompt_set.prompts)
     policy = Policy.load(config.model)
+    config = config.model_copy(update={"model": policy.config})
     refuse_unfit(prompt_set.prompts, policy, config.sample.max_new_tokens)
     embedder = Embedder.load(config.embedder)
     vectors = embedder.encode([p.conversation for p in prompt_set.prompts])

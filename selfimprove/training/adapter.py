@@ -45,14 +45,14 @@ def attached(model: Any, spec: TrainConfig, *, seed: int, start: Path | None) ->
         model.train(was_training)
 
 
-def save_adapter(policy: PeftModel, out: Path, base_name: str | None) -> None:
+def save_adapter(policy: PeftModel, out: Path, base_name: str | None, base_revision: str | None = None) -> None:
     """Write `adapter_model.safetensors` and `adapter_config.json` to the folder `out`, whole or not at all.
 
     Raises:
         TrainingError: the disk has no room.
     """
     config = {key: sorted(v) if isinstance(v, set) else v for key, v in policy.peft_config["default"].to_dict().items()}
-    config |= {"base_model_name_or_path": base_name, "inference_mode": True}
+    config |= {"base_model_name_or_path": base_name, "revision": base_revision, "inference_mode": True}
     config["target_modules"] = sorted(config["target_modules"])
     weights = get_peft_model_state_dict(policy, save_embedding_layers=False)
     with new_folder(out) as folder:

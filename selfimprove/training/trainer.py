@@ -69,6 +69,7 @@ def train_adapter(
     start: Path | None = None,
     pad_id: int = 0,
     base_name: str | None = None,
+    base_revision: str | None = None,
     on_step: OnStep | None = None,
     peers: Peers = ALONE,
 ) -> TrainReport:
@@ -85,7 +86,8 @@ def train_adapter(
         out: the adapter folder; nothing appears there unless training ends well.
         start: an adapter folder to go on from; the reference is the plain model all the same.
         pad_id: filler token, needed only where examples cannot share a row.
-        base_name: what the adapter says it belongs to.
+        base_name: name or path of the base model, for adapter_config.json.
+        base_revision: commit of a base model from the hub, for adapter_config.json.
         on_step: told about each optimizer step.
         peers: the processes that train together, all called with the same arguments; the first of them writes.
 
@@ -107,7 +109,7 @@ def train_adapter(
             if on_step is not None:
                 on_step(len(loop.history), len(steps), loop.history[-1])
         if peers.rank == 0:
-            save_adapter(policy, out, base_name)
+            save_adapter(policy, out, base_name, base_revision)
     history = tuple(loop.history)
     return TrainReport(
         examples=len(examples),

@@ -1,6 +1,7 @@
 """Generation over HTTP, by a server that misbehaves in every way met so far: nothing is lost and nothing doubled."""
 
 import logging
+import shutil
 import threading
 
 import pytest
@@ -53,6 +54,36 @@ def test_each_request_gets_its_own_sample_and_equal_prompts_are_asked_for_once(p
     assert body["prompt"] == policy.encode(units[0].requests[8].messages), "tokens are sent, not text"
     assert (body["n"], body["temperature"], body["top_k"], body["top_p"], body["max_tokens"]) == (4, 0.7, 50, 0.9, 32)
     assert body["stop_token_ids"] == list(policy.eos_ids)
+
+
+@pytest.fixture
+def base_model(model_folder, tmp_path):
+    """A model without a chat template: its answers end at stop strings."""
+    folder = shutil.copytree(model_folder, tmp_path / "m")
+    (folder / "chat_template.jinja").unlink()
+    return Policy.load(exactly(folder))
+
+
+@pytest.mark.parametrize("tokens", [True, False], ids=["token ids", "text alone"])
+def test_a_base_models_answer_ends_at_its_stop_string(base_model, tokens):
+    """Whether the server stops there, or is one that knows no stop strings and goes on to the limit."""
+    asked = Policy.load(base_model.config)  # a tokenizer is not for several threads
+
+    def goes_on(body):
+        return [asked.plain(" 4\nQuestion: and 2 plus 3?") for _ in range(body["n"])]
+
+    fake = FakeServer(base_model, goes_on, tokens=tokens)
+    with serving(fake) as url, engine_at(url, base_model) as engine:
+        ((_, generations),) = engine.generate([a_unit(prompts=1, k=2)])
+    assert [(g.text, g.finish, g.new_tokens) for g in generations] == 2 * [("4", Finish.STOP, 2)]
+    assert fake.bodies[0]["stop"] == ["\nQuestion:"]
+
+
+def test_a_model_with_a_chat_template_is_asked_without_stop_strings(policy):
+    fake = FakeServer(policy)
+    with serving(fake) as url, engine_at(url, policy) as engine:
+        list(engine.generate([a_unit(prompts=1, k=1)]))
+    assert "stop" not in fake.bodies[0]
 
 
 def test_what_ends_a_turn_is_worked_out_before_threads_ask(policy, monkeypatch):

@@ -1,6 +1,7 @@
 """A GGUF file is the model for a reader that shares no code with its writer; a Modelfile says the same turns."""
 
 import re
+import shutil
 from pathlib import Path
 
 import jinja2
@@ -218,6 +219,32 @@ def test_ollama_gets_the_turns_that_the_chat_template_writes(template):
 def test_turns_that_depend_on_each_other_are_refused(template):
     with pytest.raises(ModelError, match="cannot be written as an Ollama template"):
         modelfile("m.gguf", take_apart(renderer(template)), [])
+
+
+def changed(base, folder, template):
+    """A copy of the base with another chat template; None: with none."""
+    shutil.copytree(base, folder)
+    (folder / "chat_template.jinja").unlink()
+    if template:
+        (folder / "chat_template.jinja").write_text(template)
+    return folder
+
+
+DATED = "{% set day = strftime_now('%d %b %Y') %}Today is {{ day }}.\n" + CHAT_TEMPLATE
+
+
+def test_a_template_with_a_date_is_written_as_it_is_or_not_at_all(base, adapter, tmp_path):
+    dated = changed(base, tmp_path / "base", DATED)
+    write(dated, adapter, tmp_path / "gguf")
+    assert template_in(tmp_path / "gguf/model-f16.gguf") == DATED
+    with pytest.raises(ModelError, match="renders today's date, which no Modelfile can; export gguf"):
+        write(dated, adapter, tmp_path / "out", form="ollama")
+    assert nothing_left(tmp_path)
+
+
+def test_a_modelfile_stops_a_base_model_where_the_run_did(base, adapter, tmp_path):
+    write(changed(base, tmp_path / "base", None), adapter, tmp_path / "out", form="ollama")
+    assert 'PARAMETER stop """\nQuestion:"""' in (tmp_path / "out/Modelfile").read_text()
 
 
 def test_an_ollama_folder_holds_a_checked_gguf_and_its_modelfile(base, adapter, tmp_path):

@@ -1,3 +1,4 @@
+import datetime as dt
 import json
 import shutil
 import time
@@ -5,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
-from tasks.tiny import exactly
+from tasks.tiny import CHAT_TEMPLATE, exactly
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from selfimprove.config import ModelConfig
@@ -66,6 +67,45 @@ def test_a_model_without_chat_template_gets_questions_and_answers(model_folder, 
     begun = policy.encode([Message("user", "a")], prefix="b is")
     whole = policy.encode([Message("user", "a")]) + policy.encode_completion("b is right")
     assert begun == whole[: len(begun)], "a prefix is read as the completion it begins is trained on"
+
+
+def test_a_stop_string_cuts_the_text_at_its_byte_and_counts_the_tokens_before_it(model_folder, tmp_path):
+    folder = shutil.copytree(model_folder, tmp_path / "m")
+    (folder / "chat_template.jinja").unlink()
+    policy = load(folder)
+    ids = policy.plain(" naïve é\nQuestion: what else?")
+    turn = policy.read(ids)
+    assert (turn.text, turn.tokens, turn.stopped) == ("naïve é", len(policy.plain(" naïve é")), True)
+    assert policy.read(ids, prefix="It is").text == "It is naïve é"
+    assert policy.stop(policy.plain(" 4\nQuestion:"))
+    assert policy.encode_completion(turn.text) == [*policy.plain(" naïve é"), policy.tokenizer.eos_token_id]
+
+
+def test_a_model_with_a_chat_template_of_its_own_may_write_questions(policy):
+    assert policy.stop is None
+    assert policy.decode(policy.plain("4\nQuestion: 5?")) == "4\nQuestion: 5?"
+
+
+DATED = "{% set day = strftime_now('%d %b %Y') %}Today is {{ day }}.\n"
+
+
+def test_a_template_renders_the_date_of_the_run(model_folder, tmp_path):
+    folder = shutil.copytree(model_folder, tmp_path / "m")
+    (folder / "chat_template.jinja").write_text(DATED + CHAT_TEMPLATE)
+    then = Policy.load(exactly(folder).model_copy(update={"date": dt.date(2001, 2, 3)}))
+    assert policy_text(then).startswith("Today is 03 Feb 2001.")
+    assert then.template == DATED + CHAT_TEMPLATE
+    now = load(folder)
+    assert now.config.date == dt.date.today()
+    assert policy_text(Policy.load(now.config)) == policy_text(now) != policy_text(then)
+
+
+def policy_text(policy):
+    return policy.tokenizer.decode(policy.encode([Message("user", "a")]))
+
+
+def test_a_template_without_a_date_pins_none(policy):
+    assert policy.config.date is None
 
 
 NO_SYSTEM = (

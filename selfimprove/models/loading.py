@@ -1,0 +1,129 @@
+"""Tokenizer and weights from a checked folder, on a device and in a dtype, without settings that change our calls."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import ModelError, first_line
+from .sources import read_settings
+
+if TYPE_CHECKING:
+    import torch
+
+CALL_SETTINGS = {"return_dict": True, "output_attentions": False, "output_hidden_states": False, "use_cache": True}
+"""Settings of config.json that change what calling a model returns, and the values that our calls rely on."""
+
+QUANTIZERS = {
+    "bitsandbytes": ("bitsandbytes", "bitsandbytes"),
+    "gptq": ("gptqmodel", "gptqmodel optimum"),
+    "awq": ("gptqmodel", "gptqmodel"),
+    "compressed-tensors": ("compressed_tensors", "compressed-tensors"),
+}
+"""`quant_method` of a config.json -> (module that transformers needs to load such weights, what to install)."""
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """Return the tokenizer in a folder.
+
+    Raises:
+        ModelError: it cannot be loaded, or needs a package that is not installed.
+    """
+    from transformers import AutoTokenizer
+
+    alone = (folder / "tokenizer.model").is_file() and not (folder / "tokenizer.json").is_file()
+    if alone and importlib.util.find_spec("sentencepiece") is None:
+        raise ModelError(
+            f"{folder} holds its tokenizer as tokenizer.model alone, which needs: pip install sentencepiece protobuf"
+        )
+    try:
+        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    except (OSError, ValueError, ImportError, KeyError, TypeError) as error:
+        raise ModelError(f"cannot load the tokenizer in {folder}: {' '.join(str(error).split())}") from None
+
+
+def load_weights(folder: Path, dtype: torch.dtype, device: torch.device) -> Any:
+    """Return the causal language model in a folder, in eval mode and without gradients.
+
+    Of its generation_config.json only token ids are kept: how text is drawn is this project's to say.
+
+    Raises:
+        ModelError: it cannot be loaded, or is quantized and needs a package that is not installed.
+    """
+    from safetensors import SafetensorError
+    from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
+
+    method = quantization(folder)
+    _refuse_missing_quantizer(folder, method)
+    options: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
+    try:
+        config = AutoConfig.from_pretrained(folder, **options)
+        for settings in {id(part): part for part in (config, config.get_text_config())}.values():
+            for name, value in CALL_SETTINGS.items():
+                setattr(settings, name, value)
+        if method == "fp8":  # computed in `dtype` everywhere: FP8 weights can be neither merged nor trained on
+            config.quantization_config["dequantize"] = True
+        model = AutoModelForCausalLM.from_pretrained(
+            folder, config=config, dtype=dtype, use_safetensors=True, **options
+        )
+        model = model.to(device)
+        if method == "fp8":  # parts of it are in bfloat16, whatever was asked for
+            model = model.to(dtype)
+    except (OSError, ValueError, RuntimeError, ImportError, KeyError, TypeError, SafetensorError) as error:
+        raise ModelError(f"cannot load the model in {folder}: {first_line(error)}") from None
+    own = model.generation_config
+    model.generation_config = GenerationConfig(
+        bos_token_id=own.bos_token_id, eos_token_id=own.eos_token_id, pad_token_id=own.pad_token_id
+    )
+    return model.eval().requires_grad_(False)
+
+
+def quantization(folder: Path) -> str | None:
+    """Return the `quant_method` that config.json names; None where the weights are not quantized."""
+    found = read_settings(folder / "config.json").get("quantization_config")
+    return str(found.get("quant_method", "")).lower() if isinstance(found, dict) else None
+
+
+def _refuse_missing_quantizer(folder: Path, method: str | None) -> None:
+    module, install = QUANTIZERS.get(method or "", (None, None))
+    if module is not None and importlib.util.find_spec(module) is None:
+        raise ModelError(
+            f"the weights in {folder} are quantized with {method}, which needs: pip install {install}; "
+            "or take the model that is not quantized"
+        )
+
+
+def pick_device(name: str) -> torch.device:
+    """Return the device asked for; `auto` is the first of cuda, mps and cpu that is there.
+
+    Raises:
+        ModelError: it cannot be used here.
+    """
+    import torch
+
+    if name != "auto":
+        try:
+            device = torch.device(name)
+            torch.empty(0, device=device)
+        except (RuntimeError, AssertionError) as error:
+            raise ModelError(
+                f"model.device {name!r} cannot be used here: {first_line(error)}; use auto or cpu"
+            ) from None
+        return device
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def pick_dtype(name: str, device: torch.device) -> torch.dtype:
+    """Return the dtype asked for; `auto` is bfloat16 where the device multiplies it natively, else float32."""
+    import torch
+
+    if name != "auto":
+        return getattr(torch, name)
+    if device.type == "cuda":
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        native = device.type == "cpu" and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    return torch.bfloat16 if native else torch.float32
