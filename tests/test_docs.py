@@ -3,6 +3,7 @@
 import ast
 import re
 import shlex
+from importlib import import_module
 from pathlib import Path
 
 import click
@@ -165,3 +166,18 @@ def test_the_python_of_the_readme_runs(taught_folder, prompts, tmp_path, monkeyp
     assert len(re.findall(r"^\d plus \d is \d+\.$", out, re.MULTILINE)) > 5, "survivors"
     assert "wrote out" in out
     assert (tmp_path / "out/model.safetensors").is_file()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=relative)
+def test_what_the_python_of_a_page_imports_exists(page):
+    for block in (block for language, block in FENCE.findall(read(page)) if language == "python"):
+        for node in ast.walk(ast.parse(block)):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("selfimprove"):
+                module = import_module(node.module)
+                assert all(hasattr(module, alias.name) for alias in node.names), ast.unparse(node)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=relative)
+def test_every_module_named_in_running_text_exists(page):
+    for name in re.findall(r"`(selfimprove/[\w/]+\.py)`", read(page)):
+        assert (ROOT / name).is_file(), name

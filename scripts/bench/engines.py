@@ -143,7 +143,7 @@ def kill_in_the_middle(pid: int, memory: Path) -> None:
     for process in psutil.Process(pid).children(recursive=True):
         with suppress(psutil.Error):  # some come and go
             line, parent = process.cmdline(), process.parent()
-            server = parent is not None and any(part.endswith("keeper.py") for part in parent.cmdline())
+            server = parent is not None and any(part.endswith("child_guard.py") for part in parent.cmdline())
             if server or (line and line[0].startswith("ray::Worker")):
                 print(f"*** SIGKILL to process {process.pid}: {' '.join(line)[:60]}", flush=True)
                 process.kill()

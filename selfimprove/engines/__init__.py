@@ -1,4 +1,4 @@
-"""Where generation and training happen. An engine has two verbs, both pure functions of their arguments."""
+"""Engines: generation and training on this device, an inference server or a Ray cluster."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 
 def make_engine(config: RunConfig, local: LocalEngine, folder: Path) -> Engine:
-    """Return the engine that `config.engine` names, built around the local one of a run in `folder`.
+    """Return the engine named by `config.engine`. The others use `local` too; `folder` is the run's, for logs.
 
     Raises:
-        UserError: it cannot be used as it is configured.
+        UserError: the engine cannot be used with this configuration.
     """
     if config.engine == "server":
         from .server import ServerEngine

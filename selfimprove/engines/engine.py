@@ -1,4 +1,4 @@
-"""What a stage can ask of an engine, wherever it computes."""
+"""The interface between the stages and the engines."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -11,17 +11,17 @@ from ..training import TrainReport
 from ..types import Example, Generation, Unit
 
 OnTokens = Callable[[int], None]
-"""Callback with the number of new tokens since the last call."""
+"""Callback with the number of tokens generated since the last call."""
 
 OnStep = Callable[[int, int, dict[str, float]], None]
-"""Callback with the step, the number of steps and the step's record."""
+"""Callback with the optimizer step, the number of steps and the metrics of the step by name."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingJob:
-    """All that decides an adapter: equal jobs give equal adapters on one machine.
+    """A training job: everything that determines the adapter. Equal jobs give equal adapters on one machine.
 
-    `start` names the policy whose adapter is trained further; None starts from the base.
+    `start` is the policy whose adapter is trained further; None trains a new adapter of the base.
     """
 
     examples: tuple[Example, ...]
@@ -31,27 +31,34 @@ class TrainingJob:
 
 
 class Engine(Protocol):
-    """Two verbs, both functions of their arguments alone, and the model at hand for what must be computed here."""
+    """Generation and training as functions of their arguments, and the local model for scoring."""
 
     def generate(
         self, units: Iterable[Unit], on_tokens: OnTokens | None = None
     ) -> Iterator[tuple[Unit, list[Generation]]]:
-        """Yield each unit with one generation for each of its requests, in the order of the units.
+        """Yield each unit with one generation per request, in the order of `units`.
 
-        Units are taken only as they are needed, so that a unit may be planned while others are generated. They are
-        yielded in order, whichever is finished first: what the memory then holds does not depend on the engine's
-        timing.
+        `units` is consumed lazily, so that units can be planned while others are generated. The order of the results
+        does not depend on which unit is finished first, so neither do the ids in the memory.
+
+        Raises:
+            EngineError: the server or cluster failed.
         """
         ...
 
     def train(self, job: TrainingJob, out: Path, on_step: OnStep | None = None) -> TrainReport:
-        """Train an adapter of the base weights and write it to the folder `out`."""
+        """Train a LoRA adapter of the base, write it to the folder `out` and return the report of the training.
+
+        Raises:
+            TrainingError: the loss or a gradient is not finite.
+            EngineError: the cluster failed.
+        """
         ...
 
     def model_here(self) -> Policy:
-        """Return the model in this process, for scoring; no process of the engine's own holds its device then."""
+        """Return the model in this process, for scoring; processes of the engine on its device are ended first."""
         ...
 
     def close(self) -> None:
-        """End what the engine started."""
+        """End the processes and connections of the engine."""
         ...

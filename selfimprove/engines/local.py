@@ -1,4 +1,4 @@
-"""The default engine: this process, one model, one device."""
+"""The default engine: one model on one device, in this process."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -11,14 +11,13 @@ from .engine import OnStep, OnTokens, TrainingJob
 
 
 class LocalEngine:
-    """Generates and trains with a `Policy` in this process.
+    """Generation and training with a `Policy` in this process.
 
-    The same unit gives the same generations, and the same examples the same adapter bytes, on the same machine
-    with the same number of threads.
+    On one machine, with one number of threads, equal units give equal generations and equal jobs equal adapter files.
     """
 
     def __init__(self, policy: Policy, adapter_of: Callable[[str], Path | None], batch_size: int = 0) -> None:
-        """`adapter_of` maps a policy's name to its adapter folder (None for the base)."""
+        """`adapter_of` maps a policy's name to its adapter folder, None for the base; `batch_size` 0 is automatic."""
         self.policy = policy
         self.adapter_of = adapter_of
         self.batch_size = batch_size
@@ -26,12 +25,12 @@ class LocalEngine:
     def generate(
         self, units: Iterable[Unit], on_tokens: OnTokens | None = None
     ) -> Iterator[tuple[Unit, list[Generation]]]:
-        """Yield each unit with its generations, one unit after the other."""
+        """Yield each unit with its generations, one after the other; see `Engine.generate`."""
         for unit in units:
             yield unit, self.answer(unit, on_tokens)
 
     def answer(self, unit: Unit, on_tokens: OnTokens | None = None) -> list[Generation]:
-        """Return one generation for each of the unit's requests, in order."""
+        """Return one generation per request of the unit, in order."""
         policy = self.policy
         policy.use(self.adapter_of(unit.policy))
         prompts = [policy.encode(r.messages, r.prefix) for r in unit.requests]
@@ -52,7 +51,7 @@ class LocalEngine:
         ]
 
     def train(self, job: TrainingJob, out: Path, on_step: OnStep | None = None) -> TrainReport:
-        """Train an adapter of the base weights and write it to the folder `out`."""
+        """Train a LoRA adapter and write it to `out`; see `Engine.train`."""
         policy = self.policy
         policy.use(None)
         return train_adapter(
@@ -69,11 +68,11 @@ class LocalEngine:
         )
 
     def model_here(self) -> Policy:
-        """Return the model, with whatever adapter it had last."""
+        """Return the model, with the adapter that was used last."""
         return self.policy
 
     def close(self) -> None:
-        """Nothing was started."""
+        """Do nothing: this engine has no processes."""
 
 
 def read_generation(policy: Policy, ids: Sequence[int], finish: Finish, prefix: str, prompt_tokens: int) -> Generation:
@@ -83,7 +82,7 @@ def read_generation(policy: Policy, ids: Sequence[int], finish: Finish, prefix: 
 
 
 def encode_examples(policy: Policy, examples: Sequence[Example]) -> list[Encoded]:
-    """Return the examples as the trainer takes them: tokens, each completion with its end of turn."""
+    """Return the token ids of the examples; completions include the end-of-turn token."""
     return [
         Encoded(
             prompt=tuple(policy.encode(e.messages)),

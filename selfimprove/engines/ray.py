@@ -1,9 +1,8 @@
-"""Generation and training on a Ray cluster: actors that hold the model, and a Ray Train job for each training.
+"""Generation by Ray actors that hold the model, and training as a Ray Train job.
 
-Units go to plain actors, not through Ray Data: an actor then keeps its model from one stage and round to the next,
-where a data set would start, and load, its actors anew each time. Ray restarts an actor that dies and runs its unit
-again; as a unit's seeds are its own, the result is the same. The driver alone writes: adapters travel as bytes through
-the object store, so nodes share no folder.
+Plain actors are used instead of Ray Data, because they keep the model loaded between stages and rounds. Ray restarts an
+actor that dies and repeats its unit; the seeds are part of the unit, so the result is the same. Only the driver writes
+to the memory. Adapters are sent as bytes through the object store, so the nodes need no shared folder.
 """
 
 import logging
@@ -22,21 +21,21 @@ from ..training import TrainReport
 from ..types import Generation, Unit
 from .engine import OnStep, OnTokens, TrainingJob
 from .local import LocalEngine
-from .ray_worker import Files, TrainingOrder, Worker, train_with_peers
+from .ray_worker import Files, TrainingOrder, Worker, train_on_rank
 
 log = logging.getLogger(__name__)
 
 AHEAD = 2
-"""Units at an actor: the one it computes and the next, so that it never waits for the driver."""
+"""Units queued per actor: the current one and the next, so that no actor waits for the driver."""
 RETRIES = 3
-"""Deaths of its actor that a unit survives: more means that the unit is what kills it."""
+"""Repetitions of a unit or training after the death of its process; more deaths are an error."""
 STORE_BYTES = 256 * 2**20
-"""Object store of a cluster started here: adapters and texts, no more."""
+"""Size of the object store of a cluster started here; it holds adapters and texts."""
 
 
 @dataclass
-class _Crew:
-    """The actors, how many units each has, and the process that last answered for each."""
+class _Actors:
+    """The actors, the number of queued units of each, and the process id of each actor's last result."""
 
     actors: list[Any]
     loads: list[int] = field(default_factory=list)
@@ -47,10 +46,10 @@ class _Crew:
 
 
 class RayEngine:
-    """Maps units over actors and trains with Ray Train, in a cluster that it joins or starts."""
+    """Generation by actors and training by Ray Train, on an existing cluster or on one that it starts."""
 
     def __init__(self, local: LocalEngine, model: ModelConfig, config: RayConfig) -> None:
-        """Join the cluster at `config.address`, or start one on this machine.
+        """Connect to the cluster at `config.address`, or start one on this machine if it is None.
 
         Raises:
             ConfigError: Ray is not installed.
@@ -59,7 +58,7 @@ class RayEngine:
         self._local = local
         self._config = config
         self._model = model.model_copy(update={"threads": config.cpus})
-        self._crew: _Crew | None = None
+        self._actors: _Actors | None = None
         self._adapters: dict[str, Any] = {}
         self._joined = connect(config)
 
@@ -72,59 +71,59 @@ class RayEngine:
     def generate(
         self, units: Iterable[Unit], on_tokens: OnTokens | None = None
     ) -> Iterator[tuple[Unit, list[Generation]]]:
-        """Yield each unit with its generations, in order; every actor is kept busy, whichever unit is the slowest.
+        """Yield each unit with its generations, in order; see `Engine.generate`. Units are computed by all actors.
 
         Raises:
-            EngineError: a unit outlived no actor, or the actors cannot start.
+            EngineError: a unit's actor died `RETRIES` + 1 times, or the actors cannot start.
         """
-        early: dict[int, tuple[Unit, list[Generation]]] = {}
-        turn = 0
-        for number, unit, generations in self._as_they_finish(units):
+        finished: dict[int, tuple[Unit, list[Generation]]] = {}
+        due = 0
+        for number, unit, generations in self._in_any_order(units):
             if on_tokens is not None:
                 on_tokens(sum(g.new_tokens for g in generations))
-            early[number] = unit, generations
-            while turn in early:
-                yield early.pop(turn)
-                turn += 1
+            finished[number] = unit, generations
+            while due in finished:
+                yield finished.pop(due)
+                due += 1
 
-    def _as_they_finish(self, units: Iterable[Unit]) -> Iterator[tuple[int, Unit, list[Generation]]]:
-        flying: dict[Any, tuple[int, int, Unit]] = {}
+    def _in_any_order(self, units: Iterable[Unit]) -> Iterator[tuple[int, Unit, list[Generation]]]:
+        pending: dict[Any, tuple[int, int, Unit]] = {}
         try:
             for number, unit in enumerate(units):
-                crew = self._hired()
-                while min(crew.loads) == AHEAD:
-                    yield self._next_of(flying)
-                actor = crew.loads.index(min(crew.loads))
-                reference = crew.actors[actor].answer.remote(unit, self._adapter(unit.policy))
-                flying[reference] = number, actor, unit
-                crew.loads[actor] += 1
-            while flying:
-                yield self._next_of(flying)
+                actors = self._started_actors()
+                while min(actors.loads) == AHEAD:
+                    yield self._next_finished(pending)
+                actor = actors.loads.index(min(actors.loads))
+                reference = actors.actors[actor].answer.remote(unit, self._adapter(unit.policy))
+                pending[reference] = number, actor, unit
+                actors.loads[actor] += 1
+            while pending:
+                yield self._next_finished(pending)
         finally:
-            if flying:  # nobody waits for them any more
-                self._dismiss()
+            if pending:  # the caller has stopped: cancel them
+                self._end_actors()
 
-    def _next_of(self, flying: dict[Any, tuple[int, int, Unit]]) -> tuple[int, Unit, list[Generation]]:
+    def _next_finished(self, pending: dict[Any, tuple[int, int, Unit]]) -> tuple[int, Unit, list[Generation]]:
         import ray
 
-        (reference, *_), _ = ray.wait(list(flying))
-        number, actor, unit = flying[reference]
+        (reference, *_), _ = ray.wait(list(pending))
+        number, actor, unit = pending[reference]
         process, generations = _get(reference, f"unit {unit.id}")
-        del flying[reference]
-        crew = self._hired()
-        crew.loads[actor] -= 1
-        before = crew.processes.setdefault(actor, process)
+        del pending[reference]
+        actors = self._started_actors()
+        actors.loads[actor] -= 1
+        before = actors.processes.setdefault(actor, process)
         if before != process:
             log.warning("actor %d (process %d) died; process %d took over with %s", actor, before, process, unit.id)
-            crew.processes[actor] = process
+            actors.processes[actor] = process
         return number, unit, generations
 
-    def _hired(self) -> _Crew:
-        """Return the actors, starting them first where there are none."""
-        if self._crew is None:
+    def _started_actors(self) -> _Actors:
+        """Return the actors; start them if there are none."""
+        if self._actors is None:
             import ray
 
-            self._make_room()
+            self._free_gpu()
             actor = ray.remote(
                 num_cpus=self._config.cpus,
                 num_gpus=self._config.gpus,
@@ -132,43 +131,43 @@ class RayEngine:
                 max_task_retries=RETRIES,
             )(Worker)
             arguments = (self._model, self._local.batch_size, self._local.policy.fingerprint)
-            self._crew = _Crew([actor.remote(*arguments) for _ in range(self._config.actors)])
-        return self._crew
+            self._actors = _Actors([actor.remote(*arguments) for _ in range(self._config.actors)])
+        return self._actors
 
     def _adapter(self, policy: str) -> Any:
-        """Return a reference to the files of a policy's adapter in the object store; None for the base."""
+        """Return an object store reference to the files of the policy's adapter; None for the base."""
         import ray
 
         folder = self._local.adapter_of(policy)
         if folder is None:
             return None
         if policy not in self._adapters:
-            self._adapters = {policy: ray.put(read_adapter(folder))}  # those of other rounds are not needed again
+            self._adapters = {policy: ray.put(read_adapter(folder))}  # adapters of earlier rounds are released
         return self._adapters[policy]
 
     # -- training
 
     def train(self, job: TrainingJob, out: Path, on_step: OnStep | None = None) -> TrainReport:
-        """Train in `trainers` processes that share each step, and write the adapter here; told of all steps at its end.
+        """Train with `trainers` data-parallel ranks and write the adapter to `out`; see `Engine.train`.
 
-        A training whose processes die is run again from its beginning: a round is the checkpoint.
+        `on_step` is called once, after the last step. If a rank dies, the training starts again from its beginning.
 
         Raises:
-            EngineError: it failed more often than that.
+            EngineError: the training failed `RETRIES` + 1 times, or with an error.
         """
         from ray.train import FailureConfig, RunConfig, ScalingConfig
         from ray.train.torch import TorchTrainer
         from ray.train.v2.api.exceptions import TrainingFailedError
 
-        self._dismiss()
-        self._make_room()
+        self._end_actors()
+        self._free_gpu()
         folder = self._local.adapter_of(job.start) if job.start else None
         order = TrainingOrder(
             job, self._model, None if folder is None else read_adapter(folder), shard=self._config.shard
         )
         with TemporaryDirectory() as storage:
             trainer = TorchTrainer(
-                train_with_peers,
+                train_on_rank,
                 train_loop_config={"order": order},
                 scaling_config=ScalingConfig(
                     num_workers=self._config.trainers,
@@ -189,43 +188,43 @@ class RayEngine:
             on_step(report.steps, report.steps, report.history[-1])
         return report
 
-    # -- the rest
+    # -- model and processes
 
     def model_here(self) -> Policy:
-        """Return the model in this process; actors on GPUs, which may be its own, have ended."""
+        """Return the model in this process. Actors on GPUs are ended first, since they may share its GPU."""
         if self._config.gpus:
-            self._dismiss()
+            self._end_actors()
         return self._local.model_here()
 
     def close(self) -> None:
-        """End the actors, and the cluster if it was started here."""
+        """End the actors, and disconnect if this engine connected; a cluster started here ends."""
         import ray
 
-        self._dismiss()
+        self._end_actors()
         if self._joined:
             ray.shutdown()
 
-    def _make_room(self) -> None:
-        """Give this process's weights back where they may be on a GPU that the cluster is about to use."""
+    def _free_gpu(self) -> None:
+        """Free the weights in this process if the cluster may use its GPU."""
         if self._config.gpus:
             self._local.policy.release()
 
-    def _dismiss(self) -> None:
-        """End the actors: their CPUs and GPUs are free then."""
+    def _end_actors(self) -> None:
+        """End the actors and free their CPUs and GPUs."""
         import ray
 
-        for actor in self._crew.actors if self._crew else ():
+        for actor in self._actors.actors if self._actors else ():
             ray.kill(actor)
-        self._crew = None
+        self._actors = None
 
 
 def read_adapter(folder: Path) -> Files:
-    """Return the files of a PEFT adapter by name."""
+    """Return the contents of the files of a PEFT adapter, by file name."""
     return {name: (folder / name).read_bytes() for name in ADAPTER_FILES}
 
 
 def connect(config: RayConfig) -> bool:
-    """Connect this process to a cluster; return whether it was not connected already.
+    """Connect this process to a cluster, or start one; return False if it was connected already.
 
     Raises:
         ConfigError: Ray is not installed.

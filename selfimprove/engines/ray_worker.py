@@ -1,4 +1,4 @@
-"""What runs in the processes of a cluster: an actor that answers units, and a member of a training."""
+"""Code of the processes of a Ray cluster: the generating actor and a rank of a training job."""
 
 import os
 from dataclasses import dataclass
@@ -19,27 +19,27 @@ from .engine import TrainingJob
 from .local import LocalEngine, encode_examples
 
 Files = dict[str, bytes]
-"""An adapter on its way between nodes: contents by name."""
+"""Files of an adapter: contents by file name."""
 
 
 class Worker:
-    """Holds the model and answers units, one at a time, just as a local engine would."""
+    """Actor that holds the model and generates units one at a time with a `LocalEngine`."""
 
     def __init__(self, model: ModelConfig, batch_size: int, fingerprint: str) -> None:
         """Load the model.
 
         Raises:
-            ModelError: it is not the model with this fingerprint.
+            ModelError: the model on this node has another fingerprint.
         """
         policy = Policy.load(model)
         if policy.fingerprint != fingerprint:
-            raise ModelError(f"{model.path} is another model on this node than where the run started")
+            raise ModelError(f"{model.path} is a different model here than on the driver; use one copy on all nodes")
         self._adapters: dict[str, Path] = {}
         self._folder = TemporaryDirectory(prefix="selfimprove-")
         self._engine = LocalEngine(policy, self._adapters.get, batch_size)
 
     def answer(self, unit: Unit, adapter: Files | None) -> tuple[int, list[Generation]]:
-        """Return this process's number and the unit's generations under the base or an adapter."""
+        """Return the process id and the generations of the unit; `adapter` None is the base."""
         if adapter is not None and unit.policy not in self._adapters:
             self._adapters[unit.policy] = _write(adapter, Path(self._folder.name) / unit.policy)
         return os.getpid(), self._engine.answer(unit)
@@ -47,7 +47,7 @@ class Worker:
 
 @dataclass(frozen=True, slots=True)
 class TrainingOrder:
-    """A training job on its way to the processes of a cluster, with the adapter that it starts from."""
+    """Argument of `train_on_rank`: job, model, initial adapter (None: a new one) and whether to shard (FSDP2)."""
 
     job: TrainingJob
     model: ModelConfig
@@ -55,15 +55,15 @@ class TrainingOrder:
     shard: bool
 
 
-def train_with_peers(config: dict[str, Any]) -> tuple[Files, TrainReport]:
-    """Train as one of the processes of a Ray Train job; the first one's adapter and report are the result."""
+def train_on_rank(config: dict[str, Any]) -> tuple[Files, TrainReport]:
+    """Train as one rank of a Ray Train job; return the adapter (empty except on rank 0) and the report."""
     from ray.train import get_context
 
     order: TrainingOrder = config["order"]
     job = order.job
     context = get_context()
     peers = Peers(context.get_world_rank(), context.get_world_size(), lockstep=order.shard)
-    policy = Policy.load(to_share_out(order.model, device()) if order.shard else order.model)
+    policy = Policy.load(to_shard(order.model, device()) if order.shard else order.model)
     if order.shard:
         shard(policy.model)
     with TemporaryDirectory(prefix="selfimprove-") as folder:
@@ -83,8 +83,8 @@ def train_with_peers(config: dict[str, Any]) -> tuple[Files, TrainReport]:
         return {name: (out / name).read_bytes() for name in ADAPTER_FILES if peers.rank == 0}, report
 
 
-def to_share_out(model: ModelConfig, kind: str) -> ModelConfig:
-    """Return how to load a model whose layers will go to devices of this kind: into main memory, in their dtype."""
+def to_shard(model: ModelConfig, kind: str) -> ModelConfig:
+    """Return the settings to load a model for sharding: in main memory, in the dtype for devices of `kind`."""
     dtype = str(pick_dtype(model.dtype, torch.device(kind))).removeprefix("torch.")
     return model.model_copy(update={"device": "cpu", "dtype": dtype})
 

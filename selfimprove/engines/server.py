@@ -1,9 +1,9 @@
 """Generation by an OpenAI-compatible server (vLLM, SGLang, llama.cpp); training stays in this process.
 
-Token ids are sent, not text, so that one chat template decides. Requests of a unit that share their prompt are one
-call for n samples, seeded by the first of them: a server's draws are not ours, so runs on a server do not repeat the
-bytes of local runs (nor their own, where the server batches as requests come in), but what is committed is never asked
-again, and no answer is used in part or twice.
+Prompts are sent as token ids, so that only this process applies the chat template. Requests of a unit with equal
+prompts become one call for n samples with the seed of the first. Servers have their own random generators and batching,
+so runs on a server reproduce neither local runs nor each other; committed units are never requested again, and no
+response is used partially or twice.
 """
 
 import hashlib
@@ -23,24 +23,24 @@ from ..training import TrainReport
 from ..types import BASE, Generation, Unit
 from .engine import OnStep, OnTokens, TrainingJob
 from .local import LocalEngine, read_generation
-from .server_client import KEY_VARIABLE, PASSING, Client, Refused, parse_object
+from .server_client import KEY_VARIABLE, RETRYABLE, Client, Refused, parse_object
 from .server_process import ServerProcess
 from .server_protocol import Call, Completion, Ends, group, read_completions, read_models, request_body
 
 log = logging.getLogger(__name__)
 
 AHEAD = 1
-"""Units that are asked for while an earlier one is not finished: the server does not wait for the driver."""
+"""Units requested before the current one is complete, so that the server does not wait for the driver."""
 
 
 class ServerEngine:
-    """Asks a server for generations, and trains with a `LocalEngine`."""
+    """Generation by a server, training by a `LocalEngine`."""
 
     def __init__(self, local: LocalEngine, config: ServerConfig, *, rank: int, log_file: Path) -> None:
-        """`rank` is that of the adapters to come; the output of a server started here goes to `log_file`.
+        """`rank` is the LoRA rank of the run; `log_file` gets the output of a server that is started here.
 
         Raises:
-            ConfigError: the address or the command cannot be used.
+            ConfigError: `server.url` or `server.command` is invalid.
         """
         self._local = local
         self._config = config
@@ -49,7 +49,7 @@ class ServerEngine:
             timeout=config.timeout,
             patience=config.patience,
             key=os.environ.get(KEY_VARIABLE),
-            on_trouble=self._revive,
+            before_retry=self._restart,
         )
         self._process: ServerProcess | None = None
         if config.command is not None:
@@ -57,21 +57,21 @@ class ServerEngine:
                 config.command, self._client, model=local.policy.folder, rank=rank, log_file=log_file
             )
         self._pool = ThreadPoolExecutor(config.concurrency, thread_name_prefix="server")
-        self._naming = threading.Lock()
+        self._names_lock = threading.Lock()
         self._names: dict[str, str] = {}
 
     def __str__(self) -> str:
         return f"server at {self._config.url}" + (", started here" if self._process else "")
 
-    # -- the two verbs
+    # -- engine interface
 
     def generate(
         self, units: Iterable[Unit], on_tokens: OnTokens | None = None
     ) -> Iterator[tuple[Unit, list[Generation]]]:
-        """Yield each unit with its generations; the next unit is under way meanwhile.
+        """Yield each unit with its generations, in order; see `Engine.generate`.
 
         Raises:
-            EngineError: the server refuses, or gives no good answer for as long as patience lasts.
+            EngineError: the server rejected a request, or gave no valid response within `server.patience`.
         """
         waiting: deque[tuple[Unit, list[tuple[Call, Future[list[Completion]]]]]] = deque()
         try:
@@ -89,30 +89,30 @@ class ServerEngine:
                     future.cancel()
 
     def train(self, job: TrainingJob, out: Path, on_step: OnStep | None = None) -> TrainReport:
-        """Train an adapter in this process, with the device to itself where the server was started here."""
+        """Train in this process; a server that was started here is stopped first. See `Engine.train`."""
         self.model_here()
         return self._local.train(job, out, on_step)
 
     def model_here(self) -> Policy:
-        """Return the model in this process; a server that was started here has ended."""
+        """Return the model in this process; a server that was started here is stopped first."""
         if self._process is not None:
             self._process.stop()
             self._names.clear()
         return self._local.model_here()
 
     def close(self) -> None:
-        """Give up requests under way and end a server that was started here."""
-        self._client.break_off()
+        """Abort pending requests and stop a server that was started here."""
+        self._client.abort()
         self._pool.shutdown(cancel_futures=True)
         self._client.close()
         if self._process is not None:
             self._process.stop()
 
-    # -- one unit
+    # -- requests of a unit
 
     def _send(self, unit: Unit) -> list[tuple[Call, Future[list[Completion]]]]:
         if self._process is not None:
-            self._local.policy.release()  # one device holds one model at a time
+            self._local.policy.release()  # the device has room for one copy of the model
             self._process.start()
         policy = self._local.policy
         calls = group([policy.encode(r.messages, r.prefix) for r in unit.requests], [r.seed for r in unit.requests])
@@ -120,13 +120,13 @@ class ServerEngine:
         ends = Ends(policy.eos_ids, policy.stop.strings if policy.stop else ())  # not in several threads at once
         try:
             return [(call, self._pool.submit(self._complete, call, unit, ends)) for call in calls]
-        except RuntimeError as error:  # closed meanwhile, or the system gives no more threads
+        except RuntimeError as error:  # the pool is closed, or no more threads can be started
             raise EngineError(f"cannot ask {self._config.url}: {error}") from None
 
     def _collect(
         self, unit: Unit, calls: Sequence[tuple[Call, Future[list[Completion]]]], on_tokens: OnTokens | None
     ) -> list[Generation]:
-        """Return the unit's generations as they come in. Tokenizers are not for several threads: it is used here."""
+        """Wait for the calls and return the generations. The tokenizer, which is not thread-safe, is used only here."""
         policy = self._local.policy
         found: dict[int, Generation] = {}
         for call, future in calls:
@@ -139,7 +139,7 @@ class ServerEngine:
         return [found[slot] for slot in range(len(unit.requests))]
 
     def _complete(self, call: Call, unit: Unit, ends: Ends) -> list[Completion]:
-        """Ask for the samples of one call; a server that has forgotten the adapter is given it again."""
+        """Request the samples of one call; after a 404 load the adapter again: the server may have restarted."""
         body = request_body(call, unit.sampling, ends)
 
         def ask() -> list[Completion]:
@@ -155,41 +155,41 @@ class ServerEngine:
         except Refused as refusal:
             if refusal.status != 404:
                 raise
-        with self._naming:
-            self._names.clear()  # it was started anew since
+        with self._names_lock:
+            self._names.clear()
         return ask()
 
     # -- adapters
 
     def _served(self, policy: str) -> str:
-        """Return the name under which the server has a policy, loading its adapter where it is not there.
+        """Return the served name of a policy; load its adapter if the server does not have it.
 
-        An adapter's name says what is in it, so one that was trained anew is never taken for the one before, nor its
-        cached prefixes; those of other rounds are unloaded.
+        The name contains a hash of the adapter's files, so that neither an earlier adapter of the same round nor its
+        cached prefixes can be used by mistake. Adapters of other rounds of this run are unloaded.
 
         Raises:
-            EngineError: the server cannot load adapters, or not this one.
+            EngineError: the server does not have the base model, or cannot load the adapter.
         """
-        with self._naming:
+        with self._names_lock:
             if policy not in self._names:
-                there = self._client.ask("GET", "/v1/models", read=read_models)
-                self._names = {policy: self._base(there) if policy == BASE else self._adapter(policy, there)}
+                listed = self._client.ask("GET", "/v1/models", read=read_models)
+                self._names = {policy: self._base(listed) if policy == BASE else self._adapter(policy, listed)}
             return self._names[policy]
 
-    def _base(self, there: Sequence[str]) -> str:
-        name = self._config.model or there[0]
-        if name not in there:
-            raise EngineError(f"{self._config.url} has no model {name!r} (server.model); it has {', '.join(there)}")
+    def _base(self, listed: Sequence[str]) -> str:
+        name = self._config.model or listed[0]
+        if name not in listed:
+            raise EngineError(f"{self._config.url} has no model {name!r} (server.model); it has {', '.join(listed)}")
         return name
 
-    def _adapter(self, policy: str, there: Sequence[str]) -> str:
+    def _adapter(self, policy: str, listed: Sequence[str]) -> str:
         folder = self._local.adapter_of(policy)
         assert folder is not None
         own = f"selfimprove-{hashlib.sha256(str(folder.resolve().parent).encode()).hexdigest()[:8]}-"
         name = f"{own}{policy}-{folder_digest(folder)[:12]}"
-        if name not in there:
+        if name not in listed:
             self._load(name, folder)
-        for other in there:
+        for other in listed:
             if other.startswith(own) and other != name:
                 self._unload(other)
         return name
@@ -197,8 +197,8 @@ class ServerEngine:
     def _load(self, name: str, folder: Path) -> None:
         body = {"lora_name": name, "lora_path": str(folder.resolve())}
         try:
-            # A 500 here is no accident of the moment: the server has adapters switched off, or cannot read this one.
-            self._client.ask("POST", "/v1/load_lora_adapter", body, read=lambda raw: None, passing=PASSING - {500})
+            # 500 is not retried here: adapters are switched off, or the server cannot read this one.
+            self._client.ask("POST", "/v1/load_lora_adapter", body, read=lambda raw: None, retryable=RETRYABLE - {500})
         except Refused as refusal:
             raise EngineError(
                 f"{self._config.url} cannot load the adapter {folder}: {refusal}. vLLM loads adapters when started "
@@ -213,6 +213,6 @@ class ServerEngine:
         except Refused as refusal:
             log.info("%s: %s was not unloaded: %s", self._config.url, name, refusal)
 
-    def _revive(self) -> None:
+    def _restart(self) -> None:
         if self._process is not None:
-            self._process.revive()
+            self._process.restart()

@@ -1,7 +1,6 @@
-"""JSON over HTTP with patience: what may pass is tried again, what cannot is said at once.
+"""HTTP client for JSON with retries: temporary failures are retried, other statuses are errors at once.
 
-The standard library's client is used as it is: it follows no redirect and asks no proxy, so what is sent goes where
-the address says and nowhere else.
+It uses http.client, which follows no redirects and uses no proxies: requests go to the configured address only.
 """
 
 import http.client
@@ -23,30 +22,30 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 KEY_VARIABLE = "SELFIMPROVE_SERVER_KEY"
-"""Where a server's key is: in no file and on no command line."""
-PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
-"""Statuses that may be different next time."""
+"""Environment variable with the API key; the key is neither in a file nor on the command line."""
+RETRYABLE = frozenset({408, 425, 429, 500, 502, 503, 504})
+"""HTTP statuses of temporary failures."""
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.1, 15.0
-"""Waits between tries double from the first to the longest."""
-QUIET_S = 10.0
-"""Between two warnings."""
+"""Exponential backoff: the wait doubles from the first to the longest."""
+WARNING_INTERVAL_S = 10.0
+"""Minimum time between two warnings, in seconds."""
 LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 
 class Malformed(Exception):
-    """An answer that is not what was asked for, such as truncated JSON: asked again, never used in part."""
+    """A response of an unexpected form, such as truncated JSON; the request is retried."""
 
 
 class Refused(EngineError):
-    """The server's no: a status that asking again cannot change."""
+    """Non-retryable HTTP status."""
 
     def __init__(self, where: str, status: int, said: str) -> None:
         super().__init__(f"{where} answered {status}: {said}")
         self.status = status
 
 
-class _Busy(Exception):
-    """A status that may pass; `wait` is the server's own idea of how long, in seconds."""
+class _Retryable(Exception):
+    """Retryable HTTP status; `wait` is the server's Retry-After, in seconds."""
 
     def __init__(self, status: int, said: str, wait: float) -> None:
         super().__init__(f"{status} {said}")
@@ -54,7 +53,7 @@ class _Busy(Exception):
 
 
 class Client:
-    """One server, asked from several threads; each keeps a connection of its own."""
+    """Client of one server. Thread-safe: each thread has its own connection."""
 
     def __init__(
         self,
@@ -63,24 +62,24 @@ class Client:
         timeout: float,
         patience: float,
         key: str | None = None,
-        on_trouble: Callable[[], None] = lambda: None,
+        before_retry: Callable[[], None] = lambda: None,
     ) -> None:
-        """Prepare to ask the server at `url`; nothing is sent yet.
+        """Prepare requests to the server at `url`; nothing is sent yet.
 
         Args:
-            url: http(s)://host:port, perhaps with a path before /v1.
-            timeout: seconds that one answer may take.
-            patience: seconds from a request's first failure until it is given up.
-            key: sent as a bearer token.
-            on_trouble: called before a request is tried again; may bring the server back.
+            url: http(s)://host:port, optionally with a path before /v1.
+            timeout: maximum time of a request, in seconds.
+            patience: maximum time between the first failure of a request and its last try, in seconds.
+            key: API key, sent as a bearer token.
+            before_retry: called before each retry, for example to restart the server.
 
         Raises:
-            ConfigError: the address cannot be used, or would carry the key over a network in the open.
+            ConfigError: the address is invalid, or the key would be sent over a network unencrypted.
         """
         try:
             parts = urlsplit(url)
             usable = parts.scheme in ("http", "https") and parts.hostname and not parts.username and parts.port != 0
-        except ValueError:  # no number for a port, brackets that do not close
+        except ValueError:  # invalid port or unbalanced brackets
             usable = False
         if not usable:
             raise ConfigError(f"server.url {url!r} is not of the form http://HOST:PORT")
@@ -91,7 +90,7 @@ class Client:
         self._timeout = timeout
         self._patience = patience
         self._headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})
-        self._on_trouble = on_trouble
+        self._before_retry = before_retry
         self._local = threading.local()
         self._connections: list[http.client.HTTPConnection] = []
         self._closing = threading.Event()
@@ -99,28 +98,28 @@ class Client:
 
     @property
     def closing(self) -> bool:
-        """Whether requests were broken off: none is answered any more."""
+        """Whether `abort` was called; requests fail from then on."""
         return self._closing.is_set()
 
-    def break_off(self) -> None:
-        """End the requests under way, and let none be tried again: they fail at once."""
+    def abort(self) -> None:
+        """Abort the pending requests; they and all later ones fail without retries."""
         self._closing.set()
         for connection in self._connections:
-            connected = connection.sock  # its own thread may close it meanwhile
+            connected = connection.sock  # read once: its thread may close it at the same time
             if connected is not None:
                 with suppress(OSError):
                     connected.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        """Close all connections; no request may be under way."""
+        """Close all connections. No request may be pending."""
         for connection in self._connections:
             connection.close()
 
     def answers(self) -> bool:
-        """Return whether the server lists its models, asked once."""
+        """Return whether the server responds to one request for its models."""
         try:
             self._once("GET", "/v1/models", None)
-        except (OSError, http.client.HTTPException, _Busy, Refused):
+        except (OSError, http.client.HTTPException, _Retryable, Refused):
             return False
         return True
 
@@ -131,50 +130,54 @@ class Client:
         body: dict[str, Any] | None = None,
         *,
         read: Callable[[bytes], T],
-        passing: frozenset[int] = PASSING,
+        retryable: frozenset[int] = RETRYABLE,
     ) -> T:
-        """Return what `read` makes of the answer's body; `read` raises `Malformed` where it is not as it should be.
+        """Send a request, with retries, and return `read(body of the response)`.
+
+        `read` raises `Malformed` for a body of an unexpected form, which is retried as well.
 
         Raises:
-            Refused: the server said no.
-            EngineError: there was no good answer for as long as patience lasts.
+            Refused: the status is neither 200 nor in `retryable`.
+            EngineError: no valid response within the patience, or `abort` was called.
         """
         wait, tries, failed_since = FIRST_WAIT_S, 0, None
         while True:
             tries += 1
             try:
-                return read(self._once(method, path, body, passing))
-            except (OSError, http.client.HTTPException, Malformed, _Busy) as error:
+                return read(self._once(method, path, body, retryable))
+            except (OSError, http.client.HTTPException, Malformed, _Retryable) as error:
                 now = time.monotonic()
                 failed_since = failed_since or now
                 said = str(error) or type(error).__name__
                 if now - failed_since > self._patience or self._closing.is_set():
                     raise EngineError(
                         f"{self.url}{path} gave no good answer in {tries} tries over {now - failed_since:.0f} s, "
-                        f"the last time: {said}; what is committed is saved: mend the server and add --resume"
+                        f"the last time: {said}; committed work is saved: repair the server, then add --resume"
                     ) from None
-                self._tell("%s%s: %s; trying again", self.url, path, said)
+                self._warn("%s%s: %s; trying again", self.url, path, said)
                 closing = self._closing.wait(max(wait, getattr(error, "wait", 0.0)))
                 wait = min(2 * wait, LONGEST_WAIT_S)
                 if not closing:
-                    self._on_trouble()
+                    self._before_retry()
 
-    def _tell(self, message: str, *values: str) -> None:
-        """Warn, but not once for each of many requests that meet the same trouble."""
+    def _warn(self, message: str, *values: str) -> None:
+        """Log a warning, at most once per `WARNING_INTERVAL_S`: many requests fail for the same reason."""
         now = time.monotonic()
         if now > self._quiet_until:
-            self._quiet_until = now + QUIET_S
+            self._quiet_until = now + WARNING_INTERVAL_S
             log.warning(message, *values)
 
-    def _once(self, method: str, path: str, body: dict[str, Any] | None, passing: frozenset[int] = PASSING) -> bytes:
-        """Ask once, on this thread's connection; one that failed is not used again."""
+    def _once(
+        self, method: str, path: str, body: dict[str, Any] | None, retryable: frozenset[int] = RETRYABLE
+    ) -> bytes:
+        """Send a request once on this thread's connection, which is closed if it fails."""
         connection = self._connection()
         idle = connection.sock is not None
         try:
             payload = None if body is None else json.dumps(body)
             if not idle:
                 connection.connect()
-            if self._closing.is_set():  # asked after the socket is there, so that break_off sees it or is seen
+            if self._closing.is_set():  # checked after connect(), so that either this or abort() sees the other
                 raise ConnectionAbortedError("closing")
             connection.request(method, self._parts.path.rstrip("/") + path, payload, self._headers)
             response = connection.getresponse()
@@ -182,18 +185,18 @@ class Client:
         except BaseException as error:
             connection.close()
             if idle and isinstance(error, ConnectionError) and not self._closing.is_set():
-                # The server had closed it while nothing was asked: no trouble.
-                return self._once(method, path, body, passing)
+                # The server had closed the idle connection: not a failure.
+                return self._once(method, path, body, retryable)
             raise
         if response.status == 200:
             return raw
         said = _message(raw)
-        if response.status in passing:
-            raise _Busy(response.status, said, _seconds(response.headers.get("Retry-After")))
+        if response.status in retryable:
+            raise _Retryable(response.status, said, _seconds(response.headers.get("Retry-After")))
         raise Refused(self.url + path, response.status, said)
 
     def _connection(self) -> http.client.HTTPConnection:
-        """Return this thread's connection; http.client opens it again by itself after a close."""
+        """Return this thread's connection; http.client reopens it after a close."""
         connection = getattr(self._local, "connection", None)
         if connection is None:
             host, port = str(self._parts.hostname), self._parts.port
@@ -208,22 +211,22 @@ class Client:
 
 
 def parse_object(raw: bytes) -> dict[str, Any]:
-    """Return the JSON object in an answer.
+    """Return the JSON object in the body of a response.
 
     Raises:
-        Malformed: there is none, or not all of it.
+        Malformed: the body is not a JSON object, or incomplete.
     """
     try:
         found = json.loads(raw)
     except ValueError:
-        raise Malformed(f"no JSON, {len(raw)} bytes: {raw[:60].decode(errors='replace')!r}") from None
+        raise Malformed(f"not JSON, {len(raw)} bytes: {raw[:60].decode(errors='replace')!r}") from None
     if not isinstance(found, dict):
-        raise Malformed(f"JSON, but {type(found).__name__} where an object was expected")
+        raise Malformed(f"JSON {type(found).__name__} instead of an object")
     return found
 
 
 def _message(raw: bytes) -> str:
-    """Return what a refusal says, one line, shortened."""
+    """Return the error message of a response in one line of at most 300 characters."""
     try:
         said = json.loads(raw)
         said = said.get("error", said) if isinstance(said, dict) else said
@@ -234,5 +237,5 @@ def _message(raw: bytes) -> str:
 
 
 def _seconds(retry_after: str | None) -> float:
-    """Return the server's wait, 0 where it names none (or a date), at most a minute."""
+    """Return the seconds of a Retry-After header, at most 60; 0 if it is missing or a date."""
     return min(float(retry_after), 60.0) if retry_after and retry_after.isdigit() else 0.0

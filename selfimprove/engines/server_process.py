@@ -1,4 +1,4 @@
-"""A server that the run starts and ends itself, so that one device can generate and train in turn."""
+"""A server process that the run starts and stops, so that generation and training can share one device."""
 
 import logging
 import os
@@ -15,22 +15,22 @@ from .server_client import LOOPBACK, Client
 
 log = logging.getLogger(__name__)
 
-START_S = 900.0
-"""Longest start: large weights, compilation."""
-QUIET = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
-"""Tells vLLM, and others that listen, to report nothing to anybody, unless the user's environment says otherwise."""
-LOOK_S = 0.5
-"""Between two looks at a server that starts."""
+START_TIMEOUT_S = 900.0
+"""Maximum time until a started server responds, in seconds; loading and compiling can take minutes."""
+NO_TELEMETRY = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
+"""Environment that switches telemetry off; the user's environment takes precedence."""
+POLL_S = 0.5
+"""Interval of the checks whether a started server responds, in seconds."""
 
 
 class ServerProcess:
-    """At most one process of the server's command; its output goes to a file."""
+    """The process of `server.command`, at most one; its output is appended to a file."""
 
     def __init__(self, command: str, client: Client, *, model: Path, rank: int, log_file: Path) -> None:
-        """Fill in `{model}`, `{host}`, `{port}` and `{rank}`; nothing is started yet.
+        """Replace `{model}`, `{host}`, `{port}` and `{rank}` in `command`; nothing is started yet.
 
         Raises:
-            ConfigError: the command names something else, or the server's address is not of this machine.
+            ConfigError: the command has other placeholders, or the server's address is not on this machine.
         """
         where = urlsplit(client.url)
         if where.hostname not in LOOPBACK:
@@ -49,10 +49,10 @@ class ServerProcess:
         self._lock = threading.Lock()
 
     def start(self) -> None:
-        """Start the server unless it runs, and wait until it answers.
+        """Start the server if it is not running, and wait until it responds.
 
         Raises:
-            EngineError: it ends before it answers, something else is at its address, or it takes too long.
+            EngineError: it ended before it responded, another server has its address, or the start took too long.
         """
         with self._lock:
             if self._process is None:
@@ -63,11 +63,11 @@ class ServerProcess:
                     )
                 self._launch()
 
-    def revive(self) -> None:
-        """Start the server again if it was started and has died.
+    def restart(self) -> None:
+        """Restart the server if it was started and has died.
 
         Raises:
-            EngineError: it did not come up; said to all who ask, but tried once.
+            EngineError: the restart failed; it is tried once, and later calls raise the same error.
         """
         with self._lock:
             if self._failed is not None:
@@ -82,7 +82,7 @@ class ServerProcess:
                     raise
 
     def stop(self) -> None:
-        """End the server, and wait until its memory is free."""
+        """Stop the server and wait for its end, which frees its memory."""
         with self._lock:
             if self._process is not None:
                 self._end(self._process)
@@ -91,7 +91,7 @@ class ServerProcess:
     @staticmethod
     def _end(process: subprocess.Popen[bytes]) -> None:
         assert process.stdin is not None
-        process.stdin.close()  # its keeper ends it
+        process.stdin.close()  # child_guard then ends it
         process.wait()
 
     def _launch(self) -> None:
@@ -102,22 +102,22 @@ class ServerProcess:
                 stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=output,
-                env=QUIET | os.environ | {"VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1"},
+                env=NO_TELEMETRY | os.environ | {"VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1"},
                 start_new_session=True,
             )
         began = time.monotonic()
         while not self._client.answers():
             if self._client.closing:
-                raise EngineError("the run ended while the server started")
+                raise EngineError("the run was ended while the server was starting")
             if self._process.poll() is not None:
                 raise EngineError(
                     f"the server ended with code {self._process.returncode} before it answered; "
-                    f"{self._log_file} ends: {self._last_words()}"
+                    f"{self._log_file} ends: {self._log_tail()}"
                 )
-            if time.monotonic() - began > START_S:
-                raise EngineError(f"the server did not answer within {START_S:.0f} s; see {self._log_file}")
-            time.sleep(LOOK_S)
+            if time.monotonic() - began > START_TIMEOUT_S:
+                raise EngineError(f"the server did not answer within {START_TIMEOUT_S:.0f} s; see {self._log_file}")
+            time.sleep(POLL_S)
 
-    def _last_words(self) -> str:
+    def _log_tail(self) -> str:
         lines = self._log_file.read_text(encoding="utf-8", errors="replace").split("\n")
         return " / ".join(line.strip() for line in lines if line.strip())[-300:]

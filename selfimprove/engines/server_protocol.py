@@ -1,4 +1,4 @@
-"""What a server is asked and what it says: one completion request for all samples of a prompt, and their answer."""
+"""Requests and responses of the OpenAI completions API: one request for all samples of a prompt."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from .server_client import Malformed, parse_object
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request to the server: the unit's requests `slots`, which share the prompt `ids`."""
+    """A request to the server: the token ids of a prompt, and the indices in the unit (`slots`) that share it."""
 
     slots: tuple[int, ...]
     ids: tuple[int, ...]
@@ -27,7 +27,7 @@ class Ends:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """One sample: its new tokens without the one that ended it, or its text where the server gives no tokens."""
+    """One sample. `ids` are the new tokens without the end-of-turn token; None if the server returns text only."""
 
     ids: tuple[int, ...] | None
     text: str
@@ -35,7 +35,7 @@ class Completion:
 
 
 def group(prompts: Sequence[Sequence[int]], seeds: Sequence[int]) -> list[Call]:
-    """Return one call for each different prompt, in order of first appearance; its seed is that of its first row."""
+    """Return one call per distinct prompt, in order of first appearance, with the seed of its first request."""
     slots: dict[tuple[int, ...], list[int]] = {}
     for slot, ids in enumerate(prompts):
         slots.setdefault(tuple(ids), []).append(slot)
@@ -61,10 +61,10 @@ def request_body(call: Call, sampling: Sampling, ends: Ends) -> dict[str, Any]:
 
 
 def read_completions(answer: dict[str, Any], count: int, eos_ids: Sequence[int]) -> list[Completion]:
-    """Return the `count` samples of an answer in the order of their index.
+    """Return the `count` samples of a response in the order of their index.
 
     Raises:
-        Malformed: samples are missing, doubled or ended by anything but a stop or the length.
+        Malformed: samples are missing or repeated, or a finish reason is neither stop nor length.
     """
     try:
         choices = {choice["index"]: choice for choice in answer["choices"]}
@@ -72,7 +72,7 @@ def read_completions(answer: dict[str, Any], count: int, eos_ids: Sequence[int])
             raise Malformed(f"asked for {count} samples, got those numbered {[c['index'] for c in answer['choices']]}")
         return [_completion(choices[i], eos_ids) for i in range(count)]
     except (KeyError, TypeError, ValueError) as error:
-        raise Malformed(f"an answer of another form: {type(error).__name__} {error}") from None
+        raise Malformed(f"unexpected form of the response: {type(error).__name__} {error}") from None
 
 
 def _completion(choice: dict[str, Any], eos_ids: Sequence[int]) -> Completion:
@@ -84,15 +84,15 @@ def _completion(choice: dict[str, Any], eos_ids: Sequence[int]) -> Completion:
 
 
 def read_models(raw: bytes) -> list[str]:
-    """Return the names of the models that a server lists, at least one.
+    """Return the names of the models that the server lists, at least one.
 
     Raises:
-        Malformed: it lists none, or the answer has another form.
+        Malformed: the list is empty or of an unexpected form.
     """
     try:
         names = [str(model["id"]) for model in parse_object(raw)["data"]]
     except (KeyError, TypeError) as error:
-        raise Malformed(f"a model list of another form: {type(error).__name__} {error}") from None
+        raise Malformed(f"unexpected form of the model list: {type(error).__name__} {error}") from None
     if not names:
-        raise Malformed("it lists no model")
+        raise Malformed("the server lists no model")
     return names

@@ -11,10 +11,10 @@ from healths import BASE, HEALTHY
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_the_table_of_signs_is_what_the_code_says():
+def test_the_table_of_metrics_is_what_the_code_says():
     page = (ROOT / "docs/guard.md").read_text(encoding="utf-8")
     assert page == make_reference.guard_page(page), "run: python scripts/bench/make_reference.py"
-    assert "| memory echo | largest share" in page
+    assert "| memory echo | ancestor concentration" in page
     assert make_reference.guard_page(page.replace("| memory echo | ", "| echo | ")) == page
 
 

@@ -30,7 +30,7 @@ def policy(model_folder):
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch):
     monkeypatch.setattr(client, "FIRST_WAIT_S", 0.01)
-    monkeypatch.setattr(process, "LOOK_S", 0.02)
+    monkeypatch.setattr(process, "POLL_S", 0.02)
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from selfimprove.config import ModelConfig, RayConfig, TrainConfig
 from selfimprove.engines.engine import TrainingJob
 from selfimprove.engines.local import LocalEngine
 from selfimprove.engines.ray import RayEngine
-from selfimprove.engines.ray_worker import to_share_out
+from selfimprove.engines.ray_worker import to_shard
 from selfimprove.errors import EngineError
 from selfimprove.models.policy import Policy
 from selfimprove.types import BASE, Example, Message, Origin, Request, Sampling, Stage, Unit
@@ -73,7 +73,7 @@ def test_units_come_back_in_order_with_the_bytes_of_the_local_engine(local, engi
 def test_without_units_no_actor_is_started(local, model):
     idle = RayEngine(local, model, RayConfig(actors=2))
     assert list(idle.generate([])) == []
-    assert idle._crew is None
+    assert idle._actors is None
     idle.close()
 
 
@@ -104,7 +104,7 @@ def test_an_adapter_travels_to_the_actors(local, engine):
 def test_an_actor_that_is_killed_is_replaced_and_nothing_is_lost(local, engine, caplog):
     units = [a_unit(index, tokens=64) for index in range(8)]
     list(engine.generate(units[:2]))
-    victim = engine._hired().processes[0]
+    victim = engine._started_actors().processes[0]
     threading.Timer(0.02, os.kill, (victim, signal.SIGKILL)).start()
     answered = list(engine.generate(units))
     assert answered == list(local.generate(units))
@@ -129,7 +129,7 @@ def test_weights_that_gpus_will_share_are_loaded_here_in_the_dtype_for_them(monk
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **kwargs: True)
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
-    assert [(m.device, m.dtype) for m in (to_share_out(ModelConfig(), kind) for kind in ("cuda", "cpu"))] == [
+    assert [(m.device, m.dtype) for m in (to_shard(ModelConfig(), kind) for kind in ("cuda", "cpu"))] == [
         ("cpu", "bfloat16"),
         ("cpu", "float32"),
     ]
