@@ -108,7 +108,13 @@ class ExemplarConfig(Section):
         0.6, description="minimum support of a demonstration's prompt (support: agreement, abstentions against it)"
     )
     below: float = Field(1.0, ge=0, le=2, description="only for prompts with support below this; 2: for all prompts")
-    pool: Positive = Field(32, description="retrieved responses per unit that demonstrations are drawn from")
+    draw: Literal["distinct", "nearest", "mmr", "shared", "random"] = Field(
+        "distinct",
+        description="how each response's demonstrations are drawn from the trusted responses to its nearest prompts: "
+        "distinct: with different answers; nearest: any; mmr: from a near and diverse pool; shared: one draw for "
+        "the near prompts of a unit; random: one draw for all prompts, from all trusted responses",
+    )
+    pool: Positive = Field(16, description="trusted responses to a prompt's nearest prompts that draws are made from")
     diversity: Share = Field(0.7, description="MMR weight of diversity; 0: the nearest, 1: the most different")
 
 

@@ -121,7 +121,8 @@ class Recall:
             self._memory, self._index, self._trusted, query, k=settings.shots + 1, diversity=settings.diversity
         )[0]
         asked = make_prompt([Message("user", text)], self._config.prompts.heldout)  # its own answers are not shown
-        requests = plan_recall([asked], near, k=1, shots=settings.shots, seed_key=(self._config.seed, "chat", turn))
+        pools = {asked.id: [r for r in near if r.prompt_id != asked.id]}
+        requests = plan_recall([asked], pools, k=1, shots=settings.shots, seed_key=(self._config.seed, "chat", turn))
         by_id = {r.response_id: r for r in near}
         for response in (by_id[id_] for request in requests for id_ in request.parents):
             line = f"recalled #{response.response_id}  {response.prompt_text} -> {response.text}"

@@ -1,16 +1,14 @@
-"""Answer again after recalled, trusted answers to other prompts: the model's own few-shot demonstrations.
+"""Recall: answer again with the model's own trusted answers to near prompts as demonstrations.
 
-Self-generated demonstrations as in Huang et al. 2022 (LMSI) and MoT (Li & Qiu 2023); a different draw for each sample,
-because demonstrations that go together err together.
+Self-generated demonstrations as in Huang et al. 2022 (LMSI) and MoT (Li & Qiu 2023), retrieved for each prompt by its
+own vector (Liu et al. 2022). Near demonstrations raise accuracy and share their mistakes: every sample draws its own,
+with different answers, so that the votes stay as independent as they can be.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from ..memory.retrieval import recall as retrieve
-from ..memory.retrieval import trust
+from ..memory.retrieval import batches, diverse, draw, neighbours, trust
 from ..models.conversation import after_system
 from ..run.session import Run
 from ..seeds import seed_for
@@ -22,29 +20,34 @@ if TYPE_CHECKING:
 
 
 def plan_recall(
-    prompts: Sequence[Prompt], recalled: "Sequence[Recalled]", *, k: int, shots: int, seed_key: tuple[object, ...]
+    prompts: Sequence[Prompt],
+    pools: Mapping[str, "Sequence[Recalled]"],
+    *,
+    k: int,
+    shots: int,
+    seed_key: tuple[object, ...],
+    distinct: bool = False,
+    shared: bool = False,
 ) -> list[Request]:
-    """Return `k` requests for each prompt: slot by slot, and within a slot prompt by prompt.
+    """Return `k` requests for each prompt that has a pool of trusted responses: slot by slot.
 
-    All prompts see the slot's draw of `shots` answers in the same order, so that their long common prefix is computed
-    once. A prompt that is itself in the draw takes the next answer in the slot's order in its place, and so does one
-    with another system message. Demonstrations are whole conversations before the prompt's own turns, and the parents
-    of the response. Without an answer to another prompt there is nothing to show, and no request. The draw depends on
-    `seed_key`, the slot and the pool, not on the pool's order.
+    Each sample draws `shots` responses of its prompt's pool: `distinct`, with different answers; `shared`, the same for
+    all prompts of a slot as far as their pools hold them, so that their long common prefix is computed once.
+    Demonstrations are whole conversations before the prompt's own turns, and the parents of the response. A draw
+    depends on `seed_key`, prompt, slot and pool, not on the pool's order.
     """
     requests = []
     for slot in range(k):
-        order = sorted(recalled, key=lambda r: seed_for(*seed_key, Stage.RECALL, slot, r.response_id))
         for prompt in prompts:
-            shown = [r for r in order if r.prompt_id != prompt.id and r.prompt.system == prompt.system][:shots]
+            key = (slot,) if shared else (prompt.id, slot)
+            shown = draw(pools.get(prompt.id, ()), shots, *seed_key, Stage.RECALL, *key, distinct=distinct)
             if not shown:
                 continue
-            turns = [turn for r in shown for turn in r.turns]
             requests.append(
                 Request(
                     prompt_id=prompt.id,
                     origin=Origin.RECALL,
-                    messages=after_system(prompt.messages, turns),
+                    messages=after_system(prompt.messages, [turn for r in shown for turn in r.turns]),
                     seed=seed_for(*seed_key, Stage.RECALL, prompt.id, slot),
                     parents=tuple(r.response_id for r in shown),
                 )
@@ -53,17 +56,35 @@ def plan_recall(
 
 
 def recall(run: Run, round_: int) -> None:
-    """Answer the prompts that are not decided yet again, after recalled, trusted answers to other prompts."""
+    """Answer the prompts whose support is below `propose.exemplar.below` again, with retrieved demonstrations."""
     config = run.config.propose.exemplar
     tallies = run.memory.tallies(round_, Poll.SAMPLED)
     trusted = trust(run.memory, run.embedder.encode, round=round_, vote_index=Poll.SAMPLED, min_support=config.trust)
 
+    def pools(batch: Sequence[Prompt]) -> "dict[str, list[Recalled]]":
+        if config.draw == "random":
+            return {prompt.id: trusted.for_prompt(prompt) for prompt in batch}
+        wide = config.pool * 4 if config.draw == "mmr" else config.pool
+        near = dict(zip(batch, neighbours(run.memory, run.index, trusted, batch, wide), strict=True))
+        if config.draw == "mmr":
+            near = {p: diverse(run.memory, p, found, config.pool, config.diversity) for p, found in near.items()}
+        if config.draw == "shared":
+            union = {r.response_id for found in near.values() for r in found}
+            near = {p: [r for r in trusted.for_prompt(p) if r.response_id in union] for p in batch}
+        return {prompt.id: found for prompt, found in near.items()}
+
     def plan(batch: Sequence[Prompt]) -> list[Request]:
-        centre = run.memory.prompt_vectors([p.id for p in batch]).mean(axis=0, keepdims=True)
-        query = centre / np.linalg.norm(centre)
-        recalled = retrieve(run.memory, run.index, trusted, query, k=config.pool, diversity=config.diversity)[0]
-        key = (run.config.seed, round_)
-        return plan_recall(batch, recalled, k=config.k, shots=config.shots, seed_key=key)
+        return plan_recall(
+            batch,
+            pools(batch),
+            k=config.k,
+            shots=config.shots,
+            seed_key=(run.config.seed, round_),
+            distinct=config.draw == "distinct",
+            shared=config.draw in ("shared", "random"),
+        )
 
     open_prompts = between(run, tallies, 0.0, config.below) if config.k else []
-    run_units(run, round_, Stage.RECALL, open_prompts, plan, run.memory.current)
+    vectors = run.memory.prompt_vectors([prompt.id for prompt in open_prompts])
+    near_together = [p for batch in batches(open_prompts, vectors, run.config.sample.unit_prompts) for p in batch]
+    run_units(run, round_, Stage.RECALL, near_together, plan, run.memory.current)

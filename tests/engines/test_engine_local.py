@@ -1,7 +1,7 @@
 """The local engine on a base model: it asks itself the next question, and the answer before that counts."""
 
 import pytest
-import tiny
+from tasks import tiny
 from tasks.tiny import SUMS, exactly, sum_question, teach
 from tasks.tiny_runs import run_it, tiny_config
 

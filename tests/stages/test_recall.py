@@ -1,6 +1,8 @@
-"""Demonstrations from memory: one draw a slot, shared by all prompts, and never the question itself."""
+"""Demonstrations from memory: each sample draws its own from its prompt's pool, or all of a slot share one draw."""
 
-from selfimprove.memory.retrieval import Recalled
+from dataclasses import replace
+
+from selfimprove.memory.retrieval import Recalled, Trusted
 from selfimprove.stages.recall import plan_recall
 from selfimprove.types import Message, Origin, Prompt, Split
 
@@ -19,8 +21,9 @@ def answers(n, system=(BRIEF,)):
     ]
 
 
-def plan(prompts, recalled, k=4, shots=3, key=(7, 1)):
-    return plan_recall(prompts, recalled, k=k, shots=shots, seed_key=key)
+def plan(prompts, recalled, k=4, shots=3, key=(7, 1), shared=False, distinct=False):
+    pools = {p.id: Trusted({r.response_id: r for r in recalled}).for_prompt(p) for p in prompts}
+    return plan_recall(prompts, pools, k=k, shots=shots, seed_key=key, shared=shared, distinct=distinct)
 
 
 def test_demonstrations_are_earlier_turns_behind_the_system_message():
@@ -46,7 +49,7 @@ def test_a_demonstration_is_the_whole_conversation_and_stands_under_its_own_syst
 
 
 def test_all_prompts_of_a_slot_share_their_draw_and_each_slot_has_its_own():
-    requests = plan([prompt(f"q{i}") for i in range(5)], answers(32))
+    requests = plan([prompt(f"q{i}") for i in range(5)], answers(32), shared=True)
     slots = [requests[i : i + 5] for i in range(0, 20, 5)]
     assert [r.prompt_id for r in slots[0]] == [f"q{i}" for i in range(5)]
     for slot in slots:
@@ -58,9 +61,9 @@ def test_all_prompts_of_a_slot_share_their_draw_and_each_slot_has_its_own():
 
 def test_a_prompt_never_sees_its_own_answer_but_the_next_one_of_the_draw():
     recalled = answers(4)
-    others, own = plan([prompt("q"), prompt("m2")], recalled, k=1)
+    others, own = plan([prompt("q"), prompt("m2")], recalled, k=1, shared=True)
     order = [r.response_id for r in recalled]
-    full = plan([prompt("q")], recalled, k=1, shots=4)[0].parents
+    full = plan([prompt("q")], recalled, k=1, shots=4, shared=True)[0].parents
     assert sorted(full) == order
     assert others.parents == full[:3]
     assert own.parents == tuple(id_ for id_ in full if id_ != 102)
@@ -78,3 +81,19 @@ def test_the_draw_depends_on_its_key_alone():
 def test_with_nothing_to_show_nothing_is_asked():
     assert plan([prompt("q")], []) == []
     assert [r.prompt_id for r in plan([prompt("m0"), prompt("q")], answers(1), k=1)] == ["q"]
+
+
+def test_each_prompt_and_sample_draws_its_own():
+    requests = plan([prompt("p"), prompt("q")], answers(32))
+    assert [(r.prompt_id) for r in requests] == ["p", "q"] * 4
+    assert len({r.parents for r in requests}) == 8
+    assert all(len(set(r.parents)) == 3 for r in requests)
+
+
+def test_a_distinct_draw_shows_no_answer_twice_while_there_are_others():
+    pool = [replace(r, answer="same" if i < 10 else f"{i}") for i, r in enumerate(answers(12))]
+    given = {r.response_id: r.answer for r in pool}
+    for request in plan([prompt("q")], pool, k=8, distinct=True):
+        assert len({given[id_] for id_ in request.parents}) == 3
+    plain = plan([prompt("q")], pool, k=8)
+    assert any(len({given[id_] for id_ in r.parents}) < 3 for r in plain), "or the pool would prove nothing"
