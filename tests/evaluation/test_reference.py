@@ -9,7 +9,7 @@ from selfimprove.errors import PromptError
 from selfimprove.evaluation.answer_key import is_right, load_audit
 from selfimprove.evaluation.reference import Reference, read_reference
 from selfimprove.prompts import Unusable, load_prompts
-from selfimprove.run.validate import leave_out
+from selfimprove.run.validate import refuse_unusable
 from selfimprove.types import Split
 
 METALS = {"question": "Which is a metal?", "choices": {"text": ["glass", "iron"], "label": ["A", "B"]}}
@@ -109,7 +109,7 @@ def test_a_dataset_audits_its_own_prompts(dataset):
     assert {p.id for p in prompts} == set(keys)
     [asked] = [p for p in prompts if p.text == "7 + 1?"]
     assert keys[asked.id] == one("8")
-    assert leave_out(config, prompts) == frozenset()
+    refuse_unusable(config, prompts)
 
 
 def test_split_and_column_of_the_audit_are_settings(dataset):
@@ -117,7 +117,7 @@ def test_split_and_column_of_the_audit_are_settings(dataset):
     assert test.keys() == {p.id for p in load_prompts(PromptsConfig(path=dataset, split="test", heldout=0)).prompts}
     wrong = PromptsConfig(path=dataset, audit=dataset, audit_column="gold", heldout=0.5)
     with pytest.raises(PromptError, match=r"has question, answer but not gold; set prompts\.audit_column"):
-        leave_out(wrong, load_prompts(wrong).prompts)
+        refuse_unusable(wrong, load_prompts(wrong).prompts)
 
 
 def test_an_audit_that_is_not_there_is_told_before_anything_is_spent(dataset):
@@ -129,7 +129,7 @@ def test_an_audit_that_is_not_there_is_told_before_anything_is_spent(dataset):
         (f"{dataset}/none", "no such folder"),
     ):
         with pytest.raises(PromptError, match=says):
-            leave_out(PromptsConfig(path="p", audit=audit), prompts)
+            refuse_unusable(PromptsConfig(path="p", audit=audit), prompts)
 
 
 def test_the_columns_that_ask_are_those_of_the_prompts(tmp_path):
