@@ -276,7 +276,8 @@ def decide(run, shares, first=0):
     """Have the guard decide on rounds that differ in how often samples agree with the base majority."""
     policies = []
     for round_, share in enumerate(shares, first):
-        run.memory.commit_result(round_, Stage.HEALTH, asdict(replace(BASE, kl=0.1, family_rise=0.0, base_majority_share=share)))
+        health = replace(BASE, kl=0.1, family_rise=0.0, base_majority_share=share)
+        run.memory.commit_result(round_, Stage.HEALTH, asdict(health))
         if round_:
             guard(run, round_, f"r{round_:04d}")
             policies.append(run.memory.current)
