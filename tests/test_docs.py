@@ -155,6 +155,7 @@ def test_every_page_can_be_reached_from_the_readme():
     assert linked == {page.name for page in PAGES if page.parent.name == "docs"}
 
 
+@pytest.mark.slow
 def test_the_python_of_the_readme_runs(taught_folder, prompts, tmp_path, monkeypatch, capsys):
     [code] = [block for language, block in FENCE.findall(read(ROOT / "README.md")) if language == "python"]
     (tmp_path / "configs").mkdir()

@@ -231,6 +231,7 @@ def test_a_second_process_is_refused(undisturbed, taught_folder, prompts):
         run_it(config, folder, resume=True)
 
 
+@pytest.mark.slow
 def test_a_round_without_survivors_is_rejected_and_leaves_the_base(taught_folder, prompts, tmp_path):
     config = tiny_config(taught_folder, prompts, select={"length_factor": 1.01, "threshold": 1.0, "ceiling": 1.0})
     config = config.model_copy(update={"vote": config.vote.model_copy(update={"kind": "choice"})})
@@ -240,6 +241,7 @@ def test_a_round_without_survivors_is_rejected_and_leaves_the_base(taught_folder
     assert "no candidate survived" in summary.table
 
 
+@pytest.mark.slow
 def test_a_rejected_round_leaves_current_where_it_was(taught_folder, prompts, tmp_path):
     config = tiny_config(taught_folder, prompts, guard={"kl": 1e-9})
     summary = run_it(config, tmp_path / "run")
@@ -274,9 +276,8 @@ def decide(run, shares, first=0):
     """Have the guard decide on rounds that differ in how often samples agree with the base majority."""
     policies = []
     for round_, share in enumerate(shares, first):
-        run.memory.commit_result(
-            round_, Stage.HEALTH, asdict(replace(BASE, kl=0.1, base_majority_share=share, family_rise=0.0))
-        )
+        health = replace(BASE, kl=0.1, family_rise=0.0, base_majority_share=share)
+        run.memory.commit_result(round_, Stage.HEALTH, asdict(health))
         if round_:
             guard(run, round_, f"r{round_:04d}")
             policies.append(run.memory.current)

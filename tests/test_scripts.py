@@ -89,6 +89,7 @@ def run_script(monkeypatch, capsys):
     return run_script
 
 
+@pytest.mark.slow
 def test_the_examples_improve_inspect_and_export(taught_folder, prompts, tmp_path, monkeypatch, run_script):
     monkeypatch.chdir(tmp_path)
     Path("c.yaml").write_text(to_yaml(tiny_config(taught_folder, prompts, rounds=1)))

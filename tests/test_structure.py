@@ -30,14 +30,16 @@ ABOVE = {"selfimprove.evaluation.accuracy": "measures what the stages stored; no
 """Modules that import from packages above their own, and why."""
 
 
-def imports(tree: ast.AST) -> Iterator[ast.Import | ast.ImportFrom]:
-    """Yield the imports anywhere in a tree, those for the type checker left out."""
+def imports(tree: ast.AST, *, in_functions: bool, for_types: bool) -> Iterator[ast.Import | ast.ImportFrom]:
+    """Yield the imports of a tree: those in functions, and those for the type checker alone, if they are asked for."""
     for node in ast.iter_child_nodes(tree):
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test) and not for_types:
+            continue
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and not in_functions:
             continue
         if isinstance(node, ast.Import | ast.ImportFrom):
             yield node
-        yield from imports(node)
+        yield from imports(node, in_functions=in_functions, for_types=for_types)
 
 
 def imported(name: str, node: ast.Import | ast.ImportFrom) -> Iterator[str]:
@@ -55,16 +57,22 @@ def imported(name: str, node: ast.Import | ast.ImportFrom) -> Iterator[str]:
             yield found if found in MODULES else origin
 
 
-GRAPH = {
-    name: {
-        found
-        for node in imports(ast.parse(path.read_text(encoding="utf-8")))
-        for found in imported(name, node)
-        if found != name
+def graph(*, in_functions: bool = True, for_types: bool = False) -> dict[str, set[str]]:
+    """Return module -> modules that it imports."""
+    return {
+        name: {
+            found
+            for node in imports(
+                ast.parse(path.read_text(encoding="utf-8")), in_functions=in_functions, for_types=for_types
+            )
+            for found in imported(name, node)
+            if found != name
+        }
+        for name, path in MODULES.items()
     }
-    for name, path in MODULES.items()
-}
-"""Module -> modules that it imports, in functions or not."""
+
+
+GRAPH = graph()
 
 
 def room(name: str) -> str:
@@ -95,7 +103,7 @@ def test_there_are_few_names_at_the_top():
 
 
 def test_modules_import_each_other_in_no_circle():
-    assert circle(GRAPH) == []
+    assert circle(graph(in_functions=False)) == []
 
 
 def test_packages_import_each_other_in_no_circle():
@@ -108,11 +116,12 @@ def test_packages_import_each_other_in_no_circle():
 
 def test_a_module_lies_beside_those_that_import_it():
     alone = {}
+    used = graph(for_types=True)  # a package that exports a module lazily imports it for the type checker
     for name in MODULES:
-        importers = {other for other, found in GRAPH.items() if name in found}
+        importers = {other for other, found in used.items() if name in found} - {"selfimprove"}
         package = name.rpartition(".")[0]
         if package == "selfimprove":
-            if path_is_module(name) and len({room(other) for other in importers}) == 1:
+            if MODULES[name].name != "__init__.py" and len({room(other) for other in importers}) == 1:
                 alone[name] = importers
         elif len(importers) == 1 and not any(f"{other}.".startswith(f"{package}.") for other in importers):
             alone[name] = importers
@@ -123,10 +132,6 @@ def test_a_module_lies_beside_those_that_import_it():
     }
     assert unexplained == {}
     assert ONE_IMPORTER.keys() <= alone.keys(), "the list holds what needs a reason, no more"
-
-
-def path_is_module(name: str) -> bool:
-    return MODULES[name].name != "__init__.py"
 
 
 @pytest.mark.parametrize("name", MODULES)

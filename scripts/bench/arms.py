@@ -1,7 +1,7 @@
-"""The arms: methods to compare, all through the package's one loop.
+"""The arms: methods to compare, all through the package's loop.
 
-An arm is a file of configs/arms/ and, in the bench alone, other labels or other training examples than the package's
-own. So the package has no setting that nobody would want, and nothing in it sees an answer.
+An arm is a configuration of configs/arms/ and, in the bench alone, other labels or training examples than the package's
+own (`selfimprove.stages.method.Method`).
 """
 
 import itertools
@@ -38,7 +38,7 @@ Settings = Callable[[Run, int], Run]
 
 @dataclass(frozen=True)
 class Arm:
-    """A method to compare: a file of configs/arms/, where its labels come from, and what becomes of its examples."""
+    """A method to compare: a configuration of configs/arms/, its labels, and a function of its examples."""
 
     name: str
     config: str
@@ -57,11 +57,11 @@ class Arm:
 
 
 def first(run: Run, round_: int, ballots_P: Mapping[str, Sequence[Ballot]]) -> Votes:
-    """Label each prompt with its first answer, whatever the others say: training on raw samples (SSD)."""
+    """Label each prompt with its first answer: training on raw samples (SSD)."""
     tallies, judgements = majority(run, round_, ballots_P)
     prompt_of = _prompt_of(ballots_P)
     winners = {min(ballot.response_id for ballot in ballots) for ballots in ballots_P.values()}
-    won = [  # two voters: select asks for as many
+    won = [  # select wants at least two voters
         replace(t, answer=t.prompt_id, agreement=1.0, margin=1.0, voters=2, abstained=0) for t in tallies
     ]
     return won, [
@@ -71,7 +71,7 @@ def first(run: Run, round_: int, ballots_P: Mapping[str, Sequence[Ballot]]) -> V
 
 
 def audited(run: Run, round_: int, ballots_P: Mapping[str, Sequence[Ballot]]) -> Votes:
-    """Label each prompt with the right answer: what training on a reward for being right would give."""
+    """Label each prompt with the right answer: an oracle's upper bound, as with a verifiable reward."""
     tallies, judgements = majority(run, round_, ballots_P)
     assert run.config.prompts.audit is not None
     keys = load_audit(run.config.prompts.audit)
@@ -84,9 +84,10 @@ def audited(run: Run, round_: int, ballots_P: Mapping[str, Sequence[Ballot]]) ->
 
 
 def dealt(run: Run, round_: int, ballots_P: Mapping[str, Sequence[Ballot]]) -> Votes:
-    """Give each prompt the agreement of another, and an answer drawn from those that were given to it.
+    """Label each prompt with an answer drawn from its own, and the agreement of another prompt, drawn at random.
 
-    As many prompts pass as by the vote itself, but neither which nor with what answer says anything.
+    As many prompts pass the threshold as by the majority vote, but neither which prompts nor their labels carry
+    information: the random control.
     """
     tallies, judgements = majority(run, round_, ballots_P)
     rng = Random(seed_for(run.config.seed, "random-vote", round_))  # the same draw in each vote of a round
@@ -108,7 +109,7 @@ def _prompt_of(ballots_P: Mapping[str, Sequence[Ballot]]) -> dict[int, str]:
 
 
 def flipped(examples: list[Example]) -> list[Example]:
-    """The least agreed answer is preferred to the most agreed one; examples without a rival are left out."""
+    """Swap chosen and rejected: the least agreed answer is preferred; examples without a rejected side are left out."""
     return [replace(e, completion=e.rejected, rejected=e.completion) for e in examples if e.rejected is not None]
 
 
@@ -223,10 +224,10 @@ def _size(policy: Policy, example: Example) -> int:
 
 
 def fit(sizes: Sequence[int], budget: int, rng: Random) -> tuple[list[int], int]:
-    """Return which examples to take, some of them twice, and for how many epochs, to train on `budget` tokens.
+    """Return the indices of examples (repeats allowed) and the epochs that train on about `budget` tokens.
 
-    As many whole epochs as fit; what they leave over is filled with examples drawn a second time. If one epoch is too
-    much already, examples drawn at random are left out. At most half an example is missing or too much an epoch.
+    As many whole epochs as fit; the remainder is filled with repeated examples. If one epoch exceeds the budget,
+    examples are left out at random. The error is at most half an example an epoch.
     """
     epochs = max(1, budget // sum(sizes))
     left = budget / epochs
@@ -241,7 +242,7 @@ def fit(sizes: Sequence[int], budget: int, rng: Random) -> tuple[list[int], int]
 
 
 def _key(model: str, unit: Unit, request: Request) -> str:
-    """Name an answer by all that it depends on."""
+    """Return the cache key of a generation: a hash of all that it depends on."""
     turns = [(m.role, m.content) for m in request.messages]
     return blake2b(
         repr((model, unit.sampling, turns, request.prefix, request.seed)).encode(), digest_size=12

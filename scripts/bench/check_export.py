@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
-"""Load exported folders where people will load them, and compare greedy answers to 20 held-out prompts with the run's.
+"""Exported folders in the loaders that people use: greedy answers to 20 held-out prompts compared with the run's.
 
     selfimprove export quickstart out && selfimprove export quickstart out-q8 --as gguf --weights q8_0
     python scripts/bench/check_export.py --run quickstart out out-q8
 
 A merged folder is loaded by transformers and vLLM, an adapter by PEFT, a GGUF file by llama.cpp; each in a process
-that knows nothing of selfimprove, and gets the messages, not the tokens. vLLM lives in .venv-vllm (made by
-scripts/bench/rollout.py --setup), llama.cpp in .venv-llama (pip install xllamacpp); a loader that is not there is named
-and left out. An answer that differs is shown with the margin, in nats, by which the run's own model preferred its word
-to the other's at the first place where they part: 0 is a tie.
+that does not import selfimprove, and is given messages, not tokens. vLLM lives in .venv-vllm (made by
+scripts/bench/rollout.py --setup), llama.cpp in .venv-llama (pip install xllamacpp); a loader that is not installed is
+named and left out. An answer that differs is shown with the margin in nats: log p(own token) - log p(other token) under
+the run's own model at the first token that differs; 0 is a tie.
 """
 
 import argparse
@@ -132,8 +132,8 @@ class Reference:
         from selfimprove.types import Sampling
 
         policy, rows = self.policy, [self.policy.encode(messages) for messages in self.conversations]
-        how = Sampling(0.0, 0, 1.0, NEW_TOKENS)
-        rollouts = generate(policy.model, rows, [0] * len(rows), how, eos_ids=policy.eos_ids, pad_id=policy.pad_id)
+        sampling = Sampling.greedy(NEW_TOKENS)
+        rollouts = generate(policy.model, rows, [0] * len(rows), sampling, eos_ids=policy.eos_ids, pad_id=policy.pad_id)
         return [rollout.token_ids for rollout in rollouts]
 
     def answer(self, index: int) -> str:
@@ -141,7 +141,7 @@ class Reference:
         return self.policy.decode(self.ids[index])
 
     def margin(self, index: int, other: str) -> float:
-        """Return log p(own token) - log p(the other's), in nats, at the first place where `other` parts from it."""
+        """Return log p(own token) - log p(the other's), in nats, at the first token where `other` differs."""
         import torch
 
         policy, own = self.policy, [*self.ids[index], *self.policy.eos_ids[:1]]
@@ -154,7 +154,7 @@ class Reference:
 
 
 def loaders_of(folder: Path) -> list[str]:
-    """Return who loads a folder of this form."""
+    """Return the loaders that can read a folder of this form."""
     if any(folder.glob("*.gguf")):
         return ["llama.cpp"]
     return ["peft"] if (folder / "adapter_config.json").is_file() else ["transformers", "vllm"]

@@ -1,15 +1,15 @@
 #!/usr/bin/env python3
-"""Compare arms (ways to learn) on tasks over seeds, at equal generated and equal trained tokens.
+"""Comparison of arms (methods) on tasks over seeds, at equal generated and equal trained tokens.
 
     python scripts/bench/compare.py --arms base,ssd,lmsi,ours,oracle,random-vote --tasks everyday,arith --seeds 0,1,2
-    python scripts/bench/compare.py --work DIR         keep cells there; running again goes on (default runs/compare)
+    python scripts/bench/compare.py --work DIR         folder of cells; running again resumes (default runs/compare)
     python scripts/bench/compare.py --set sample.k=4   other settings for every arm; cells of other settings stay apart
     python scripts/bench/compare.py --write            also docs/results.json, docs/results.md and the plots
 
 A cell is one arm on one task with one seed. Generated tokens are matched through `sample.k`: an arm without an operator
 of `ours` samples more answers instead, as many as come nearest to what `ours` spent in its first round. Trained tokens
 are equal by construction (`arms.budgeted`). Evaluation is not counted. The guard's limits are wide open, so that every
-arm is measured where its training led; what the default limits would have said stands beside it.
+arm is measured after all its rounds; the verdict of the default limits is recorded.
 """
 
 import argparse
@@ -42,23 +42,23 @@ WIDE_OPEN = {
     for name, field in GuardConfig.model_fields.items()
     if name != "trips"
 }
-"""Guard limits that nothing trips: shares at 1, all others out of reach."""
+"""Guard limits that reject nothing: fractions at 1, all others out of reach."""
 OPERATORS = {
     "exemplar": (Stage.RECALL,),
     "revise": (Stage.CRITIQUE, Stage.REVISE),
     "stitch": (Stage.STITCH,),
 }
-"""The stages that each operator of `propose` spends tokens in."""
+"""The stages in which each operator of `propose` generates tokens."""
 
 Cell = dict[str, Any]
-"""What came of one arm, task and seed, as it is kept: one JSON line."""
+"""The result of one arm, task and seed: one JSON line."""
 
 
 class Bench:
-    """A folder of cells: those that are finished are looked up, the others are run."""
+    """A folder of cells: finished ones are looked up, the others are run."""
 
     def __init__(self, work: Path, changes: Sequence[str] = (), progress: Progress | None = None) -> None:
-        """`changes` are laid over the settings of every arm."""
+        """`changes` override the settings of every arm."""
         self.work, self.changes = work.resolve(), tuple(changes)
         self.progress = progress or Progress()
         self.lines = self.work / "cells.jsonl"
@@ -70,7 +70,7 @@ class Bench:
             yield from map(json.loads, self.lines.read_text(encoding="utf-8").splitlines())
 
     def cell(self, task: Task, arm: str, seed: int) -> Cell:
-        """Return what came of an arm, and of `ours` before it, since that says how much it may generate."""
+        """Return the cell of an arm; `ours` is run first, since its tokens are the others' budget."""
         config = self._configure(task, ARMS.get(arm, ARMS[OURS]), seed)
         if arm not in (OURS, BASE):
             spent = self.cell(task, OURS, seed)["rounds"][1]["tokens"]
@@ -99,7 +99,7 @@ class Bench:
         return configure(arm, merged(task.settings, given), self.changes)
 
     def _play(self, task: Task, arm: str, config: RunConfig) -> Cell:
-        """Run the cell, or go on with it where it was left."""
+        """Run the cell, or resume it."""
         answers = self.work / "answers" / f"{task.name}-{config.seed}"
         answers.mkdir(parents=True, exist_ok=True)
         folder = self.work / "runs" / f"{task.name}-{arm}-{config.seed}-{_digest(config, task)}"
@@ -113,7 +113,7 @@ class Bench:
             else:
                 improve(run, ARMS[arm].method(task.trained_tokens))
             measured = audit(run)
-            # A round without anything to train on left the policy, and so its accuracy, as it was.
+            # A round without examples leaves the policy, and so its accuracy, unchanged.
             last = [max(m for m in measured if m <= r) for r in range(1 + (config.rounds if arm != BASE else 0))]
             return {
                 "k": config.sample.k,
@@ -126,8 +126,8 @@ class Bench:
 def matched_k(config: RunConfig, ours: RunConfig, spent: Mapping[str, int]) -> int:
     """Return the samples a prompt with which this arm generates about as many tokens as `ours` did.
 
-    `spent` is what `ours` generated in its first round, by stage; an operator that this arm uses more or less often
-    costs it in proportion.
+    `spent` is the tokens that `ours` generated in its first round, by stage; an operator's cost is proportional to its
+    `k`.
     """
     saved = 0.0
     for name, stages in OPERATORS.items():
@@ -138,7 +138,7 @@ def matched_k(config: RunConfig, ours: RunConfig, spent: Mapping[str, int]) -> i
 
 
 def _round(run: Run, round_: int, last: Sequence[int], accuracy: Accuracy, keys: Mapping[str, Key]) -> dict[str, Any]:
-    """The figures of one round; tokens of both kinds are those spent since the run began.
+    """Return the figures of one round; generated and trained tokens are cumulative.
 
     `last` gives, by round, the latest round whose policy was measured.
     """
@@ -164,7 +164,7 @@ def _round(run: Run, round_: int, last: Sequence[int], accuracy: Accuracy, keys:
 
 
 def _tokens(run: Run, round_: int) -> dict[str, int]:
-    """New tokens by stage, those that answer held-out prompts left out."""
+    """Return the new tokens by stage, without those of answers to held-out prompts."""
     spent: dict[str, int] = {}
     for stage in (Stage.SAMPLE, *(stage for stages in OPERATORS.values() for stage in stages)):
         spent[stage] = sum(r.new_tokens for r in run.memory.responses(rounds=[round_], stages=[stage]))
@@ -172,28 +172,28 @@ def _tokens(run: Run, round_: int) -> dict[str, int]:
 
 
 def _operators(run: Run, round_: int, keys: Mapping[str, Key]) -> dict[str, dict[str, int]]:
-    """By origin of the round's candidates: how many, how many kept, how many right among all and among the kept."""
+    """Return, by origin of the round's candidates, how many were written, right, kept, and kept and right."""
     kept = {id_ for id_, verdict in run.memory.verdicts(round_).items() if verdict.kept}
-    books: dict[str, dict[str, int]] = {}
+    ledgers: dict[str, dict[str, int]] = {}
     for r in run.memory.responses(rounds=[round_], origins=VOTERS) if round_ else ():
-        book = books.setdefault(r.origin, {"written": 0, "right": 0, "kept": 0, "kept_right": 0})
+        ledger = ledgers.setdefault(r.origin, {"written": 0, "right": 0, "kept": 0, "kept_right": 0})
         right = is_right(r.text, keys[r.prompt_id])
-        book["written"] += 1
-        book["right"] += right
-        book["kept"] += r.id in kept
-        book["kept_right"] += right and r.id in kept
-    return books
+        ledger["written"] += 1
+        ledger["right"] += right
+        ledger["kept"] += r.id in kept
+        ledger["kept_right"] += right and r.id in kept
+    return ledgers
 
 
 def _label_accuracy(run: Run, round_: int, keys: Mapping[str, Key]) -> float | None:
-    """The share of the round's survivors that are right, earlier rounds' responses among them; None without any."""
+    """Return the accuracy of the round's survivors, those from earlier rounds among them; None without any."""
     kept = [id_ for id_, verdict in run.memory.verdicts(round_).items() if verdict.kept]
     right = [is_right(r.text, keys[r.prompt_id]) for r in run.memory.responses(ids=kept)]
     return sum(right) / len(right) if right else None
 
 
 def _votes(run: Run, round_: int, keys: Mapping[str, Key]) -> list[tuple[float, float]]:
-    """For each train prompt with a winner: its support, and the share of the winner's responses that are right."""
+    """Return, for each train prompt with a winner, its support and the accuracy of the winner's responses."""
     if not round_:
         return []
     judged = run.memory.judgements(round_, 2)

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""See how long the additions are that a tiny transformer teaches itself when it was taught short ones.
+"""Length generalization by self-training: a tiny transformer that was taught short additions learns longer ones.
 
-    python scripts/bench/digits.py --work DIR                   teach the base, run every arm; running again goes on
+    python scripts/bench/digits.py --work DIR                   train the base, run every arm; running again resumes
     python scripts/bench/digits.py --arms lmsi --seeds 1 --json one arm, figures as JSON
     python scripts/bench/digits.py --write                      write all finished cells into docs/results.md, .json
 
@@ -41,33 +41,33 @@ REACH = 10
 SUMS = 60
 """Sums of each length that the loop is given, the held-out ones among them."""
 WRITINGS = 4
-"""Times that it is given each sum that is not held out, every time written otherwise."""
+"""Writings of each train sum that the loop is given."""
 TRAINED_TOKENS = 80_000
 """Completion tokens that every arm trains on in a round, about, all epochs counted."""
 FRESH = 200
-"""Sums of each length, seen by nobody, that the figures are measured on."""
+"""Test sums of each length; no run is given them."""
 HELDOUT = 0.2
-"""Share of the prompts that are held out."""
+"""Fraction of the prompts that are held out."""
 ROUNDS = 8
 GOOD = 0.95
 WORK = Path("runs") / "digits"
 BASE = WORK / "base-0"
-"""Where what is finished is kept, the taught base of seed 0 among it."""
+"""Folder of the trained base of seed 0."""
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "results.md"
 
 SETTINGS: dict[str, Any] = {
     "rounds": ROUNDS,
     "model": {"device": "cpu", "dtype": "float32", "threads": 1},
-    "embedder": "hash:64",  # sums have no meaning to embed
+    "embedder": "hash:64",  # embeddings are not used
     "prompts": {"heldout": HELDOUT},
     "sample": {"k": 4, "temperature": 1.0, "top_k": 0, "max_new_tokens": 2 * REACH + 4, "unit_prompts": 512},
-    "propose": {"exemplar": {"k": 0}, "stitch": {"k": 1}},  # the model knows one sum at a time, and no language
+    "propose": {"exemplar": {"k": 0}, "stitch": {"k": 1}},  # the model reads one sum and no other text
     "vote": {"kind": "short"},
     "select": {"threshold": 0.7, "per_prompt": 1, "near_duplicate": 1.0},
     "train": {"rank": 32, "alpha": 64, "lr": 2e-3, "batch_tokens": 1024, "beta": 0.0, "start": "current"},
     "evaluate": {"k": 4},
     "guard": {
-        # Most held-out sums are longer than a round's: what is said of them is noise at first, and has to change.
+        # Most held-out sums are longer than a round's: the base's answers to them are noise.
         "agreement_drop": 1.0,
         "base_majority_drop": 1.0,
         "base_share_drop": 1.0,
@@ -78,13 +78,13 @@ SETTINGS: dict[str, Any] = {
 
 
 def prompts(seed: int) -> Iterator[str]:
-    """Yield the sums that the loop is given, all lengths, no answers: no sum is on both sides of the split."""
+    """Yield the prompts of all lengths; no sum is on both sides of the split."""
     for question in questions(range(TAUGHT - 1, REACH + 1), SUMS, "prompts", seed):
         yield question
         if split(question) is Split.TRAIN:
             rng = Random(seed_for("digits", "writings", question))
-            ways = (write(read(question), rng) for _ in itertools.count())
-            yield from itertools.islice((way for way in ways if split(way) is Split.TRAIN), WRITINGS - 1)
+            writings = (write(read(question), rng) for _ in itertools.count())
+            yield from itertools.islice((w for w in writings if split(w) is Split.TRAIN), WRITINGS - 1)
 
 
 def split(question: str) -> Split:
@@ -93,13 +93,13 @@ def split(question: str) -> Split:
 
 
 def cell_name(arm: str, seed: int, changes: Sequence[str] = ()) -> str:
-    """Return what a cell's files are called; settings changed by hand make it another cell."""
+    """Return the name of a cell's files, which depends on overridden settings."""
     mark = blake2b(json.dumps(changes).encode(), digest_size=4).hexdigest()
     return f"{arm}-{seed}-{mark}" if changes else f"{arm}-{seed}"
 
 
 def play(arm: Arm, model: Path, work: Path, seed: int, changes: Sequence[str] = ()) -> dict[str, Any]:
-    """Improve the model by this arm and return its accuracy by length: of every round, and on fresh sums.
+    """Run an arm on the model and return its accuracy by length, of every round and on test sums.
 
     `rows` holds the figures of every round as docs/results.json has them.
     """
@@ -157,17 +157,17 @@ def by_length(run: Run) -> list[dict[int, float]]:
 
 
 def fresh(run: Run, policy: str) -> dict[int, float]:
-    """Return greedy accuracy on sums of each length that nobody has seen."""
+    """Return greedy accuracy on the test sums of each length."""
     asked = list(questions(range(1, REACH + 1), FRESH, "fresh"))
     requests = tuple(Request(q, Origin.GREEDY, (Message("user", q),), seed=0) for q in asked)
-    how = Sampling(0.0, 0, 1.0, run.config.sample.max_new_tokens)
-    unit = Unit(0, Stage.GREEDY, 0, requests, how, policy)
+    sampling = Sampling.greedy(run.config.sample.max_new_tokens)
+    unit = Unit(0, Stage.GREEDY, 0, requests, sampling, policy)
     answers = [generation.text for _, made in run.engine.generate([unit]) for generation in made]
     return _shares([(length(q), text == solve(q)) for q, text in zip(asked, answers, strict=True)])
 
 
 def _shares(answered: Sequence[tuple[int, bool]]) -> dict[int, float]:
-    """Return the share that is right, by number of digits."""
+    """Return the accuracy by number of digits."""
     found: dict[int, list[bool]] = {}
     for digits, right in answered:
         found.setdefault(digits, []).append(right)
@@ -201,12 +201,12 @@ def table(cells: Sequence[Mapping[str, Any]]) -> str:
 
 
 def main() -> None:
-    """Teach the base, run the arms, and show what they reached."""
+    """Train the base, run the arms and print their accuracy."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
     parser.add_argument("--seeds", default="0", help="numbers, joined by commas")
-    parser.add_argument("--steps", type=int, default=STEPS, help="steps that a base is taught for")
-    parser.add_argument("--work", type=Path, default=WORK, help="folder for what is finished")
+    parser.add_argument("--steps", type=int, default=STEPS, help="training steps of a base")
+    parser.add_argument("--work", type=Path, default=WORK, help="folder of finished cells")
     parser.add_argument("--set", dest="changes", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     parser.add_argument("--write", action="store_true", help="write docs/results.md and results.json")
@@ -233,14 +233,14 @@ def main() -> None:
 
 
 def finished(work: Path) -> list[dict[str, Any]]:
-    """Return the finished cells of a folder, seed by seed; those of settings changed by hand are left out."""
+    """Return the finished cells of a folder, seed by seed; those with overridden settings are left out."""
     order = {arm: place for place, arm in enumerate(ARMS)}
     found = [_read(file) for file in work.glob("*.json") if file.stem.rpartition("-")[0] in order]
     return sorted(found, key=lambda cell: (cell["seed"], order[cell["arm"]]))
 
 
 def _read(done: Path) -> dict[str, Any]:
-    """Return a finished arm's figures; JSON has made texts of the lengths."""
+    """Return the figures of a finished arm, its lengths as integers again."""
     cell = json.loads(done.read_text(encoding="utf-8"))
     for key in ("before", "after"):
         cell[key] = {int(digits): share for digits, share in cell[key].items()}

@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
-"""Time the engines on the same units, and run a shrunk quickstart on each while something is killed.
+"""Throughput of the engines on the same units, and a small quickstart on each with a process killed in the middle.
 
     python scripts/bench/engines.py ray                       one actor beside the local engine, on one core
     python scripts/bench/engines.py ray --actors 2            two actors beside the local engine with two threads
-    python scripts/bench/engines.py server --command "..."    a server's tokens/s, and what asking it costs here
+    python scripts/bench/engines.py server --command "..."    a server's tokens/s, and the CPU cost of its client
     python scripts/bench/engines.py tables --command "..."    local, server and ray: the same configuration and seed
 
-`tables` kills the server, and one of two actors, with SIGKILL in the middle of a stage, then looks through the memory
-for anything lost or doubled, and exports. What asking a server costs is bounded from above by the CPU seconds of this
-process while it generates, over the seconds that passed. `--command` is `server.command`; see docs/scaling.md.
+`tables` kills the server, and one of two actors, with SIGKILL in the middle of a stage, then checks the memory for lost
+or duplicate responses, and exports. The upper bound of the client's cost is the CPU time of this process while the
+server generates, as a fraction of the wall time. `--command` is `server.command`; see docs/scaling.md.
 """
 
 import argparse
@@ -53,12 +53,12 @@ def units(count: int) -> list[Unit]:
             for slot in range(K):
                 yield Request(text, Origin.SAMPLE, (Message("user", text),), seed_for(text, slot))
 
-    how = Sampling(0.7, 50, 1.0, NEW_TOKENS)
-    return [Unit(1, Stage.SAMPLE, i, tuple(requests(i)), how, BASE) for i in range(count)]
+    sampling = Sampling(0.7, 50, 1.0, NEW_TOKENS)
+    return [Unit(1, Stage.SAMPLE, i, tuple(requests(i)), sampling, BASE) for i in range(count)]
 
 
 def rate(engine: Engine, work: list[Unit]) -> tuple[float, float]:
-    """Tokens/s of an engine on `work`, and the share of the time that this process spent computing."""
+    """Tokens/s of an engine on `work`, and the fraction of the time that this process spent computing."""
     began, cpu = time.perf_counter(), time.process_time()
     tokens = sum(g.new_tokens for _, generations in engine.generate(work) for g in generations)
     seconds = time.perf_counter() - began
@@ -66,7 +66,7 @@ def rate(engine: Engine, work: list[Unit]) -> tuple[float, float]:
 
 
 def time_ray(args: argparse.Namespace) -> dict[str, Any]:
-    """Local with as many threads as there are actors, and Ray, in turn; start-up apart."""
+    """Time the local engine with as many threads as actors, and Ray, in turn; start-up is not counted."""
     from selfimprove.engines.ray import RayEngine
 
     model = ModelConfig(path=args.model, threads=args.actors)
@@ -86,7 +86,7 @@ def time_ray(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def time_server(args: argparse.Namespace) -> dict[str, Any]:
-    """A server started here, asked for the same units several times with other seeds each time it is warm."""
+    """Time a server started here on the same units; the first request, which warms it up, is not counted."""
     from selfimprove.engines.server import ServerEngine
 
     local = LocalEngine(Policy.load(ModelConfig(path=args.model)), lambda name: None)
@@ -106,7 +106,7 @@ def time_server(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def tables(args: argparse.Namespace) -> dict[str, Any]:
-    """The three runs, one after the other."""
+    """Run the quickstart on each engine, one after the other."""
     engines = {
         "local": (),
         "server": ("engine=server", f"server.url={args.url}", f"server.command={json.dumps(args.command)}"),
@@ -116,7 +116,7 @@ def tables(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def run(name: str, overrides: tuple[str, ...]) -> dict[str, Any]:
-    """Run the shrunk quickstart on an engine, kill what can be killed, look for damage and export."""
+    """Run the small quickstart on an engine with one process killed, check the memory and export."""
     folder = ROOT / "runs" / f"engines-{name}"
     shutil.rmtree(folder, ignore_errors=True)
     command = [sys.executable, "-c", "from selfimprove.cli import main; main()"]
@@ -141,7 +141,7 @@ def kill_in_the_middle(pid: int, memory: Path) -> None:
     while not memory.is_file() or committed(memory) < 2:
         time.sleep(0.5)
     for process in psutil.Process(pid).children(recursive=True):
-        with suppress(psutil.Error):  # some come and go
+        with suppress(psutil.Error):  # processes end meanwhile
             line, parent = process.cmdline(), process.parent()
             server = parent is not None and any(part.endswith("child_guard.py") for part in parent.cmdline())
             if server or (line and line[0].startswith("ray::Worker")):
@@ -151,14 +151,14 @@ def kill_in_the_middle(pid: int, memory: Path) -> None:
 
 
 def committed(path: Path) -> int:
-    """Units of samples in a memory that a run is writing."""
-    with suppress(MemoryError_), ResponseMemory.open(path) as memory:  # it may be about to be made
+    """Return the number of committed units of samples in a memory that a run is writing."""
+    with suppress(MemoryError_), ResponseMemory.open(path) as memory:  # it may not exist yet
         return len(memory.units(stage=Stage.SAMPLE))
     return 0
 
 
 def inspect(folder: Path) -> dict[str, Any]:
-    """What the memory holds, and whether anything is lost or doubled."""
+    """Return the counts of the memory, its faults, and the number of lost or duplicate samples."""
     with ResponseMemory.open(folder / "memory.db") as memory:
         responses = memory.responses()
         samples = Counter(r.prompt_id for r in responses if r.origin is Origin.SAMPLE)

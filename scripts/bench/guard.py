@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""Make self-training collapse in several ways, and see whether the guard trips before it costs anything.
+"""Self-training that collapses in several scenarios: whether the guard rejects rounds before accuracy falls.
 
-    python scripts/bench/guard.py --json             every way, seeds 3 to 5: the figures of docs/guard.md
-    python scripts/bench/guard.py --work DIR         keep what is finished there; running again goes on
+    python scripts/bench/guard.py --json             all scenarios, seeds 3 to 5: the figures of docs/guard.md
+    python scripts/bench/guard.py --work DIR         folder of finished runs; running again resumes
     python scripts/bench/guard.py --write            put the table into docs/guard.md
 
-Each way is run on a tiny taught model with a guard that only watches, to see where it would have tripped and where
-audited accuracy falls, and, where it would have tripped, again with it in force. The guard sees no answers; this script
-alone does.
+Each scenario is run on a tiny model with a guard that records its verdicts but keeps every round, to see where it would
+have rejected and where accuracy falls; where it would have rejected, again with the guard in force. The guard sees no
+answers; this script alone does.
 """
 
 import argparse
@@ -42,16 +42,16 @@ from selfimprove.types import BASE, Decision, Example, Generation, GuardVerdict,
 
 ROUNDS = 4
 SEEDS = (3, 4, 5)
-"""Nothing was set on these; the limits were, on 0 and 1."""
+"""Test seeds; the limits were set on seeds 0 and 1."""
 FALL = 0.05
-"""A fall: this far below the best accuracy so far."""
+"""Accuracy falls when it is this far below the best so far."""
 NO_CAPS = {"answer_share": 1.0, "ancestor_share": 1.0, "near_duplicate": 1.0}
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "guard.md"
 
 
 @dataclass(frozen=True)
-class Way:
-    """A way to train: settings, and what is done to the answers and to the examples on their way."""
+class Scenario:
+    """Settings of a run, a fault in its generated answers, and a change of its training examples."""
 
     name: str
     healthy: bool
@@ -60,7 +60,7 @@ class Way:
     examples: Callable[[list[Example], Random], list[Example]] = lambda examples, rng: examples
 
     def method(self, judge: Judge = judge) -> Method:
-        """Return the package's method with this way's examples."""
+        """Return the package's method with this scenario's examples."""
 
         def job(run: Run, round_: int, selection: Selection) -> TrainingJob:
             made = imitate(run, round_, selection)
@@ -84,52 +84,52 @@ class Disturbed(LocalEngine):
 
 
 def planted(unit: Unit, answers: list[Generation]) -> list[Generation]:
-    """Two answers of three become one constant."""
+    """Replace two of three answers by a constant."""
     return [replace(a, text="7 is next.") if r.seed % 3 else a for r, a in zip(unit.requests, answers, strict=True)]
 
 
 def echoed(unit: Unit, answers: list[Generation]) -> list[Generation]:
-    """The demonstration is copied."""
+    """Copy the demonstration."""
     if unit.stage is not Stage.RECALL:
         return answers
     return [replace(a, text=r.messages[-2].content) for r, a in zip(unit.requests, answers, strict=True)]
 
 
 def lengthened(examples: list[Example], _: Random) -> list[Example]:
-    """Long answers are rewarded: each becomes longer than it was."""
+    """Make each completion longer than it was."""
     return [replace(e, completion="well, " * 5 + e.completion) for e in examples]
 
 
 def shuffled(examples: list[Example], rng: Random) -> list[Example]:
-    """Survivors at random: the answers change prompts."""
+    """Exchange completions between prompts: random survivors."""
     texts = [e.completion for e in examples]
     rng.shuffle(texts)
     return [replace(e, completion=text) for e, text in zip(examples, texts, strict=True)]
 
 
 HARD = {"epochs": 3, "start": "current"}
-"""Settings that let a fault of the examples add up over the rounds."""
+"""Settings with which a fault of the examples accumulates over the rounds."""
 
-WAYS = (
-    Way("defaults", True),
-    Way("half the learning rate", True, {"train": {"lr": 1e-3}}),
-    Way("from the current policy", True, {"train": {"start": "current", "lr": 1e-3}}),
-    Way("samples alone", True, {"propose": {"exemplar": {"k": 0}}}),
-    Way(
+SCENARIOS = (
+    Scenario("defaults", True),
+    Scenario("half the learning rate", True, {"train": {"lr": 1e-3}}),
+    Scenario("from the current policy", True, {"train": {"start": "current", "lr": 1e-3}}),
+    Scenario("samples alone", True, {"propose": {"exemplar": {"k": 0}}}),
+    Scenario(
         "revise and stitch",
         True,
         {"propose": {"exemplar": {"k": 0}, "revise": {"k": 1, "critique_tokens": 8}, "stitch": {"k": 1}}},
     ),
-    Way("the base's votes", True, {"vote": {"labels": "base"}}),
-    Way("threshold 0.7", True, {"select": {"threshold": 0.7}}),
-    Way(
+    Scenario("the base's votes", True, {"vote": {"labels": "base"}}),
+    Scenario("threshold 0.7", True, {"select": {"threshold": 0.7}}),
+    Scenario(
         "threshold 0, many epochs",
         False,
         {"select": {"threshold": 0.0, **NO_CAPS}, "train": {"epochs": 12, "lr": 2e-2, "beta": 0.0, "start": "current"}},
     ),
-    Way("planted constant", False, {"select": NO_CAPS, "train": HARD}, answers=planted),
-    Way("high learning rate", False, {"train": {"lr": 0.03}}),
-    Way(
+    Scenario("planted constant", False, {"select": NO_CAPS, "train": HARD}, answers=planted),
+    Scenario("high learning rate", False, {"train": {"lr": 0.03}}),
+    Scenario(
         "echo of one ancestor",
         False,
         {
@@ -139,17 +139,17 @@ WAYS = (
         },
         answers=echoed,
     ),
-    Way("length blow-up", False, {"select": {"length_factor": 1e3}, "train": HARD}, examples=lengthened),
-    Way("random survivors", False, {"train": HARD}, examples=shuffled),
+    Scenario("length blow-up", False, {"select": {"length_factor": 1e3}, "train": HARD}, examples=lengthened),
+    Scenario("random survivors", False, {"train": HARD}, examples=shuffled),
 )
 
 
 def watch(*args: Any) -> GuardVerdict:
-    """Judge as the guard does, and keep the round whatever it says."""
+    """Judge as the guard does, but keep every round."""
     return replace(judge(*args), decision=Decision.KEEP)
 
 
-def configure(way: Way, model: Path, prompts: Path, answers: Path, seed: int) -> RunConfig:
+def configure(scenario: Scenario, model: Path, prompts: Path, answers: Path, seed: int) -> RunConfig:
     """Return the settings of one run."""
     raw: dict[str, Any] = {
         "seed": seed,
@@ -159,21 +159,21 @@ def configure(way: Way, model: Path, prompts: Path, answers: Path, seed: int) ->
         "embedder": "hash:32",
         "sample": {"k": 4, "max_new_tokens": 32, "temperature": 1.0},
         "vote": {"kind": "number"},
-        "propose": {"exemplar": {"k": 2}},  # not 8: a model that never saw a conversation answers them with noise
+        "propose": {"exemplar": {"k": 2}},  # not 8: this model answers noise in conversations
         "select": {"near_duplicate": 1.0},
         "train": {"rank": 8, "lr": 2e-3, "epochs": 2},
         "evaluate": {"k": 8},
     }
-    for section, values in way.settings.items():
+    for section, values in scenario.settings.items():
         raw[section] = raw.get(section, {}) | values
     return parse_config(raw)
 
 
-def play(way: Way, config: RunConfig, folder: Path, method: Method) -> dict[str, Any]:
-    """Run it and return, by round from the base on, accuracy, score and health, with the rejected rounds."""
+def play(scenario: Scenario, config: RunConfig, folder: Path, method: Method) -> dict[str, Any]:
+    """Run a scenario and return accuracy, score and metrics by round (0: the base), and the rejected rounds."""
     with open_run(config, folder=folder, resume=folder.is_dir(), progress=Progress(quiet=True)) as run:
         assert isinstance(run.engine, LocalEngine)
-        improve(replace(run, engine=Disturbed(run.engine, way.answers)), method)
+        improve(replace(run, engine=Disturbed(run.engine, scenario.answers)), method)
         accuracy = {round_: float(a.mean.mean()) for round_, a in audit(run).items()}
         health = {round_: stored_health(run, round_) for round_ in accuracy}
         refused = [r.round for r in run.memory.rounds() if r.decision is not Decision.KEEP]
@@ -191,7 +191,7 @@ def play(way: Way, config: RunConfig, folder: Path, method: Method) -> dict[str,
 
 
 def first_trip(health: Sequence[Health], refused: Sequence[int]) -> int | None:
-    """Return the first round that the default limits reject or that nothing survived in, all before it being kept."""
+    """Return the first round that the default limits reject, or that has no survivors, with all earlier ones kept."""
     for round_ in range(1, len(health)):
         verdict = judge(health[:round_], health[round_], GuardConfig(), 0)
         if verdict.decision is not Decision.KEEP:
@@ -204,9 +204,9 @@ def first_fall(accuracy: Sequence[float]) -> int | None:
     return next((r for r in range(1, len(accuracy)) if accuracy[r] <= max(accuracy[:r]) - FALL), None)
 
 
-def measure(way: Way, seed: int, work: Path) -> dict[str, Any]:
-    """Return what came of one way and seed, from the folder where it is finished already."""
-    done = work / f"{way.name.replace(' ', '-')}-{seed}.json"
+def measure(scenario: Scenario, seed: int, work: Path) -> dict[str, Any]:
+    """Run one scenario and seed, or return its figures from `work` where it is finished."""
+    done = work / f"{scenario.name.replace(' ', '-')}-{seed}.json"
     if done.is_file():
         found: dict[str, Any] = json.loads(done.read_text(encoding="utf-8"))
         return found
@@ -215,15 +215,15 @@ def measure(way: Way, seed: int, work: Path) -> dict[str, Any]:
     if not (model / "config.json").is_file():
         teach_numbers(model, seed)
     begun = time.monotonic()
-    config = configure(way, model, prompts, answers, seed)
-    watched = play(way, config, done.with_suffix(".watched"), way.method(watch))
+    config = configure(scenario, model, prompts, answers, seed)
+    watched = play(scenario, config, done.with_suffix(".watched"), scenario.method(watch))
     guarded = watched
     if watched["would_trip"] is not None:
-        guarded = play(way, config, done.with_suffix(".guarded"), way.method())
+        guarded = play(scenario, config, done.with_suffix(".guarded"), scenario.method())
     seconds = time.monotonic() - begun
     found = {
-        "way": way.name,
-        "healthy": way.healthy,
+        "scenario": scenario.name,
+        "healthy": scenario.healthy,
         "seed": seed,
         "watched": watched,
         "guarded": guarded,
@@ -264,7 +264,7 @@ def near_best(played: dict[str, Any], accuracy: float) -> bool:
 
 
 def table(runs: Sequence[dict[str, Any]], numbers: dict[str, Any]) -> str:
-    """Return the runs as Markdown: one row a way and seed."""
+    """Return the runs as Markdown: one row a scenario and seed."""
     lines = [
         f"{numbers['runs']} runs: recall {shown(numbers['recall'])} of {numbers['fallen']} that fell, "
         f"{numbers['fallen_later']} of them later than round 1; false alarms {shown(numbers['false_alarms'])}; within "
@@ -272,7 +272,8 @@ def table(runs: Sequence[dict[str, Any]], numbers: dict[str, Any]) -> str:
         f"{shown(numbers['last_kept_within_1_point'])}); correlation of the score with accuracy "
         f"{shown(numbers['correlation'])}.",
         "",
-        "| scenario | healthy | seed | accuracy, guard recording | falls in | rejected in | because | left as `current` |",
+        "| scenario | healthy | seed | accuracy, guard recording | falls in | rejected in | because "
+        "| left as `current` |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for r in runs:
@@ -280,12 +281,12 @@ def table(runs: Sequence[dict[str, Any]], numbers: dict[str, Any]) -> str:
         because = r["guarded"]["because"][0].split(",")[0] if r["guarded"]["because"] else ""
         fall, trip = first_fall(r["watched"]["accuracy"]) or "never", r["watched"]["would_trip"] or "never"
         left, kind = f"{r['guarded']['current']:.2f}", "yes" if r["healthy"] else "no"
-        lines.append(f"| {r['way']} | {kind} | {r['seed']} | {accuracy} | {fall} | {trip} | {because} | {left} |")
+        lines.append(f"| {r['scenario']} | {kind} | {r['seed']} | {accuracy} | {fall} | {trip} | {because} | {left} |")
     return "\n".join(lines)
 
 
 def shown(value: float | None) -> str:
-    """Return a figure as it is written."""
+    """Return a figure as text."""
     return "-" if value is None else f"{value:.2f}"
 
 
@@ -293,15 +294,16 @@ def main() -> None:
     """Run what is asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
-    parser.add_argument("--ways", nargs="+", default=[way.name for way in WAYS], help="names of ways")
-    parser.add_argument("--work", type=Path, help="folder for what is finished; a temporary one by default")
+    parser.add_argument("--scenarios", nargs="+", default=[s.name for s in SCENARIOS], help="names of scenarios")
+    parser.add_argument("--work", type=Path, help="folder of finished runs; a temporary one by default")
     parser.add_argument("--json", action="store_true", help="print the figures as one JSON line")
     parser.add_argument("--write", action="store_true", help="put the table into docs/guard.md")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         work = options.work or Path(temporary)
         work.mkdir(parents=True, exist_ok=True)
-        runs = [measure(way, seed, work) for seed in options.seeds for way in WAYS if way.name in options.ways]
+        chosen = [scenario for scenario in SCENARIOS if scenario.name in options.scenarios]
+        runs = [measure(scenario, seed, work) for seed in options.seeds for scenario in chosen]
     numbers = figures(runs)
     if options.write:
         page = insert(PAGE.read_text(encoding="utf-8"), "runs", table(runs, numbers))

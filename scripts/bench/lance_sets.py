@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Export the response memory to Lance and search it there: exactly, on Ray, and through Lance's own index.
+"""Export of the response memory to Lance, and search there: exact, on Ray, and with Lance's own index.
 
     pip install 'selfimprove[lance,ray]' lance-ray   in an environment for this, such as .venv-lance
     python scripts/bench/lance_sets.py                    100,000 and 1,000,000 responses; about 8 GB of disk
     python scripts/bench/lance_sets.py --sizes 100000
 
 Data, filter and queries are those of memory.py: the 8 nearest that were kept and are not held out, in batches of
-64. Every exact search is checked against a float64 scan of the vectors as they were made, and against VectorIndex.
+64. Every exact search is compared with a float64 scan of the vectors, and with VectorIndex.
 """
 
 import argparse
@@ -24,17 +24,17 @@ import numpy as np
 from memory import Data, K, exact, fill, median_ms, overlap
 
 CELL_ROWS = 2048
-"""Rows a cell of the index: fewer make it slower to train."""
+"""Rows in a cell of the inverted index; with fewer rows it takes longer to train."""
 
 CELLS = (8, 32)
-"""Cells looked into."""
+"""Numbers of cells that are probed."""
 
 IN_PYTHON = 100_000
-"""lance-ray's own scan, which makes Python lists of the vectors, is tried up to so many responses."""
+"""Most responses that lance-ray's own scan is timed with: it makes Python lists of the vectors."""
 
 
 def export(source: Path, out: Path) -> None:
-    """Export, and print seconds and peak RAM in MB; a process of its own, so that the peak is its own."""
+    """Export and print seconds and peak RAM in MB; run in its own process, so that the peak is the export's."""
     from selfimprove.memory import ResponseMemory
     from selfimprove.memory.inspect.entries import find
     from selfimprove.memory.lance.write import write_lance

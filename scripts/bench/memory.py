@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""Append to and recall from the response memory at size, beside Chroma and LanceDB on the same data and filter.
+"""Append and search times of the response memory, and of Chroma and LanceDB on the same data and filter.
 
-    python scripts/bench/memory.py --setup            make .venv-memory, which holds the peers
+    python scripts/bench/memory.py --setup            make .venv-memory with Chroma and LanceDB
     python scripts/bench/memory.py --json             100,000 and 1,000,000 responses; about 4 GB of disk and of RAM
     python scripts/bench/memory.py --large 0 --json   without the million
 
-The vectors are made here: 384 dimensions, unit length, 40 responses around each prompt and the prompts around topics,
-as sentence embeddings lie. Half of the responses were kept by select, one prompt in ten is held out; recall asks for
-the 8 nearest that were kept and are not held out. Peers get vectors, texts and two columns, and the same filter.
+The vectors are synthetic: 384 dimensions, unit length, 40 responses around each prompt and the prompts around topics,
+like sentence embeddings. Half of the responses are kept by select, one prompt in ten is held out; a query asks for the
+8 nearest that are kept and not held out. The others get vectors, texts and two columns, and the same filter.
 """
 
 import argparse
@@ -37,7 +37,7 @@ def unit_rows(rows: np.ndarray) -> np.ndarray:
 
 
 class Data:
-    """The same responses for everyone, made in blocks so that a million need no extra memory."""
+    """Synthetic responses, generated in blocks so that a million need no extra memory."""
 
     def __init__(self, responses: int) -> None:
         self.responses = responses
@@ -75,7 +75,7 @@ class Data:
 
 
 def median_ms(search: Callable[[np.ndarray], Any], queries: np.ndarray) -> float:
-    """Return the median time of a query in ms over batches, the first one left out."""
+    """Return the median time of a query in ms over batches; the first batch warms up and is not counted."""
     search(queries[0])
     times = []
     for batch in queries[1:]:
@@ -89,7 +89,7 @@ def median_ms(search: Callable[[np.ndarray], Any], queries: np.ndarray) -> float
 
 
 def bench_ours(responses: int, folder: Path) -> dict[str, float]:
-    """Append, reopen and recall; scores are checked against a plain float64 scan."""
+    """Append, reopen and search; the result is compared with a float64 scan."""
     from selfimprove.memory import ResponseMemory, VectorIndex
 
     data = Data(responses)
@@ -130,7 +130,7 @@ def bench_ours(responses: int, folder: Path) -> dict[str, float]:
 
 
 def fill(memory: Any, data: Data) -> float:
-    """Commit all responses and what select said of them; return the seconds that the responses took."""
+    """Commit all responses and their verdicts; return the seconds of the responses."""
     from selfimprove.types import (
         Finish,
         Generation,
@@ -155,7 +155,7 @@ def fill(memory: Any, data: Data) -> float:
     sampling = Sampling(0.7, 50, 1.0, 64)
     seconds = 0.0
     for index, (rows, vectors) in enumerate(data.blocks()):
-        # every third response was shown two earlier ones, as revisions and exemplar answers are
+        # every third response has two earlier ones as parents, as those of recall and revise have
         parents = [(int(row) // 2 + 1, int(row) // 3 + 1) if row % 3 == 0 and row >= UNIT else () for row in rows]
         asked = [prompts[data.prompt_of[row]] for row in rows]
         requests = tuple(
@@ -190,15 +190,15 @@ def exact(data: Data, queries: np.ndarray) -> np.ndarray:
 
 
 def overlap(found: np.ndarray, truth: np.ndarray) -> float:
-    """Return the mean share of `truth` (q, K) that is in `found` (q, K)."""
+    """Return the mean fraction of `truth` (q, K) that is in `found` (q, K): recall at K."""
     return float(np.mean([len(set(f) & set(t)) / K for f, t in zip(found.tolist(), truth.tolist(), strict=True)]))
 
 
-# --- peers, each in a process of its own in .venv-memory -------------------------------------------------------------
+# --- the others, each in its own process of .venv-memory -------------------------------------------------------------
 
 
 def bench_chroma(responses: int, folder: Path) -> dict[str, float]:
-    """Append and recall with an embedded Chroma."""
+    """Append and search with an embedded Chroma."""
     import chromadb
 
     data = Data(responses)
@@ -221,7 +221,7 @@ def bench_chroma(responses: int, folder: Path) -> dict[str, float]:
 
 
 def bench_lancedb(responses: int, folder: Path) -> dict[str, float]:
-    """Append and recall with an embedded LanceDB, scanned exactly; queries go in one call, as its API offers."""
+    """Append and search with an embedded LanceDB: an exact scan, all queries of a batch in one call."""
     import lancedb
     import pyarrow as pa  # type: ignore[import-untyped]
 
@@ -255,7 +255,7 @@ def bench_lancedb(responses: int, folder: Path) -> dict[str, float]:
 
 
 def peer_figures(data: Data, append_s: float, search: Callable[[np.ndarray], np.ndarray]) -> dict[str, float]:
-    """Time and check a peer's search."""
+    """Return the times and the recall of another store."""
     queries = data.queries(4)
     recall_ms = median_ms(search, queries)
     return {
@@ -269,7 +269,7 @@ WORKERS = {"ours": bench_ours, "chroma": bench_chroma, "lancedb": bench_lancedb}
 
 
 def in_a_process(who: str, responses: int, python: Path) -> dict[str, Any] | None:
-    """Run one worker in a process and folder of its own; None when its environment is not there."""
+    """Run one worker in a new process and folder; None when its environment does not exist."""
     if not python.exists():
         return None
     with tempfile.TemporaryDirectory() as folder:
@@ -285,7 +285,7 @@ def in_a_process(who: str, responses: int, python: Path) -> dict[str, Any] | Non
 def summary(
     small: dict[str, Any], large: dict[str, Any] | None, peers: dict[str, dict[str, Any] | None]
 ) -> dict[str, Any]:
-    """Return the figures under the names of the table in docs; None where a peer or the large run is missing."""
+    """Return the figures by their names in the docs' table; None where another store or the large run is missing."""
 
     def ratio(peer: str, rate: Callable[[dict[str, Any]], float]) -> float | None:
         theirs = peers[peer]

@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""Measure the report of a run: how large it is, and how long headless Chromium takes to open it.
+"""Size of a run's HTML report, and the time that headless Chromium takes to open it.
 
     python scripts/bench/report.py                      of a run made here, 5,000 responses of 12 and of 120 words
     python scripts/bench/report.py --run quickstart     of your own
     python scripts/bench/report.py --json
 
-The run made here is whole (a tiny model, two rounds, all operators), so that votes, verdicts and parents are there;
-its answers are then lengthened to so many words. Seconds are from the start of the browser's process to its end, with
-every chart drawn and the window painted; those of an empty page are in them and stand beside.
+The run made here is complete (a tiny model, two rounds, all operators), so that the report has votes, verdicts and
+parents; its answers are then padded to 12 or 120 words. Seconds are from the start of the browser's process to its end,
+all charts drawn. They include those of an empty page, which are given too.
 """
 
 import argparse

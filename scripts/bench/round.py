@@ -1,14 +1,13 @@
 #!/usr/bin/env python3
-"""Time one whole round beside a plain pipeline of transformers' `generate`, a majority vote and TRL's SFTTrainer.
+"""Time of one round, and of a plain pipeline of transformers' `generate`, a majority vote and TRL's SFTTrainer.
 
-    python scripts/bench/training.py --setup     make .venv-bench, which holds the peer
+    python scripts/bench/training.py --setup     make .venv-bench with TRL
     python scripts/bench/round.py --json         median of 3, the two in turn
 
-Ours is round 1 of the quickstart on fewer of its prompts, drawn at random, and with the default operators (the
-quickstart has all three on, to be looked at): sample, recall, propose, vote, select, train, evaluate, guard, all of it
-written to the memory. The pipeline draws as many samples as ours writes responses, with the same settings, votes on
-equal texts, trains the same rank and epochs on as many of the winners a prompt, and measures nothing. Both start when
-the model is loaded and the base is known.
+Ours is round 1 of the quickstart on a random subset of its prompts, with the default operators: sample, recall, vote,
+select, train, evaluate, guard, all of it written to the memory. The pipeline draws as many samples as ours has
+responses, with the same settings, votes on equal texts, trains the same rank and epochs on as many winners a prompt,
+and evaluates nothing. Both are timed from when the model is loaded and the base evaluated.
 """
 
 import argparse
@@ -36,7 +35,7 @@ from selfimprove.types import Split
 
 ROOT = Path(__file__).resolve().parents[2]
 HELDOUT_TOO = 2.35
-"""Prompts to draw for each one trained on, by the quickstart's split."""
+"""Prompts to draw for each train prompt, by the quickstart's split."""
 OPERATORS = [f"propose.{name}.{key}={value}" for name, section in ProposeConfig() for key, value in section]
 BATCH = 64
 """Sequences in a batch of `generate`."""
@@ -66,16 +65,16 @@ def total(stages: dict[str, dict[str, float]]) -> float:
 
 
 def written(stages: dict[str, dict[str, float]]) -> int:
-    """Responses that the round wrote to learn from; answers to held-out prompts are not."""
+    """Responses to train prompts that the round wrote."""
     return int(sum(s["responses"] for origin, s in stages.items() if origin not in ("probe", "greedy")))
 
 
 def run_peer(folder: Path, job: dict[str, Any]) -> dict[str, float]:
-    """Run the pipeline in a process of the environment that has it and return its seconds by step."""
+    """Run the pipeline in a process of .venv-bench and return its seconds by step."""
     (folder / "job.json").write_text(json.dumps(job))
     python = VENV / "bin" / "python"
     if not python.exists():
-        raise SystemExit("the peer is not installed: python scripts/bench/training.py --setup")
+        raise SystemExit("TRL is not installed: python scripts/bench/training.py --setup")
     command = [str(python), __file__, "--pipeline", str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "HF_HUB_OFFLINE": "1"})
     if done.returncode:
@@ -84,7 +83,7 @@ def run_peer(folder: Path, job: dict[str, Any]) -> dict[str, float]:
 
 
 def pipeline(folder: Path) -> dict[str, float]:
-    """Sample, vote, train, as a short script of the two libraries would."""
+    """Sample, vote and train, as a short script on the two libraries would."""
     job = json.loads((folder / "job.json").read_text())
     config = RunConfig.model_validate(job["config"])
     policy = Policy.load(ModelConfig(path=job["model"]))
@@ -176,9 +175,9 @@ def main() -> None:
         seconds.append((ours["seconds"], peer["sample"] + peer["train"]))
         print(f"ours {seconds[-1][0]:.1f} s, pipeline {seconds[-1][1]:.1f} s", file=sys.stderr, flush=True)
     show(ours, peer, k)
-    mine, theirs = (statistics.median(column) for column in zip(*seconds, strict=True))
-    ratio = round(mine / theirs, 3)
-    print(f"\nmedian of {args.runs}: ours {mine:.1f} s, pipeline {theirs:.1f} s, ours / pipeline {ratio} (target 1/3)")
+    own, other = (statistics.median(column) for column in zip(*seconds, strict=True))
+    ratio = round(own / other, 3)
+    print(f"\nmedian of {args.runs}: ours {own:.1f} s, pipeline {other:.1f} s, ours / pipeline {ratio} (target 1/3)")
     if args.json:
         print(json.dumps({"ratio_pipeline": ratio}))
 

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Train the same adapter with and without KL, and with TRL's SFTTrainer; print times and ratios.
+"""Training time of the same adapter with and without KL, and with TRL's SFTTrainer.
 
-    python scripts/bench/training.py --setup      make .venv-bench, which holds the peer
+    python scripts/bench/training.py --setup      make .venv-bench with TRL
     python scripts/bench/training.py --json       one epoch over 256 completions, 4 a prompt, median of 3
 
-The data are sums worked in words, written by this script. The three take turns, each in a process of its own that
-measures training alone: the model is loaded and the tokens are there when the clock starts.
+The data are worked sums, written by this script. The three take turns, each in its own process; the clock runs during
+training alone, with the model loaded and the examples tokenized.
 """
 
 import argparse
@@ -51,7 +51,7 @@ CHECKS = (
 
 
 def make_problems(prompts: int, samples: int) -> list[tuple[str, list[str]]]:
-    """Return questions, each with `samples` worked solutions that begin differently, as sampled ones do."""
+    """Return questions, each with `samples` worked solutions with different openings, as samples have."""
     rng = random.Random(0)
     problems = []
     for _ in range(prompts):
@@ -59,14 +59,14 @@ def make_problems(prompts: int, samples: int) -> list[tuple[str, list[str]]]:
         n = {"a": a, "b": b, "c": c, "d": d, "bc": b * c, "abc": a + b * c, "r": a + b * c - d}
         solutions = []
         for opening in rng.sample(OPENINGS, samples):
-            steps = [opening, *(rng.choice(way) for way in (TIMES, PLUS, MINUS, CHECKS))]
+            steps = [opening, *(rng.choice(forms) for forms in (TIMES, PLUS, MINUS, CHECKS))]
             solutions.append(" ".join(steps).format(**n) + f" The answer is {n['r']}.")
         problems.append((f"What is {a} + {b} * {c} - {d}? Work step by step and end with the answer.", solutions))
     return problems
 
 
 def encode(prompts: int, samples: int, folder: Path) -> dict[str, Any]:
-    """Tokenize the problems with the bundled model's chat template and write them where the workers read them."""
+    """Tokenize the problems with the bundled model's chat template and write them to the workers' job file."""
     from selfimprove.config import ModelConfig
     from selfimprove.models.policy import Policy
     from selfimprove.types import Message
@@ -94,7 +94,7 @@ def encode(prompts: int, samples: int, folder: Path) -> dict[str, Any]:
 
 
 def load_model(job: dict[str, Any]) -> Any:
-    """Load the model as every arm uses it."""
+    """Return the model that every arm trains."""
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -120,7 +120,7 @@ def train_ours(job: dict[str, Any], folder: Path, beta: float) -> float:
 def train_trl(job: dict[str, Any], folder: Path, epochs: int = 1) -> float:
     """Train with TRL's SFTTrainer and return seconds.
 
-    Its default activation checkpointing is off, since there is memory to spare and it costs time.
+    Activation checkpointing, its default, is off: it costs time, and memory is not short here.
     """
     from datasets import Dataset
     from peft import LoraConfig
@@ -178,13 +178,13 @@ def work(arm: str, folder: Path) -> None:
 
 
 def measure(arm: str, folder: Path) -> dict[str, float]:
-    """Run an arm in a fresh process of the environment that has what it needs."""
+    """Run an arm in a new process of its environment."""
     bench = VENV / "bin" / "python"
     python = str(bench) if arm == "TRL" and bench.exists() else sys.executable
     command = [python, __file__, "--worker", arm, "--folder", str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "HF_HUB_OFFLINE": "1"})
     if done.returncode:
-        hint = "\nThe peer is not installed: run with --setup first." if arm == "TRL" else ""
+        hint = "\nTRL is not installed: run with --setup first." if arm == "TRL" else ""
         raise SystemExit(f"{arm} failed:\n{done.stderr[-2000:]}{hint}")
     return json.loads(done.stdout.strip().splitlines()[-1])
 
@@ -214,7 +214,7 @@ def table(job: dict[str, Any], runs: dict[str, list[dict[str, float]]]) -> tuple
 
 
 def setup() -> None:
-    """Make the environment of the peer: this project and TRL, on the same CPU build of torch."""
+    """Make .venv-bench: this project and TRL on the same CPU build of torch."""
     subprocess.run([sys.executable, "-m", "venv", str(VENV)], check=True)
     install = [str(VENV / "bin" / "pip"), "install", "-q", "-e", str(ROOT), "trl==1.16.0", "torch==2.13.0"]
     subprocess.run(install, check=True)
@@ -223,7 +223,7 @@ def setup() -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--setup", action="store_true", help="install the peer into .venv-bench")
+    parser.add_argument("--setup", action="store_true", help="install TRL into .venv-bench")
     parser.add_argument("--json", action="store_true", help="print one JSON line last")
     parser.add_argument("--prompts", type=int, default=64)
     parser.add_argument("--repeats", type=int, default=3)

@@ -215,6 +215,7 @@ JUNK = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", list(Kind))
 def test_hundred_thousand_characters_of_junk_are_read_at_once(kind):
     for junk in JUNK:
@@ -225,6 +226,7 @@ def test_hundred_thousand_characters_of_junk_are_read_at_once(kind):
             assert time.process_time() - begun < 0.5, (junk[:20], prompt[:20])
 
 
+@pytest.mark.slow
 @settings(max_examples=300)
 @given(
     text=st.one_of(st.text(max_size=200), st.text("0123456789.,/=-+ is()\\{}boxedfrac#\n'", max_size=80)),

@@ -47,6 +47,7 @@ def finished(task, tmp_path_factory):
     return bench, {arm: bench.cell(task, arm, 0) for arm in ("base", "lmsi", "oracle", "ours")}
 
 
+@pytest.mark.slow
 def test_all_arms_have_the_same_base_and_rows_of_every_column(finished):
     _, cells = finished
     found = rows(list(cells.values()))
@@ -58,6 +59,7 @@ def test_all_arms_have_the_same_base_and_rows_of_every_column(finished):
     assert len({tuple(cell["heldout"]["mean"][0]) for cell in cells.values()}) == 1
 
 
+@pytest.mark.slow
 def test_generated_and_trained_tokens_are_equal(finished):
     _, cells = finished
     last = {arm: cell["rounds"][-1] for arm, cell in cells.items() if arm != "base"}
@@ -81,6 +83,7 @@ def test_an_arm_that_uses_an_operator_more_often_samples_less():
     assert matched_k(configure(ARMS["ours"], prompts, ("propose.exemplar.k=16",)), ours, spent) == 8 - 3
 
 
+@pytest.mark.slow
 def test_the_oracle_trains_on_right_answers_alone_and_the_vote_does_not(finished):
     _, cells = finished
     assert cells["oracle"]["rounds"][1]["label_accuracy"] == 1.0
@@ -88,6 +91,7 @@ def test_the_oracle_trains_on_right_answers_alone_and_the_vote_does_not(finished
     assert cells["base"]["rounds"][0]["label_accuracy"] is None
 
 
+@pytest.mark.slow
 def test_a_finished_cell_is_not_run_again_and_one_of_other_settings_is(finished, task):
     bench, cells = finished
     again = Bench(bench.work, bench.changes, Progress(quiet=True))
@@ -98,6 +102,7 @@ def test_a_finished_cell_is_not_run_again_and_one_of_other_settings_is(finished,
     assert other.cell(task, "base", 0)["settings"] != cells["base"]["settings"]
 
 
+@pytest.mark.slow
 def test_an_interrupted_cell_goes_on_and_gives_the_same_figures(finished, task, tmp_path, monkeypatch):
     bench, cells = finished
 
@@ -117,6 +122,7 @@ def test_an_interrupted_cell_goes_on_and_gives_the_same_figures(finished, task, 
     assert found["rounds"] == cells["ours"]["rounds"]
 
 
+@pytest.mark.slow
 def test_the_base_answers_a_request_once_for_all_arms(finished, task, monkeypatch):
     bench, _ = finished
     asked = []
@@ -127,6 +133,7 @@ def test_the_base_answers_a_request_once_for_all_arms(finished, task, monkeypatc
     assert [unit.policy for unit in asked] == ["r0001"], "all that the base says was known"
 
 
+@pytest.mark.slow
 def test_answers_reach_the_bench_alone(finished, task):
     """What the loop stored for an arm without a hook does not depend on the audit file."""
     bench, cells = finished
@@ -189,6 +196,7 @@ def test_raw_samples_are_the_first_of_each_prompt_and_audited_ones_those_that_ar
         assert all(t.support == 1.0 for t in tallies)
 
 
+@pytest.mark.slow
 def test_an_arm_that_leaves_nothing_to_train_on_stays_the_base(finished, task, monkeypatch):
     bench, cells = finished
     arm = Arm("nothing", "lmsi", examples=lambda examples: [])
@@ -242,6 +250,7 @@ def test_a_gain_is_set_beside_the_oracles_on_the_seeds_that_both_have():
     assert share_of_gain(ours, []) is None
 
 
+@pytest.mark.slow
 def test_the_page_is_written_between_its_markers(finished, tmp_path, monkeypatch):
     _, cells = finished
     monkeypatch.setattr(results, "plot", lambda cells, path: None)  # matplotlib belongs to the bench's extra

@@ -44,7 +44,7 @@ def played(accuracy, would_trip=None, kept=(0,), current=None):
 
 
 def suite_run(healthy, watched, guarded=None):
-    return {"way": "a way", "healthy": healthy, "seed": 3, "watched": watched, "guarded": guarded or watched}
+    return {"scenario": "a scenario", "healthy": healthy, "seed": 3, "watched": watched, "guarded": guarded or watched}
 
 
 def test_the_figures_of_the_suite_count_what_they_say():
@@ -66,14 +66,14 @@ def test_the_figures_of_the_suite_count_what_they_say():
     assert found["correlation"] == pytest.approx(1)
     table = guard.table(runs, found)
     assert table.startswith("7 runs: recall 0.67 of 3 that fell, 2 of them later than round 1; false alarms 0.33;")
-    assert "| a way | no | 3 | 0.50 0.10 | 1 | 1 | agreement 0.1 (limit 0.4) | 0.50 |" in table
+    assert "| a scenario | no | 3 | 0.50 0.10 | 1 | 1 | agreement 0.1 (limit 0.4) | 0.50 |" in table
     alone = guard.figures(runs[:1])
     assert (alone["recall"], alone["false_alarms"]) == (None, 0)
     assert "recall - of 0 that fell" in guard.table(runs[:1], alone)
 
 
-def test_the_way_called_defaults_uses_the_operators_that_are_on_by_default(tmp_path):
-    config = guard.configure(guard.WAYS[0], tmp_path, tmp_path, tmp_path, 3)
+def test_the_scenario_called_defaults_uses_the_operators_that_are_on_by_default(tmp_path):
+    config = guard.configure(guard.SCENARIOS[0], tmp_path, tmp_path, tmp_path, 3)
     on = {name: getattr(config.propose, name).k > 0 for name in ("exemplar", "revise", "stitch")}
     assert on == {"exemplar": True, "revise": False, "stitch": False}
-    assert guard.WAYS[0].name == "defaults"
+    assert guard.SCENARIOS[0].name == "defaults"

@@ -12,6 +12,7 @@ from selfimprove.engines.local import LocalEngine
 from selfimprove.models.policy import Policy
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["one_gpu", "cluster"])
 def test_a_configuration_passes_its_dry_run(name, model_folder):
     config = f"configs/{name}.yaml"
@@ -31,6 +32,7 @@ def test_the_servers_command_can_be_filled_in_and_starts_nothing_yet(model_folde
     assert not (tmp_path / "server.log").exists()
 
 
+@pytest.mark.slow
 def test_a_server_that_is_not_there_is_noticed_before_anything_is_spent(model_folder):
     changes = [f"model.path={model_folder}", "server.command=null", "server.url=http://127.0.0.1:9"]
     done = CliRunner().invoke(main, ["check", "configs/one_gpu.yaml", *changes])
@@ -38,6 +40,7 @@ def test_a_server_that_is_not_there_is_noticed_before_anything_is_spent(model_fo
     assert "no server answers at server.url http://127.0.0.1:9" in done.output
 
 
+@pytest.mark.slow
 def test_a_server_that_wants_a_key_gets_it_before_anything_is_spent(model_folder, monkeypatch):
     fake = FakeServer(Policy.load(exactly(model_folder)), key="canary")
     with serving(fake) as url:

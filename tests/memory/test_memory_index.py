@@ -32,6 +32,7 @@ def brute_force(vectors, queries, k, allowed=None):
     return ids[order], np.take_along_axis(scores, order, axis=1)
 
 
+@pytest.mark.slow
 @settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     seed=st.integers(0, 1000),

@@ -86,6 +86,7 @@ PASSAGE = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.real
 def test_a_real_embedder_tells_operands_swapped_from_another_question():
     embedder = Embedder.load(MINILM)

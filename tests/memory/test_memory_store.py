@@ -214,6 +214,7 @@ def test_the_digest_ignores_times_and_nothing_else(tmp_path):
     assert build("d", 1.0, policy="r0009") != same
 
 
+@pytest.mark.slow
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.text(st.characters(codec=None, exclude_categories=()), max_size=40))
 def test_any_text_is_stored_and_ordinary_text_untouched(tmp_path_factory, text):

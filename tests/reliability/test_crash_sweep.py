@@ -19,6 +19,7 @@ def test_a_run_survives_death_at_any_operation_and_a_power_cut_there(world, tmp_
     assert tally.faults == []
 
 
+@pytest.mark.slow
 def test_a_torn_log_holds_the_memory_before_the_commit_or_after_it(world, tmp_path):
     tally = sweep(world, tmp_path, parts=("torn",), stride=6)
     assert tally.points["torn"] > 30

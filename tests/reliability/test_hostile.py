@@ -173,6 +173,7 @@ def test_a_planted_response_has_at_most_one_vote(text, derived):
     assert judgements[3].answer != "4", "or the row would prove nothing"
 
 
+@pytest.mark.slow
 @texts(hostile.UNREADABLE)
 def test_reading_an_answer_never_raises_and_is_never_slow(text):
     prompt = "Which is it, (A) red or (B) blue?"
@@ -419,6 +420,7 @@ def test_nothing_that_a_terminal_obeys_is_ever_printed(shown):
     assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", said)
 
 
+@pytest.mark.slow
 def test_no_secret_of_the_environment_is_written_or_said_anywhere(
     taught_folder, prompts, tmp_path, monkeypatch, capfdbinary
 ):

@@ -30,6 +30,7 @@ def audited(taught_folder, prompts, tmp_path_factory):
     return folder / "run", run_it(config, folder / "run")
 
 
+@pytest.mark.slow
 def test_every_place_gives_the_same_accuracy_by_round(audited, tmp_path):
     folder, summary = audited
     stored = json.loads((folder / "accuracy.json").read_text())

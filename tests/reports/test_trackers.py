@@ -69,6 +69,7 @@ def die_once_round_1_is_sent(run, rows):
     write_metrics(run, rows)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("where", "dying", "steps"),
     [("rounds.guard", decide_and_die, [0, 1]), ("reports.summary.write_metrics", die_once_round_1_is_sent, [0, 1, 1])],
@@ -89,6 +90,7 @@ def test_a_round_is_sent_though_the_process_died_over_it(
     assert package.rows[1] == package.rows[-1], "sent again, it says the same"
 
 
+@pytest.mark.slow
 def test_metrics_are_on_disk_before_the_run_ends(taught_folder, prompts, tmp_path, monkeypatch):
     def stop(*_):
         raise RuntimeError("the machine goes down")

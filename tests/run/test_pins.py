@@ -108,6 +108,7 @@ def hub(taught_folder, tmp_path, monkeypatch):
     return asked, commits
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("revision", [None, "main"])
 def test_a_hub_model_is_pinned_by_its_commit(hub, prompts, tmp_path, revision):
     asked, commits = hub
@@ -136,6 +137,7 @@ def day(*date):
     return Day
 
 
+@pytest.mark.slow
 def test_a_run_that_goes_on_another_day_asks_the_same_prompts(taught_folder, prompts, tmp_path, monkeypatch):
     base = shutil.copytree(taught_folder, tmp_path / "base")
     (base / "chat_template.jinja").write_text(DATED + CHAT_TEMPLATE)

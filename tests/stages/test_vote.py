@@ -140,6 +140,7 @@ def test_the_tally_equals_a_count_by_hand(cast, cap):
     assert derived <= cap * (tally.votes - derived) + 1e-9
 
 
+@pytest.mark.slow
 def test_a_response_is_read_once_a_round_and_its_kind_is_decided_once(taught_folder, prompts, tmp_path, monkeypatch):
     """Votes 1 and 2 read only what was written since; `select` reads nothing."""
     read, decided = Counter(), Counter()

@@ -1,4 +1,4 @@
-"""Kill a run at every operation that changes the disk, cut the power there, and see that nothing is lost.
+"""Fault injection: a run is killed, or loses power, at every operation that changes the disk, and must lose nothing.
 
     python scripts/bench/reliability/crash_sweep.py --json           one JSON line last; --json FILE writes it there too
 
@@ -8,8 +8,8 @@ with the bytes of an undisturbed run. Parts:
 
     operations   killed at each operation on files and each SQL statement that writes; wherever something was not
                  synced, the same as a power cut (counted as `power`): contents, or contents and names, are gone
-    torn         every commit's write-ahead log cut at and within each frame, or garbled, or its checkpoint torn:
-                 the memory must say what it said before that commit, or after it
+    torn         every commit's write-ahead log truncated at and within each frame, or corrupted, or its checkpoint
+                 torn: the memory must have the digest from before that commit, or from after it
     kills        SIGKILL at random times
     boundaries   SIGKILL, SIGINT and SIGTERM at every beginning and end of a stage
 """
@@ -32,7 +32,7 @@ from itertools import count
 from pathlib import Path
 from unittest.mock import patch
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # as a script; CONTRIBUTING.md, Scripts
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for imports as a script: CONTRIBUTING.md, Layout
 from reliability.fault_world import World, doomed, forked, killed, make_world, run, survives
 from reliability.json_line import JSON, tell
 from reliability.operations import DIED, DIED_UNSYNCED, Countdown
@@ -46,20 +46,20 @@ PARTS = ("operations", "torn", "kills", "boundaries")
 
 @dataclass
 class Tally:
-    """Points tried and what went wrong, by part."""
+    """Points tried, by part, and the faults found."""
 
     points: Counter[str] = field(default_factory=Counter)
     faults: list[str] = field(default_factory=list)
 
     def add(self, part: str, where: str, fault: str) -> None:
-        """Count a point; `fault` is "" when it was survived."""
+        """Count a point; `fault` is "" when the run survived it."""
         self.points[part] += 1
         if fault:
             self.faults.append(f"{part} {where}: {fault}")
 
 
 def operations(world: World, folder: Path, tally: Tally, stride: int) -> None:
-    """Die at every `stride`-th operation; where something was unsynced, cut the power there too."""
+    """Kill the run at every `stride`-th operation; where something was unsynced, cut the power there too."""
     for last in count(1, stride):
         code, acknowledged = _die(world, folder / "op", last, "on")
         if code == 0:
@@ -78,7 +78,7 @@ def _die(world: World, folder: Path, last: int, power: str) -> tuple[int, int]:
 
 
 def _recover(world: World, folder: Path, acknowledged: int, last: int, code: int) -> str:
-    """Die once more, early while resuming, then see whether the run survives."""
+    """Kill the run again early while it is resumed, then check that it survives."""
     if code not in (DIED, DIED_UNSYNCED):
         return f"it ended with code {code} instead of dying"
     code, again = forked(partial(doomed, world, folder, 1 + last % 24, "on"))
@@ -88,7 +88,7 @@ def _recover(world: World, folder: Path, acknowledged: int, last: int, code: int
 
 
 def torn(world: World, folder: Path, tally: Tally, stride: int) -> None:
-    """Tear the write-ahead log of every `stride`-th commit in every way: the memory is the old one or the new one."""
+    """Damage the write-ahead log of every `stride`-th commit: the memory must be the old or the new one."""
     images = folder / "images"
     images.mkdir()
 
@@ -105,18 +105,18 @@ def torn(world: World, folder: Path, tally: Tally, stride: int) -> None:
     code, _ = forked(keeping)
     assert code == 0, f"the run whose commits are kept ended with code {code}"
     kept = sorted(images.iterdir())
-    said = [_says(image) for image in kept]
+    said = [_digest(image) for image in kept]
     for number in range(1, len(kept), stride):
         old, new = said[number - 1 : number + 1]
-        for how in _tears(kept[number]):
-            now = _says(kept[number])
-            fault = "" if now in (old, new) else f"it says neither what it said before nor after: {now}"
-            tally.add("torn", f"commit {number} {how}", fault)
+        for damage in _tears(kept[number]):
+            now = _digest(kept[number])
+            fault = "" if now in (old, new) else f"its digest is neither the old nor the new one: {now}"
+            tally.add("torn", f"commit {number} {damage}", fault)
     shutil.rmtree(images)
 
 
-def _says(image: Path) -> str:
-    """Return the digest of a memory that verifies, else what is wrong with it."""
+def _digest(image: Path) -> str:
+    """Return the digest of a memory that verifies, else its faults."""
     (image / "memory.db-shm").unlink(missing_ok=True)
     try:
         with ResponseMemory.open(image / "memory.db") as memory:
@@ -126,7 +126,7 @@ def _says(image: Path) -> str:
 
 
 def _tears(image: Path) -> Iterator[str]:
-    """Damage the last transaction of a log more and more, as a power cut in the middle of it could have left it."""
+    """Damage the last transaction of a log step by step, as a power cut during it could; yield each damage's name."""
     path = image / "memory.db-wal"
     log = path.read_bytes()
     page = int.from_bytes(log[8:12], "big")
@@ -146,14 +146,14 @@ def _tears(image: Path) -> Iterator[str]:
 
     for at in reversed([at for at in frames if begin <= at <= commits[-1]]):
         whole = log[: at + size]
-        for how, bytes_ in (
+        for damage, bytes_ in (
             ("garbled", whole[:-512] + random.Random(at).randbytes(512)),
             ("zeroed", whole[: at + 24] + bytes(page)),
             ("cut within", whole[: at + size // 2]),
             ("cut before", whole[:at]),
         ):
             path.write_bytes(bytes_)
-            yield f"frame {at // size} {how}"
+            yield f"frame {at // size} {damage}"
 
 
 def kills(world: World, folder: Path, tally: Tally, how_many: int) -> None:
@@ -182,13 +182,13 @@ class Tripwire(Progress):
             os.kill(os.getpid(), self.signal)
 
     def line(self, stage: str, *facts: str, seconds: float | None = None) -> None:
-        """Pass the end of a stage."""
+        """Count the end of a stage."""
         super().line(stage, *facts, seconds=seconds)
         self._pass()
 
     @contextmanager
     def stage(self, name: str, total: int, noun: str) -> Iterator[Bar]:
-        """Pass the beginning of a stage."""
+        """Count the beginning of a stage."""
         with super().stage(name, total, noun) as bar:
             self._pass()
             yield bar

@@ -43,7 +43,7 @@ SMALL = {
 
 @dataclass(frozen=True)
 class Ending:
-    """What a run came to, byte for byte: the digest of its memory and of each adapter."""
+    """The bytes that a run ended with: the digest of its memory and of each adapter."""
 
     memory: str
     adapters: tuple[tuple[str, str], ...]
@@ -51,7 +51,7 @@ class Ending:
 
 @dataclass(frozen=True)
 class World:
-    """A configuration, and what a run of it, in `folder`/undisturbed, ends with when nothing disturbs it."""
+    """A configuration, and the ending of an undisturbed run of it in `folder`/undisturbed."""
 
     config: RunConfig
     folder: Path
@@ -59,7 +59,7 @@ class World:
 
 
 def make_world(folder: Path) -> World:
-    """Teach a tiny model, write its prompts and run them through undisturbed, all below `folder`."""
+    """Train a tiny model, write its prompts and run it undisturbed, all below `folder`."""
     torch.set_num_threads(1)
     model = folder / "model"
     model.mkdir(parents=True)
@@ -81,13 +81,13 @@ def world_of(config: RunConfig, folder: Path) -> World:
 
 
 def run(config: RunConfig, folder: Path, progress: Progress | None = None) -> None:
-    """Begin a run, or go on with it, to its end."""
+    """Start or resume a run and finish it."""
     with open_run(config, folder=folder, resume=True, progress=progress or Progress(quiet=True)) as opened:
         improve(opened)
 
 
 def doomed(world: World, folder: Path, last: int, power: str, pipe: int) -> None:
-    """Run as a process that dies at operation `last` (0: not by itself), and report the units that it committed."""
+    """Run, and die at operation `last` (0: never); report the number of committed units through `pipe`."""
 
     def on_commit(connection: sqlite3.Connection) -> None:
         report(pipe, connection.execute("SELECT count(*) FROM units").fetchone()[0])
@@ -97,7 +97,7 @@ def doomed(world: World, folder: Path, last: int, power: str, pipe: int) -> None
 
 
 def killed(world: World, folder: Path, seconds: float) -> tuple[int, int]:
-    """Run in a fork that gets a SIGKILL after so many seconds; return how it ended and the units it had committed."""
+    """Run in a fork that gets a SIGKILL after `seconds`; return its exit code and the number of committed units."""
 
     def work(pipe: int) -> None:
         threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGKILL)).start()
@@ -107,16 +107,17 @@ def killed(world: World, folder: Path, seconds: float) -> tuple[int, int]:
 
 
 def ending(folder: Path) -> Ending:
-    """Return what a finished run came to."""
+    """Return the ending of a finished run."""
     with ResponseMemory.open(folder / "memory.db") as memory:
         digest = memory.digest()
     return Ending(digest, tuple((path.name, folder_digest(path)) for path in sorted((folder / "adapters").iterdir())))
 
 
 def forked(work: Callable[[int], None]) -> tuple[int, int]:
-    """Run `work` in a fork of this process; return how it ended, and the last number that it reported.
+    """Run `work` in a fork of this process; return its exit code and the last number that it reported.
 
-    Ended is the exit code, negative for a signal. `work` gets a pipe to `report` to; what it raises is shown, code 70.
+    The exit code is negative for a signal, and 70 where `work` raised; the traceback is printed. `work` gets a pipe for
+    `report`.
     """
     mine, its = os.pipe()
     child = os.fork()
@@ -140,7 +141,7 @@ def forked(work: Callable[[int], None]) -> tuple[int, int]:
 
 
 def report(pipe: int, number: int) -> None:
-    """Tell the process that waits in `forked` a number; the last one counts."""
+    """Send a number to the process that waits in `forked`; the last one counts."""
     os.write(pipe, struct.pack("<q", number))
 
 
@@ -159,9 +160,9 @@ def units_of(folder: Path) -> list[tuple[str, str]]:
 
 
 def survives(world: World, folder: Path, acknowledged: int) -> str:
-    """Look at a run that died, go on with it, and return what is wrong with it; "" when nothing is.
+    """Resume a run that died and return the fault found; "" when there is none.
 
-    `acknowledged` units were committed before it died, as far as anybody was told.
+    `acknowledged` is the number of units reported as committed before it died.
     """
     try:
         before = units_of(folder)
@@ -171,7 +172,7 @@ def survives(world: World, folder: Path, acknowledged: int) -> str:
         if code:
             return f"it could not be resumed: exit code {code}"
         if units_of(folder)[: len(before)] != before:
-            return "a committed unit was changed by going on"
+            return "a committed unit was changed on resuming"
         if ending(folder) != world.ending:
             return "it ended with other bytes"
         leftovers = [path.name for path in folder.rglob(".tmp-*")]

@@ -1,4 +1,4 @@
-"""The option --json of the sweep and the soak: their figures as one JSON line, printed last."""
+"""The option --json of the fault injection: figures as one JSON line, printed last."""
 
 import json
 from pathlib import Path
@@ -10,11 +10,11 @@ JSON: dict[str, Any] = {
     "metavar": "FILE",
     "help": "print the figures as one JSON line last, and write it to FILE if one is given",
 }
-"""How argparse reads the option: None without it, "" with it alone, else the file."""
+"""Keywords for argparse: the value is None without the option, "" with it alone, else the file."""
 
 
 def tell(figures: dict[str, Any], asked: str | None) -> None:
-    """Print the figures, and write them where the option says."""
+    """Print the figures, and write them to the file that the option names."""
     if asked is None:
         return
     line = json.dumps(figures)

@@ -1,8 +1,8 @@
-"""Every operation that changes the disk below a folder, counted as it is about to happen; the K-th one is the last.
+"""A counter of the operations that change the disk below a folder, which ends the process at the K-th.
 
-Heard are files opened for writing, made, renamed and removed, and folders (Python's audit events), `os.fsync`, and all
-SQL but queries. A process that dies may lose more than the rest of its work: what was written but not synced, and names
-in a folder that was not synced. `PowerLoss` takes both away.
+Counted are files opened for writing, created, renamed and removed, and folders (Python's audit events), `os.fsync`, and
+all SQL except queries. A power cut also takes file contents that were not synced, and names in a folder that was not
+synced: `Disk.lose`.
 """
 
 import os
@@ -16,28 +16,28 @@ from pathlib import Path
 from typing import Any
 
 DIED, DIED_UNSYNCED = 86, 87
-"""Exit codes of a process that died at its operation: with nothing unsynced, and with something that is at risk."""
+"""Exit codes of a process that died at its operation: with nothing unsynced, and with unsynced contents or names."""
 
 SQLITES = {"memory.db", "memory.db-wal", "memory.db-shm", "memory.db.lock"}
-"""Files that SQLite syncs by itself, out of our sight; the lock's bytes mean nothing."""
+"""Files that SQLite syncs itself, without `os.fsync`; the lock's contents do not matter."""
 
-HEARD = {"open", "os.rename", "os.mkdir", "os.remove", "os.rmdir"}
+COUNTED = {"open", "os.rename", "os.mkdir", "os.remove", "os.rmdir"}
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 
 
 class Disk:
-    """What a power cut would take from `folder` now: contents and names that nobody has synced."""
+    """Unsynced contents and names below `folder`: what a power cut would take."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._synced: dict[int, tuple[int, int]] = {}  # inode -> (mtime in ns, size) at its last fsync
         self._undo: list[tuple[str, Callable[[], None]]] = []  # folder that must be synced, how to lose the name
         self._shadows = folder.parent / f"{folder.name}.shadows"
-        shutil.rmtree(self._shadows, ignore_errors=True)  # of the process before, which died
+        shutil.rmtree(self._shadows, ignore_errors=True)  # left by a process that died
         self._shadows.mkdir()
 
     def before(self, event: str, path: str, target: str) -> None:
-        """Note how to undo what is about to happen to a name."""
+        """Record how to undo an operation on a name that is about to happen."""
         there = os.path.lexists(path)
         if event == "os.rename":
             undo_old = self._keeper(target) if os.path.isfile(target) else None
@@ -48,7 +48,7 @@ class Disk:
             self._note(path, self._keeper(path))
 
     def synced(self, descriptor: int) -> None:
-        """Note that a file's contents, or a folder's names, are durable."""
+        """Record that a file's contents, or a folder's names, are durable."""
         path = os.readlink(f"/proc/self/fd/{descriptor}")
         if os.path.isdir(path):
             self._undo = [(folder, undo) for folder, undo in self._undo if folder != path]
@@ -57,16 +57,16 @@ class Disk:
             self._synced[found.st_ino] = (found.st_mtime_ns, found.st_size)
 
     def unsynced(self) -> list[Path]:
-        """Return the files whose contents a power cut may take."""
+        """Return the files with unsynced contents."""
         files = (p for p in self.folder.rglob("*") if p.is_file() and p.name not in SQLITES)
         return [p for p in files if self._synced.get(p.stat().st_ino) != (p.stat().st_mtime_ns, p.stat().st_size)]
 
     def at_risk(self) -> bool:
-        """Whether a power cut would take anything."""
+        """Whether there are unsynced contents or names."""
         return bool(self._undo or self.unsynced())
 
     def lose(self, names: bool) -> None:
-        """Cut the power: unsynced contents become noise and the names stay, or contents and `names` are both gone."""
+        """Simulate a power cut: unsynced contents become noise and names stay, or contents and `names` are lost."""
         for path in self.unsynced():
             half = path.read_bytes()[: path.stat().st_size // 2]
             path.write_bytes(b"" if names else half + random.Random(len(half)).randbytes(512))
@@ -78,7 +78,7 @@ class Disk:
         self._undo.append((os.path.dirname(path), undo))
 
     def _keeper(self, path: str) -> Callable[[], None]:
-        """Keep a file that is about to lose its name; return how it gets the name back."""
+        """Keep a file that is about to lose its name; return a function that restores it."""
         shadow = self._shadows / str(len(list(self._shadows.iterdir())))
         os.link(path, shadow)
         return lambda: _restore(shadow, path)
@@ -117,7 +117,7 @@ class Countdown:
         self._disk = Disk(folder.absolute())
 
     def arm(self) -> "Countdown":
-        """Listen from now on."""
+        """Count from now on."""
         real_fsync, real_connect = os.fsync, sqlite3.connect
 
         def fsync(descriptor: int) -> None:
@@ -127,7 +127,7 @@ class Countdown:
 
         connect = partial(real_connect, factory=_counted(self._tick, self._on_commit))
         os.fsync, sqlite3.connect = fsync, connect  # type: ignore[assignment]  # take what this project gives them
-        sys.addaudithook(self._hear)
+        sys.addaudithook(self._count)
         return self
 
     def _tick(self) -> None:
@@ -138,8 +138,8 @@ class Countdown:
                 self._disk.lose(names=self._power == "cut+names")
             os._exit(DIED_UNSYNCED if at_risk else DIED)
 
-    def _hear(self, event: str, arguments: tuple[Any, ...]) -> None:
-        if event not in HEARD or not isinstance(arguments[0], str | bytes | os.PathLike):
+    def _count(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if event not in COUNTED or not isinstance(arguments[0], str | bytes | os.PathLike):
             return
         if event == "open" and not arguments[2] & WRITING:
             return

@@ -1,11 +1,11 @@
-"""Run, kill at random, verify, again, with a reader all the while: nothing is lost, and memory use stays flat.
+"""Soak test: runs killed at random and resumed, with a concurrent reader; nothing is lost, and memory use stays flat.
 
     python scripts/bench/reliability/soak.py --minutes 30 --json     one JSON line last; --json FILE writes it there too
 
-First one process runs twenty rounds and notes the memory that it holds after each. Then runs are begun, killed
-(SIGKILL) at random times and resumed until they are done, one after the other, until the time is up. After each kill
-`verify` must find nothing and every unit that was ever committed must be there, unchanged; a finished run must end with
-the bytes of an undisturbed one. A reader opens and verifies the memory all the while: its counts may only rise.
+First one process runs twenty rounds and records its resident memory after each. Then runs are started, killed (SIGKILL)
+at random times and resumed until they are done, one after the other, until the time is up. After each kill `verify`
+must find nothing and every unit that was ever committed must be there, unchanged; a finished run must end with the
+bytes of an undisturbed one. A reader opens and verifies the memory meanwhile: its counts may only rise.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from pathlib import Path
 
 import psutil
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # as a script; CONTRIBUTING.md, Scripts
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for imports as a script: CONTRIBUTING.md, Layout
 from reliability.fault_world import World, ending, forked, killed, make_world, run, units_of
 from reliability.json_line import JSON, tell
 from selfimprove.errors import UserError
@@ -29,27 +29,27 @@ from selfimprove.run.progress import Progress
 
 ROUNDS = 20
 WARM = 3
-"""Rounds after which nothing is loaded for the first time any more."""
+"""Rounds after which nothing is loaded lazily any more."""
 
 LONGEST = 4.0
-"""Seconds after which a run is killed at the latest, if it is not done by then."""
+"""Longest time in seconds until a run is killed."""
 
 
 class Meter(Progress):
-    """Notes in a file how many bytes this process holds at the end of each round."""
+    """Appends the resident bytes of this process to a file at the end of each round."""
 
     def __init__(self, file: Path) -> None:
         super().__init__(quiet=True)
         self._file = file
 
     def line(self, stage: str, *facts: str, seconds: float | None = None) -> None:  # noqa: ARG002 - as in Progress
-        """Measure where a round is decided."""
+        """Measure when a round is decided."""
         if stage == "guard":
             _note(self._file, str(psutil.Process().memory_info().rss))
 
 
 def resident(world: World, folder: Path, rounds: int) -> list[int]:
-    """Return the bytes that one process holds after each of so many rounds."""
+    """Return the resident bytes of one process after each of `rounds` rounds."""
     config = world.config.model_copy(update={"rounds": rounds})
     code, _ = forked(lambda _: run(config, folder / "long", Meter(folder / "rss")))
     assert code == 0, f"the long run ended with code {code}"
@@ -57,7 +57,7 @@ def resident(world: World, folder: Path, rounds: int) -> list[int]:
 
 
 def read_on(path: Path, faults: Path) -> None:
-    """Read a memory again and again, for ever; note in a file what is wrong with it."""
+    """Read and verify a memory in an endless loop; append faults to a file."""
     inode = seen = 0
     while True:
         time.sleep(0.2)
@@ -66,7 +66,7 @@ def read_on(path: Path, faults: Path) -> None:
             with ResponseMemory.open(path) as memory:
                 wrong, now = memory.verify(), memory.count()
         except (FileNotFoundError, UserError) as error:
-            if path.is_file():  # else it is being deleted, to make place for the next run
+            if path.is_file():  # else it is being replaced by the next run's
                 _note(faults, str(error))
             continue
         if now_inode == inode and now < seen:
@@ -77,7 +77,7 @@ def read_on(path: Path, faults: Path) -> None:
 
 
 def soak(world: World, folder: Path, minutes: float, seed: int) -> dict[str, int]:
-    """Begin, kill and resume runs for so long; return the number of kills, of finished runs and of units lost."""
+    """Start, kill and resume runs for `minutes`; return the number of kills, of finished runs and of lost units."""
     rng = random.Random(seed)
     target, done = folder / "run", {"kills": 0, "runs": 0, "lost": 0}
     before: list[tuple[str, str]] = []
@@ -94,13 +94,13 @@ def soak(world: World, folder: Path, minutes: float, seed: int) -> dict[str, int
         assert ending(target) == world.ending, "a run that was killed and resumed ended with other bytes"
         done["runs"] += 1
         before = []
-        shutil.rmtree(folder / "done", ignore_errors=True)  # not this one yet: the next would be given its inode
-        target.rename(folder / "done")  # at once: the reader must not see half of a deletion
+        shutil.rmtree(folder / "done", ignore_errors=True)  # not this one yet: the next would get its inode
+        target.rename(folder / "done")  # atomically: the reader must not see a partial deletion
     return done
 
 
 def soak_with_reader(world: World, folder: Path, minutes: float, seed: int) -> tuple[dict[str, int], list[str]]:
-    """Soak while another process reads; return what was counted and what the reader complained of."""
+    """Soak while another process reads; return the counts and the reader's faults."""
     faults = folder / "faults"
     faults.touch()
     reader = os.fork()
@@ -119,7 +119,7 @@ def _note(file: Path, line: str) -> None:
 
 
 def main() -> None:
-    """Measure, soak, print the closing line; exit code 1 when anything was lost or complained of."""
+    """Measure, soak, print a summary; exit code 1 when anything was lost or the reader found a fault."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=30, help="how long runs are killed and resumed")
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="rounds of the run whose memory use is watched")

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Multi-step arithmetic with worked steps: demonstrations to warm a model up with, questions to improve it on.
+"""Multi-step arithmetic with worked steps: demonstrations for a warm start, and prompts.
 
-    python scripts/bench/tasks/chain.py                       warm the bundled model up: the base of the `chain` tasks
+    python scripts/bench/tasks/chain.py                       fine-tune the bundled model: the base of the `chain` tasks
     python scripts/bench/tasks/chain.py --model X --out DIR   another one
 
-The demonstrations have two or three steps and occur in no task; the tasks have as many (`chain`) or four, which no
-demonstration had (`chain-long`).
+The demonstrations have two or three steps and are in no task; the tasks have two or three (`chain`) or four
+(`chain-long`).
 """
 
 import argparse
@@ -15,7 +15,7 @@ from itertools import islice
 from pathlib import Path
 from random import Random
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # as a script; CONTRIBUTING.md, Scripts
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for imports as a script: CONTRIBUTING.md, Layout
 from selfimprove.config import ModelConfig, TrainConfig
 from selfimprove.seeds import seed_for
 from selfimprove.types import Example, Message
@@ -23,7 +23,7 @@ from selfimprove.warm_start import warm_start
 from tasks.quiz import Question
 
 BASE = Path("runs") / "bases" / "chain"
-"""Where the warmed-up model is kept."""
+"""Folder of the fine-tuned model."""
 DEMONSTRATIONS = 300
 POOL = 2000
 """Questions of each length that tasks are drawn from."""
@@ -33,7 +33,7 @@ SPEC = TrainConfig(rank=32, alpha=64, lr=3e-4, epochs=2, batch_tokens=1024, beta
 
 
 def chains(steps: int, purpose: str) -> Iterator[tuple[str, str, int]]:
-    """Yield ever new (question, worked answer, result) of so many steps; two purposes share no question."""
+    """Yield distinct (question, worked answer, result) of `steps` steps; two purposes share no question."""
     rng = Random(seed_for("chain", purpose, steps))
     seen = set()
     while True:
@@ -70,7 +70,7 @@ def chain_questions(*lengths: int) -> Iterator[Question]:
 
 
 def main() -> None:
-    """Warm the model up."""
+    """Fine-tune the model."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="bundled:smollm2-135m")
     parser.add_argument("--out", type=Path, default=BASE)

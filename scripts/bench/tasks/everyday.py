@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Write the quickstart's prompts.
+"""The quickstart's prompts and their answers.
 
     python scripts/bench/tasks/everyday.py
 
-About 500 short questions that a small model half knows: it gives the right answer to many of them, but not every
-time. `everyday.jsonl` holds the prompts, `everyday.audit.jsonl` the answers, which nothing but `evaluate` opens.
+About 500 short questions that a small model answers rightly in some samples and wrongly in others. `everyday.jsonl`
+holds the prompts, `everyday.audit.jsonl` the answers, which only accuracy reads.
 """
 
 import argparse
@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # as a script; CONTRIBUTING.md, Scripts
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for imports as a script: CONTRIBUTING.md, Layout
 from selfimprove.seeds import seed_for
 from tasks.quiz import Question, write_questions
 
@@ -86,7 +86,7 @@ def opposites() -> Iterator[Question]:
 def products() -> Iterator[Question]:
     """Yield questions such as: what is 7 times 8."""
     for a, b in itertools.product(range(2, 13), repeat=2):
-        if (a + b) % 4 != 3:  # three in four: enough, and no factor is left out
+        if (a + b) % 4 != 3:  # three of four pairs, every factor among them
             yield Question(f"What is {a} times {b}?", (str(a * b),))
 
 
@@ -136,7 +136,7 @@ def _table(text: str) -> Iterator[tuple[str, tuple[str, ...]]]:
 
 
 def _pairs(name: str, low: int, high: int, count: int) -> list[tuple[int, int]]:
-    """Return `count` pairs of different numbers in [low, high], spread evenly, the same ones every time."""
+    """Return `count` pairs of different numbers in [low, high], in a fixed pseudo-random order."""
     pairs = itertools.permutations(range(low, high + 1), 2)
     return sorted(pairs, key=lambda pair: seed_for("everyday", name, *pair))[:count]
 

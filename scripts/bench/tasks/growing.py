@@ -1,6 +1,6 @@
-"""How the loop learns from sums longer than those that its model was taught: the schedule, and the bench's own arms.
+"""Self-training on sums of growing length: the schedule, and the arms that only this task has.
 
-The loop itself does not know what a sum is and has none of this. No arm but `oracle` sees an answer.
+No arm but `oracle` sees an answer.
 """
 
 import math
@@ -21,9 +21,9 @@ from tasks.sums import digits_of, length, read, spell, write
 TAUGHT = 4
 """Digits of the longest sums that the base is taught."""
 COPIES = 6
-"""Times that the `rewrite` arm writes each survivor anew."""
+"""Writings of each survivor in the `rewrite` arm's examples."""
 WHOLE = 0.05
-"""Fraction of the answers to questions of one length that are as long as a whole one, at least."""
+"""An answer is whole if at most this fraction of the answers to questions of its length is longer."""
 
 
 def growing(run: Run, round_: int) -> Run:
@@ -33,9 +33,9 @@ def growing(run: Run, round_: int) -> Run:
 
 
 def pooled(run: Run, round_: int, ballots_P: Mapping[str, Sequence[Ballot]]) -> Votes:
-    """Vote on each sum over all the ways in which it is written; an answer is its digits alone.
+    """Vote on each sum over all its writings; an answer's class is its digits.
 
-    What a model this small gets wrong in one writing all its samples get wrong; in another writing it errs elsewhere.
+    Samples of one writing share their errors; errors in different writings are more independent.
     """
     tallies, judgements = majority(run, round_, ballots_P)
     sums = {p.id: str(read(p.text)) for p in run.prompts(Split.TRAIN) if p.id in ballots_P}
@@ -50,7 +50,7 @@ def pooled(run: Run, round_: int, ballots_P: Mapping[str, Sequence[Ballot]]) -> 
 
 
 def rewritten(examples: list[Example]) -> list[Example]:
-    """Write every survivor anew, in other orders and letters: what is so in one writing is so in all."""
+    """Return each survivor in `COPIES` other writings, the answer spelled to match."""
     made = []
     for e in examples:
         rng = Random(seed_for("digits", "rewritten", e.response_id))
@@ -62,9 +62,9 @@ def rewritten(examples: list[Example]) -> list[Example]:
 
 
 def whole(run: Run, _round: int, ballots_P: Mapping[str, Sequence[Ballot]]) -> Votes:
-    """Majority vote among whole answers: shorter ones than others to questions of that length abstain (Lee et al.).
+    """Majority vote in which answers shorter than others to questions of that length abstain (Lee et al. 2025).
 
-    A small model ends a long sum where the sums that it was taught would end, and its samples agree on that.
+    A small model ends a long sum where the sums of its training would end, and its samples agree on that.
     """
     ids = [ballot.response_id for ballots in ballots_P.values() for ballot in ballots]
     responses = {r.id: r for r in run.memory.responses(ids=ids)}

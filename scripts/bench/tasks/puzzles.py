@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Five kinds of reasoning-gym's questions: demonstrations to warm a model up with, questions to improve it on.
+"""Five kinds of reasoning-gym questions: demonstrations for a warm start, and prompts.
 
     pip install reasoning-gym==0.1.25
-    python scripts/bench/tasks/puzzles.py                       warm the bundled model up: the base of the `rg-` tasks
+    python scripts/bench/tasks/puzzles.py                       fine-tune the bundled model: the base of the `rg-` tasks
     python scripts/bench/tasks/puzzles.py --model X --out DIR   another one
 
-A demonstration is a question and its bare answer, and occurs in no task. Out of the box a model of this size answers in
-sentences, of which a dozen tokens hold no answer; 300 demonstrations teach it the form, and some of the matter.
+A demonstration is a question and its bare answer, and is in no task. Without a warm start a model of this size answers
+in sentences whose first dozen tokens hold no answer; 300 demonstrations teach it the format.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # as a script; CONTRIBUTING.md, Scripts
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for imports as a script: CONTRIBUTING.md, Layout
 from selfimprove.config import ModelConfig, TrainConfig
 from selfimprove.seeds import seed_for
 from selfimprove.types import Example, Message
@@ -23,7 +23,7 @@ from selfimprove.warm_start import warm_start
 from tasks.quiz import Question
 
 BASE = Path("runs") / "bases" / "puzzles"
-"""Where the warmed-up model is kept."""
+"""Folder of the fine-tuned model."""
 KINDS = {
     "sum": ("chain_sum", {"min_terms": 2, "max_terms": 2, "min_digits": 1, "max_digits": 2}),
     "gcd": ("gcd", {"max_value": 30}),
@@ -31,15 +31,15 @@ KINDS = {
     "equation": ("simple_equations", {"min_terms": 2, "max_terms": 2, "max_value": 20}),
     "family": ("family_relationships", {"max_family_size": 5}),
 }
-"""Data set and settings of each kind, easy enough for 135M parameters to be right at times."""
+"""Data set and settings of each kind, chosen so that 135M parameters are sometimes right."""
 POOL = 2000
-"""Questions of each kind, before doubles are removed."""
+"""Questions of each kind, before duplicates are removed."""
 DEMONSTRATIONS = 300
 SPEC = TrainConfig(rank=32, alpha=64, lr=3e-4, epochs=3, batch_tokens=1024, beta=0.0)
 
 
 def questions(kind: str, *, demonstrated: bool = False) -> Iterator[Question]:
-    """Yield the questions of a kind: those that are kept for demonstrations, a quarter, or the others."""
+    """Yield the questions of a kind: the quarter that is set aside for demonstrations, or the others."""
     from reasoning_gym import create_dataset
 
     name, settings = KINDS[kind]
@@ -50,7 +50,7 @@ def questions(kind: str, *, demonstrated: bool = False) -> Iterator[Question]:
 
 
 def demonstrations() -> list[Example]:
-    """Return as many of each kind."""
+    """Return demonstrations, equally many of each kind."""
     share = DEMONSTRATIONS // len(KINDS)
     rows = chain.from_iterable(list(questions(kind, demonstrated=True))[:share] for kind in KINDS)
     return [
@@ -60,7 +60,7 @@ def demonstrations() -> list[Example]:
 
 
 def main() -> None:
-    """Warm the model up."""
+    """Fine-tune the model."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="bundled:smollm2-135m")
     parser.add_argument("--out", type=Path, default=BASE)

@@ -1,4 +1,4 @@
-"""A question with what counts as right, and the two files that a run and its audit read."""
+"""A question with its right answers, and the prompt and audit files of a run."""
 
 import json
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ from selfimprove.fsio import write_text
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One prompt with the forms of the answer that count as right, and the wrong options that it offers."""
+    """A prompt, the accepted forms of its answer, and the wrong options that it offers."""
 
     text: str
     answers: tuple[str, ...]

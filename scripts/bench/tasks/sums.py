@@ -1,10 +1,10 @@
-"""Sums with columns in any order, and a tiny transformer that is taught short ones from scratch.
+"""Sums with columns in any order, and a tiny transformer that is trained on short ones from scratch.
 
 A sum is written as its columns in any order, each with a letter (index hints: Zhou et al. 2023, arXiv 2310.16028), a
 column of dots above the highest, and the first letter; the answer from the smallest digit on: 17 + 25 is
-`12b..c75a=a`, 42 is `2b4c0`. The letters start anywhere in the alphabet. Columns in order would tell a model this small
-where it is: it then learns the places of short sums, the carry's above all, and nothing that holds for longer ones. The
-dots say where a sum ends in the way in which digits are looked up.
+`12b..c75a=a`, 42 is `2b4c0`. The letters start anywhere in the alphabet. With columns in order a model this small
+learns the positions of short sums, of carries above all, and does not generalize to longer ones. The dots mark the end
+of a sum as a column that is looked up like the others.
 """
 
 import re
@@ -24,9 +24,9 @@ STEPS = 1400
 BATCH = 64
 LEARNING_RATE = 3e-3
 RICH = 0.3
-"""Share of the taught sums most of whose columns add up to nine: carries run far in them."""
+"""Fraction of the training sums in which most columns add up to nine, so that carries run far."""
 WINDOW = 4
-"""Tokens that a token sees in the layer with positions, itself included: a column and what stands before it."""
+"""Sliding window, in tokens, of the layer with positions: a column and the token before it."""
 
 END, PAD = "<end>", "<pad>"
 TEMPLATE = (
@@ -35,7 +35,7 @@ TEMPLATE = (
 
 
 def ask(digits: int, rng: Random, rich: float = 0.0) -> str:
-    """Return a sum of two numbers with so many digits, as the model is asked it; `rich` is the chance of many nines."""
+    """Return the prompt of a random sum of two numbers with `digits` digits; `rich` is the chance of many nines."""
     low, high = 10 ** (digits - 1) if digits > 1 else 0, 10**digits - 1
     a, b = (str(rng.randint(low, high))[::-1] for _ in range(2))
     if rng.random() < rich:
@@ -44,7 +44,7 @@ def ask(digits: int, rng: Random, rich: float = 0.0) -> str:
 
 
 def write(columns: Sequence[tuple[str, str]], rng: Random) -> str:
-    """Return one of the ways to write a sum, given the digits of its columns, the smallest first."""
+    """Return a random writing of a sum, given the digits of its columns, the lowest first."""
     start = rng.randrange(len(string.ascii_lowercase) - len(columns))
     written = [
         x + y + letter for (x, y), letter in zip([*columns, (".", ".")], string.ascii_lowercase[start:], strict=False)
@@ -53,12 +53,12 @@ def write(columns: Sequence[tuple[str, str]], rng: Random) -> str:
 
 
 def read(question: str) -> tuple[tuple[str, str], ...]:
-    """Return the digits of a sum's columns, the smallest first: the same however it is written."""
+    """Return the digits of a sum's columns, the lowest first; equal for all its writings."""
     return tuple((x, y) for x, y, _ in sorted(re.findall(r"(\d)(\d)([a-z])", question), key=lambda c: c[2]))
 
 
 def spell(digits: str, question: str) -> str:
-    """Return an answer of these digits, the smallest first, in the letters of the question."""
+    """Return the answer with these digits, the lowest first, in the letters of the question."""
     first = string.ascii_lowercase.index(question[-1])
     return digits[0] + "".join(
         letter + x for letter, x in zip(string.ascii_lowercase[first + 1 :], digits[1:], strict=False)
@@ -66,7 +66,7 @@ def spell(digits: str, question: str) -> str:
 
 
 def digits_of(answer: str) -> str:
-    """Return what `spell` was given."""
+    """Return the digits of an answer: the inverse of `spell`."""
     return answer[::2]
 
 
@@ -90,7 +90,7 @@ def questions(lengths: Sequence[int], count: int, *key: object) -> Iterator[str]
 
 
 def make_tokenizer() -> PreTrainedTokenizerFast:
-    """One token a character."""
+    """Return a tokenizer with one token a character."""
     vocabulary = ["<unk>", PAD, END, *string.digits, *string.ascii_lowercase, ".", "="]
     core = Tokenizer(models.WordLevel({token: i for i, token in enumerate(vocabulary)}, unk_token="<unk>"))
     core.pre_tokenizer = pre_tokenizers.Split(Regex("."), "isolated")
@@ -101,9 +101,9 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def make_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> SmolLM3ForCausalLM:
-    """Two layers: the first has positions (RoPE) and looks at its neighbours alone, the second at content anywhere.
+    """Return two layers: sliding-window attention with RoPE, then full attention without positions.
 
-    Without the window the first layer meets distances in long sums that no short one has: it then answers none of them.
+    Without the window, long sums have distances in the first layer that training had not, and none is answered.
     """
     with torch.random.fork_rng():
         torch.manual_seed(seed)

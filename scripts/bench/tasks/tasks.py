@@ -1,6 +1,6 @@
-"""The tasks that arms are compared on: prompts drawn by seed, their answers in a file that only the bench opens.
+"""The tasks of the comparison: prompts drawn by seed, their answers in an audit file that only the bench reads.
 
-    python scripts/bench/tasks/tasks.py everyday DIR --seed 0      write one to look at
+    python scripts/bench/tasks/tasks.py everyday DIR --seed 0      write one to a folder
 
 A new task is one more entry in `TASKS`.
 """
@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # as a script; CONTRIBUTING.md, Scripts
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for imports as a script: CONTRIBUTING.md, Layout
 import digits
 
 from selfimprove.prompts import make_prompt
@@ -31,11 +31,11 @@ HELDOUT = 0.5
 
 @dataclass(frozen=True)
 class Task:
-    """Something to get better at.
+    """A task: prompts, base model and settings.
 
-    `write(folder, seed)` writes `prompts.jsonl`, and the answers to all of them as `audit.jsonl`, into an empty folder.
-    `settings` are laid over the defaults, an arm's own over them. `trained_tokens` is what every arm trains on in a
-    round: completion tokens, all epochs counted.
+    `write(folder, seed)` writes `prompts.jsonl` and `audit.jsonl` into an empty folder. `settings` override the
+    defaults, and an arm's own settings override them. `trained_tokens` is the number of completion tokens that every
+    arm trains on in a round, all epochs counted.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Task:
 
 
 def halves(rows: Iterable[Question], seed: int, train: int, heldout: int) -> Iterator[Question]:
-    """Yield `train` questions to learn from and `heldout` others, drawn by seed; a prompt's hash says which it can be.
+    """Yield `train` train questions and `heldout` held-out ones, drawn by seed; a prompt's hash decides its side.
 
     Raises:
         ValueError: there are fewer.
@@ -76,7 +76,7 @@ def drawn(rows: Callable[[], Iterable[Question]], train: int, heldout: int) -> C
 
 
 def write_digits(folder: Path, seed: int) -> None:
-    """Write the sums of all lengths that `scripts/bench/digits.py` asks the base that it teaches."""
+    """Write the sums of all lengths of `scripts/bench/digits.py`."""
     write_questions(folder, (Question(text, (solve(text),)) for text in digits.prompts(seed)))
 
 
@@ -96,7 +96,7 @@ ROUNDS = SHORT | {"rounds": 3}
 
 SMOL = "bundled:smollm2-135m"
 WORKED = SHORT | {"sample": {"max_new_tokens": 48}}
-"""The same with worked steps, for the base that `scripts/bench/tasks/chain.py` warms up."""
+"""The same with worked steps, for the base that `scripts/bench/tasks/chain.py` fine-tunes."""
 
 TASKS = {
     task.name: task

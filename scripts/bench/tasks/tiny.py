@@ -16,7 +16,7 @@ CHAT_TEMPLATE = (
 
 
 def byte_tokenizer() -> PreTrainedTokenizerFast:
-    """One token a byte, plus bos, end-of-turn and start-of-turn."""
+    """Return a tokenizer with one token a byte, plus padding, end of turn and start of turn."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     vocab = {character: index for index, character in enumerate(alphabet)}
     core = Tokenizer(models.BPE(vocab=vocab, merges=[]))
@@ -31,7 +31,7 @@ def byte_tokenizer() -> PreTrainedTokenizerFast:
 def tiny_llama(
     vocab_size: int, seed: int = 0, hidden_size: int = 32, initializer_range: float = 0.3
 ) -> LlamaForCausalLM:
-    """A 2-layer Llama with grouped-query attention and random weights, large enough that greedy text varies."""
+    """Return a 2-layer Llama with grouped-query attention and random weights, large enough that greedy text varies."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = LlamaForCausalLM(
@@ -51,7 +51,7 @@ def tiny_llama(
 
 
 def save(folder: Path, model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast) -> Path:
-    """Save them as `save_pretrained` does, with the tokenizer's special tokens in the model's settings."""
+    """Save model and tokenizer with `save_pretrained`, the tokenizer's special tokens in the model's configuration."""
     for settings in (model.config, model.generation_config):
         settings.eos_token_id, settings.pad_token_id = tokenizer.eos_token_id, tokenizer.pad_token_id
     model.eval().save_pretrained(folder)
@@ -70,10 +70,10 @@ def teach(
     lr: float = 3e-3,
     warmup: int = 0,
 ) -> Path:
-    """Teach a tiny model these (question, answer) pairs by plain fine-tuning and save it.
+    """Fine-tune a tiny model on (question, answer) pairs and save it.
 
-    A step sees `batch` of them, drawn with `seed`; None: all. With `warmup` the learning rate rises for so many steps,
-    then falls to nothing; without, it stays where it is.
+    A step takes `batch` of them, drawn with `seed`; None: all. With `warmup` the learning rate rises linearly for that
+    many steps and then falls to zero; without, it is constant.
     """
     tokenizer = byte_tokenizer()
     model = tiny_llama(len(tokenizer), seed, hidden_size=64, initializer_range=initializer_range).train()
@@ -99,12 +99,12 @@ def teach(
 
 
 def exactly(folder: Path | str) -> ModelConfig:
-    """Settings of a tiny model that are the same on every machine: `auto` would round to bfloat16 on some."""
+    """Return the settings of a tiny model in float32 on the CPU: `auto` would pick bfloat16 on some machines."""
     return ModelConfig(path=str(folder), device="cpu", dtype="float32", threads=1)
 
 
 SUMS = [(a, b) for a in range(6) for b in range(5)]
-"""The sums that `taught_folder` was shown."""
+"""The sums that the tests' fine-tuned model was trained on."""
 
 
 def sum_question(a: int, b: int) -> str:

@@ -1,8 +1,8 @@
-"""A world small enough to collapse in seconds: a 2-layer byte model that half knows which number comes next.
+"""A task small enough to collapse in seconds: a 2-layer byte model that partly knows which number comes next.
 
-It was taught by somebody who slips: two answers of five have a wrong digit, and the carry after a 9 is often forgotten.
-So single answers err, votes are right on most prompts and wrong in the same way on some, and what is learnt from the
-votes on some numbers holds for others. The model is that of tiny.py.
+Its training answers are noisy: two of five have a wrong digit, and the carry after a 9 is often missing. So single
+answers err, votes are right on most prompts and wrong in the same way on some, and training on the votes on some
+numbers generalizes to others. The model is that of tiny.py.
 """
 
 import random
@@ -13,18 +13,18 @@ from tasks.tiny import teach
 
 FORMS = ("{m}.", "{m} is next.", "{m} comes next.")
 TAUGHT, ASKED = 600, 240
-"""Numbers that the model is taught, and numbers that runs ask about; drawn apart, so that some are in both."""
+"""Numbers in the model's training set, and numbers in the prompts; drawn independently, so that some are in both."""
 SLIPS, FORGOTTEN = 0.4, 0.7
-"""Share of the answers with a wrong digit; share of the carries that are forgotten."""
+"""Fraction of the training answers with a wrong digit; fraction of the carries that are missing."""
 
 
 def question(n: int) -> str:
-    """Return what is asked."""
+    """Return the prompt about a number."""
     return f"What is after {n}?"
 
 
 def answer(n: int, rng: random.Random) -> str:
-    """Return an answer of the teacher, who slips."""
+    """Return a noisy training answer."""
     m = n - 9 if n % 10 == 9 and rng.random() < FORGOTTEN else n + 1
     if rng.random() < SLIPS:
         place, digit = rng.choice((1, 10, 100)), rng.randrange(1, 10)
@@ -39,7 +39,7 @@ def write_numbers(folder: Path) -> tuple[Path, Path]:
 
 
 def teach_numbers(folder: Path, seed: int) -> Path:
-    """Teach a tiny model to say which number comes next, ten seconds on one core, and save it."""
+    """Train a tiny model on the noisy answers, ten seconds on one core, and save it."""
     rng = random.Random(seed)
     numbers = rng.sample(range(100, 999), TAUGHT)
     examples = [(question(n), answer(n, rng)) for n in numbers for _ in range(4)]
