@@ -23,9 +23,11 @@ class ModelConfig(Section):
 
     path: str = Field("bundled:smollm2-135m", description="HF id, local folder, GGUF file, or bundled:smollm2-135m")
     revision: str | None = Field(None, description="revision of an HF id")
-    commit: str | None = Field(None, description="commit of an HF id; recorded when the run begins, and kept")
+    commit: str | None = Field(
+        None, description="commit of an HF id; unset: the present one, recorded at the start of the run"
+    )
     date: dt.date | None = Field(
-        None, description="date that the chat template renders as today's; recorded when the run begins, and kept"
+        None, description="current date in the chat template; unset: today, recorded at the start of the run"
     )
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto", description="auto: bfloat16 where the device computes it natively, else float32"
@@ -40,8 +42,8 @@ class PromptsConfig(Section):
     """The prompts, the held-out fraction of them, and the audit file."""
 
     path: str = Field(
-        description="JSON lines, JSON array, CSV, TSV, Parquet or text (one prompt a line), also .gz; - for stdin; or "
-        "hf:DATASET_ID[:CONFIG]"
+        description="JSON lines, JSON array, CSV, TSV, Parquet or text (one prompt per line), also .gz; - for stdin; "
+        "or hf:DATASET_ID[:CONFIG]"
     )
     split: str = Field("train", description="split of an HF dataset")
     column: str | None = Field(None, description="column of the prompt; unset: known columns are found and joined")

@@ -272,7 +272,8 @@ def table(runs: Sequence[dict[str, Any]], numbers: dict[str, Any]) -> str:
         f"{shown(numbers['last_kept_within_1_point'])}); correlation of the score with accuracy "
         f"{shown(numbers['correlation'])}.",
         "",
-        "| scenario | healthy | seed | accuracy, unguarded | falls in | rejected in | because | left as `current` |",
+        "| scenario | healthy | seed | accuracy, guard recording | falls in | rejected in | because "
+        "| left as `current` |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for r in runs:
