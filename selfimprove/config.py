@@ -23,9 +23,11 @@ class ModelConfig(Section):
 
     path: str = Field("bundled:smollm2-135m", description="HF id, local folder, GGUF file, or bundled:smollm2-135m")
     revision: str | None = Field(None, description="revision of an HF id")
-    commit: str | None = Field(None, description="commit of an HF id; recorded when the run begins, and kept")
+    commit: str | None = Field(
+        None, description="commit of an HF id; unset: the present one, recorded at the start of the run"
+    )
     date: dt.date | None = Field(
-        None, description="date that the chat template renders as today's; recorded when the run begins, and kept"
+        None, description="current date in the chat template; unset: today, recorded at the start of the run"
     )
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto", description="auto: bfloat16 where the device computes it natively, else float32"
@@ -37,33 +39,31 @@ class ModelConfig(Section):
 
 
 class PromptsConfig(Section):
-    """The prompts to learn from, and the share of them held out."""
+    """The prompts, the held-out fraction of them, and the audit file."""
 
     path: str = Field(
-        description="JSON lines, JSON array, CSV, TSV, Parquet or text (one prompt a line), also .gz; - for stdin; or "
-        "hf:DATASET_ID[:CONFIG]"
+        description="JSON lines, JSON array, CSV, TSV, Parquet or text (one prompt per line), also .gz; - for stdin; "
+        "or hf:DATASET_ID[:CONFIG]"
     )
     split: str = Field("train", description="split of an HF dataset")
-    column: str | None = Field(None, description="the one column that holds the prompt; found and joined when unset")
+    column: str | None = Field(None, description="column of the prompt; unset: known columns are found and joined")
     columns: tuple[str, ...] | dict[str, str] | None = Field(
         None,
-        description="columns that make the prompt, joined in this order: [instruction, input]; or standard name: "
-        "column, joined as usual: {question: problem, context: passage, choices: options}",
+        description="columns of the prompt, joined in this order: [instruction, input]; or a map of standard names to "
+        "columns, joined as for these: {question: problem, context: passage, choices: options}",
     )
     template: str | None = Field(
         None, description="prompt text with columns in braces: 'Translate into {language}: {text}'"
     )
-    heldout: Share = Field(0.3, description="share of the prompts held out, by hash")
-    limit: Count = Field(0, description="use at most this many prompts; 0: all")
+    heldout: Share = Field(0.3, description="fraction of the prompts that is held out, by hash")
+    limit: Count = Field(0, description="maximum number of prompts; 0: all")
     audit: str | None = Field(
         None,
-        description="answers to held-out prompts, a file or hf:ID[:CONFIG]; only `evaluate` opens it, only to report",
+        description="answers to held-out prompts, for reports only: a file or hf:ID[:CONFIG]",
     )
-    audit_split: str | None = Field(None, description="split of the audit's HF dataset; prompts.split when unset")
-    audit_column: str | None = Field(
-        None, description="column of the audit with the answers; found by itself when unset"
-    )
-    strict: bool = Field(False, description="stop at the first malformed line instead of skipping and counting it")
+    audit_split: str | None = Field(None, description="split of the audit's HF dataset; unset: prompts.split")
+    audit_column: str | None = Field(None, description="column of the audit with the answers; unset: found by its name")
+    strict: bool = Field(False, description="a malformed line is an error; otherwise it is skipped and counted")
 
     @field_validator("template", mode="before")
     @classmethod
@@ -215,7 +215,7 @@ class GuardConfig(Section):
     concentration_rise: Share = Field(0.15, description="maximum rise of the top answer share")
     parse_drop: Share = Field(0.1, description="maximum fall of the parse rate")
     length_factor: float = Field(2.0, gt=1, description="maximum factor between the lengths and the base's, either way")
-    family_rise: Share = Field(0.3, description="most that a family's top answer fraction may rise over the base")
+    family_rise: Share = Field(0.3, description="maximum rise of a family's top answer fraction over the base")
     spread_drop: Share = Field(0.2, description="maximum fall of the answer spread")
     entropy_rise: float = Field(0.3, ge=0, description="maximum rise of the answer entropy, in nats")
     unique_factor: float = Field(1.5, gt=1, description="maximum factor of the unique answers to the base's")

@@ -40,7 +40,7 @@ class Prompt:
 
     @property
     def text(self) -> str:
-        """Content of the last user message (of the last message, if none is the user's): asked, and shown in lists."""
+        """Content of the last user message (of the last message, if none is the user's); shown in lists."""
         return next((m.content for m in reversed(self.messages) if m.role == "user"), self.messages[-1].content)
 
     @property
@@ -50,12 +50,12 @@ class Prompt:
 
     @property
     def turns(self) -> tuple[Message, ...]:
-        """What follows the leading system messages."""
+        """The messages after the leading system messages."""
         return self.messages[len(self.system) :]
 
     @property
     def conversation(self) -> str:
-        """All turns, a line each: what is embedded and compared. The system message is compared by itself."""
+        """Contents of `turns`, one per line: embedded and compared; `system` is compared separately."""
         return "\n".join(message.content for message in self.turns) or self.text
 
 
@@ -295,7 +295,7 @@ class Reason(StrEnum):
     ANSWER_CAP = "answer_cap"
     """Its answer wins for too many different prompts, as in a collapse."""
     FAMILY_CAP = "family_cap"
-    """This answer won more of a family's prompts than the base gives it there: voting amplified a bias."""
+    """Its answer wins for more prompts of a family than the base's samples support: voting amplified a bias."""
     ANCESTOR_CAP = "ancestor_cap"
     """Too many survivors descend from the same response."""
 

@@ -209,7 +209,7 @@ def test_what_says_the_same_as_a_held_out_prompt_is_not_learnt_from(taught_folde
 
     monkeypatch.setattr("selfimprove.run.session.leave_out", lambda *_: frozenset())  # as another version might say
     with open_run(config, folder=folder, resume=True, progress=Progress(quiet=True)) as run:
-        assert run.twins == {asked(twin).id}, "units must go on with the prompts that they were begun with"
+        assert run.left_out == {asked(twin).id}, "units must go on with the prompts that they were begun with"
 
     file.write_text(f"{heldout}\n{twin}")
     monkeypatch.undo()

@@ -76,7 +76,7 @@ class LocalEngine:
 
 
 def read_generation(policy: Policy, ids: Sequence[int], finish: Finish, prefix: str, prompt_tokens: int) -> Generation:
-    """Return what was generated for a request; a text that a stop string ended has stopped, however it was cut."""
+    """Return the generation of token `ids` after `prefix`; its finish is STOP if a stop string ends the text."""
     turn = policy.read(ids, prefix)
     return Generation(turn.text, Finish.STOP if turn.stopped else finish, prompt_tokens, turn.tokens)
 

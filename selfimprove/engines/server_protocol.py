@@ -19,7 +19,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Ends:
-    """What ends an answer: tokens, and strings where the model has no chat template of its own."""
+    """End of a response: end-of-turn token ids and, for models without a chat template, stop strings."""
 
     token_ids: tuple[int, ...]
     strings: tuple[str, ...] = ()
@@ -43,7 +43,7 @@ def group(prompts: Sequence[Sequence[int]], seeds: Sequence[int]) -> list[Call]:
 
 
 def request_body(call: Call, sampling: Sampling, ends: Ends) -> dict[str, Any]:
-    """Return the body of a completion request; all that shapes the draw is said, so no server default applies."""
+    """Return the body of a completion request, with all sampling parameters, so that no server default applies."""
     body = {
         "prompt": list(call.ids),
         "n": len(call.slots),

@@ -28,7 +28,11 @@ def audit(run: Run) -> dict[int, Accuracy]:
 
 
 def audited_prompts(run: Run) -> tuple[list[Prompt], dict[str, Key]]:
-    """Return the measured prompts whose answers are in the audit file, and all keys in it; none without a file."""
+    """Return the evaluated prompts that the audit has answers to, and all its keys by prompt id; empty without one.
+
+    Raises:
+        PromptError: the audit cannot be read.
+    """
     file = run.config.prompts.audit
     keys = {} if file is None else load_audit(file, run.config.prompts)
     return [p for p in heldout(run) if p.id in keys], keys

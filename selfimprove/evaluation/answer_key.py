@@ -1,6 +1,6 @@
-"""The user's own answers, for reporting alone: only `accuracy` imports this module, and no decision reads it.
+"""Answer keys from the audit, and the match of a response with its key. For reports; only `accuracy` imports this.
 
-The match is written apart from the vote's way of reading answers, so that a fault there cannot flatter itself here.
+The match shares no code with the vote's answer parsing, so that an error there cannot raise the accuracy here.
 """
 
 import re
@@ -13,24 +13,24 @@ from ..prompts import Layout, Unusable, prompt_id, read_rows, unit_of
 from .reference import Reference, read_reference
 
 _MARKER = re.compile(r"(?:####|\\boxed\{|\banswer(?: is:?+|:))\s*+(?=\S)", re.IGNORECASE)
-_SENTENCE_END = re.compile(r"(?<=\.)\s+|(?<![!?:\n])\n+")  # "Sure!" and "Let us see:" go with what follows
+_SENTENCE_END = re.compile(r"(?<=\.)\s+|(?<![!?:\n])\n+")  # "Sure!" and "Let us see:" belong to the next sentence
 _NUMBER = re.compile(r"(?<![\w.])-?\d[\d,]*(?:\.\d+)?")
 _LETTER = re.compile(r"\W*(?:(?:option|choice) )?\(?([A-Z])(?:\W*$|[).:])")
 _NOT_CLAIMED = re.compile(r"\b(?:not|nor|neither|than|compared to)(?: an?| the)? \w+")
 
 
 Key = Reference
-"""Accepted forms of an answer, the wrong options that the question itself names, and the letter of the right one."""
+"""The key of a prompt: accepted forms, wrong options that the question offers, letter of the right option."""
 
 
 def load_audit(path: str | Path, prompts: PromptsConfig | None = None) -> dict[str, Key]:
-    """Return the key of each prompt id, from rows such as `{"prompt": ..., "answers": [...], "rivals": [...]}`.
+    """Return the answer key of each prompt id, from rows such as `{"prompt": ..., "answers": [...], "rivals": [...]}`.
 
-    Any file that prompts are read from, or `hf:ID[:CONFIG]`; `prompts` says which columns ask (as for the prompts) and
-    which split and column answer. The prompt must equal the prompt as it is asked; `rivals` may be left out.
+    `path` is a file in any format of prompt files, or `hf:ID[:CONFIG]`. `prompts` sets the columns of the prompt and
+    the split and column of the answer. The prompt must equal that of the run; `rivals` is optional.
 
     Raises:
-        PromptError: the source cannot be read, or a row is malformed; an audit with gaps would report half truths.
+        PromptError: the source cannot be read, or a row is malformed. No row is skipped: a partial audit would mislead.
     """
     path = str(path)
     layout = Layout() if prompts is None else Layout.of(prompts)
@@ -48,16 +48,17 @@ def load_audit(path: str | Path, prompts: PromptsConfig | None = None) -> dict[s
 
 
 def is_right(text: str, key: Key) -> bool:
-    r"""Return whether a response commits itself to a right answer.
+    r"""Return whether the final answer of a response is an accepted one.
 
-    What counts is the sentence behind the last "answer is", "####" or "\boxed{"; without one, the first sentence,
-    since short answers come first and small models ramble on. There,
+    The text after the last marker ("answer is", "####", "\boxed{") is read, the whole text without one; of it the first
+    sentence, since small models go on after a short answer:
 
-    - a number is right when it follows the last "=" (of the whole text), or the marker, or is the last one;
-    - with rivals, all options named behind the last "is" must be right (with none there, the last one before it); an
-      option that is denied ("not a plant") or compared with ("than 45") does not count as named;
-    - a claim that begins with the letter of an option ("B", "(B) iron") is right when the letter is;
-    - other answers are right when they occur as whole words, accents and case aside.
+    - a key with a letter, if the sentence begins with one ("B", "(B) iron"): the letters must be equal;
+    - a key with rivals: every option named after the last "is" must be right (if none is, the last option before it);
+      an option that is negated ("not a plant") or compared with ("than 45") does not count as named;
+    - a numeric key: the first number after the last "="; without "=", the first number of the sentence after a marker,
+      else its last number;
+    - any other key: an accepted form occurs as whole words; case, accents and punctuation are ignored.
     """
     marked = [match.end() for match in _MARKER.finditer(text)]
     rest = text[marked[-1] :] if marked else text
@@ -75,7 +76,7 @@ def is_right(text: str, key: Key) -> bool:
 
 
 def _chooses(claim: str, key: Key) -> bool:
-    """Return whether a normalised sentence names right options only."""
+    """Return whether a normalised sentence names accepted options only, and at least one."""
     options = {_words(option): option in key.answers for option in key.answers | key.rivals}
     option = re.compile(rf"\b(?:{'|'.join(map(re.escape, options))})\b")
     before, _, after = _NOT_CLAIMED.sub(" ", claim).rpartition(" is ")

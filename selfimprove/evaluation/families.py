@@ -1,8 +1,8 @@
-"""Families: groups of prompts that ask alike, found from their embeddings.
+"""Families of similar prompts, from their embeddings, and metrics within each family.
 
-Agreement over all prompts hides a family whose prompts all get one answer. So metrics are also taken within families:
-average-linkage clusters of the prompt vectors (Sokal & Michener 1958), cut where the mean cosine between two clusters
-falls below `COSINE`. Small clusters are pooled into one family, so that chance in a handful of prompts trips nothing.
+Metrics over all prompts hide a family whose prompts all get the same answer. Families are average-linkage clusters of
+the prompt vectors (Sokal & Michener 1958), cut where the mean cosine between two clusters falls below `COSINE`. Small
+clusters are pooled into one family, so that chance in a few prompts fails no check.
 """
 
 import re

@@ -1,15 +1,15 @@
-r"""Reference answers in the rows of an audit: an own file's `answers`, or what public data sets have.
+r"""Reference answers in the rows of an audit: `answers` in the user's own file, or columns of public data sets.
 
-| data set | column | what counts |
+| data set | column | accepted answer |
 |---|---|---|
 | own file | `answers`, `rivals` | lists of texts |
-| GSM8K | `answer` | what follows the last `####` |
-| MATH | `solution` | what the last `\boxed{}` holds |
-| ARC, MMLU, MedMCQA | `answerKey`, `answer`, `cop` | the option of that label or index (from 0) |
+| GSM8K | `answer` | the text after the last `####` |
+| MATH | `solution` | the content of the last `\boxed{}` |
+| ARC, MMLU, MedMCQA | `answerKey`, `answer`, `cop` | the option with that label or index (from 0) |
 | SQuAD, TriviaQA | `answers`, `answer` | each of the texts, or the value and its aliases |
 | BoolQ | `answer` | yes or no |
 
-Any other text or number counts as it is; options that are not right are rivals.
+Any other text or number is the accepted answer itself. Options that are not accepted are rivals.
 """
 
 from collections.abc import Mapping
@@ -22,12 +22,12 @@ COLUMNS = (
     *("answers", "answer", "answerKey", "answer_idx", "cop", "correct_answer", "final_answer", "expected_answer"),
     *("solution", "target", "label"),
 )
-"""Where the answer is looked for when `prompts.audit_column` is not set, in this order."""
+"""Columns of the answer, in order of precedence, if `prompts.audit_column` is not set."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """Accepted forms of an answer, the wrong options, and the letter of the right one where options have letters."""
+    """Accepted forms of an answer, the wrong options (`rivals`), and the letter of the right option, if any."""
 
     answers: frozenset[str]
     rivals: frozenset[str] = frozenset()
@@ -35,10 +35,10 @@ class Reference:
 
 
 def read_reference(row: Mapping[str, Any], column: str | None = None) -> Reference:
-    """Return the reference answer of a row, from `column` or from the first of `COLUMNS` there is.
+    """Return the reference answer of a row, from `column` or else from the first of `COLUMNS` that it has.
 
     Raises:
-        Unusable: there is none, or it cannot be understood.
+        Unusable: the row has no answer, or none of a known form.
     """
     found = column or next((name for name in COLUMNS if row.get(name) is not None), "answers")
     if column is not None and column not in row:
@@ -57,7 +57,7 @@ def read_reference(row: Mapping[str, Any], column: str | None = None) -> Referen
 
 
 def _forms(value: Any, column: str) -> Any:
-    """Return the accepted forms as a list, where the value has any."""
+    """Return the accepted forms as a list; None or another type for a value of an unknown form."""
     if isinstance(value, dict):
         named = value.get("text", value.get("aliases"))
         texts = named if isinstance(named, list) else [named]
@@ -68,7 +68,7 @@ def _forms(value: Any, column: str) -> Any:
 
 
 def _final(text: str) -> str:
-    r"""Return what follows the last `####`, or what the last `\boxed{}` holds, or the text."""
+    r"""Return the text after the last `####`, or the content of the last `\boxed{}`, or the whole text."""
     _, marked, rest = text.rpartition("####")
     if marked:
         return rest.strip()
@@ -82,7 +82,7 @@ def _final(text: str) -> str:
 
 
 def _option(value: Any, options: Mapping[str, str]) -> Reference:
-    """Return the option that a label, an index from 0 or its own text names."""
+    """Return the option with the label, index (from 0) or text `value`, with the others as rivals."""
     labels, texts = list(options), list(options.values())
     if isinstance(value, str) and value.strip() in options:
         place = labels.index(value.strip())

@@ -379,10 +379,10 @@ def _computed_dtype(folder: Path) -> str | None:
 
 
 def _learnt(memory: ResponseMemory, round_: int) -> Learnt:
-    from ..run.folder import noted_twins
+    from ..run.folder import recorded_left_out
 
     return Learnt(
-        prompts=len(memory.prompts(Split.TRAIN)) - len(noted_twins(memory)),
+        prompts=len(memory.prompts(Split.TRAIN)) - len(recorded_left_out(memory)),
         responses=len(memory.responses(rounds=range(1, round_ + 1), origins=VOTERS)),
         survivors=sum(verdict.kept for verdict in memory.verdicts(round_).values()),
     )

@@ -19,7 +19,7 @@ from ..config_file import to_yaml
 from ..evaluation.metrics import METRICS, Health
 from ..fsio import write_text
 from ..memory import ResponseMemory
-from ..run.folder import noted_twins
+from ..run.folder import recorded_left_out
 from ..types import Judgement, Prompt, Response, Stage, Verdict
 from .figures import RoundFigures, load_figures
 
@@ -172,7 +172,7 @@ def samples(memory: ResponseMemory, limit: int) -> dict[str, Any]:
     answered = [id_ for (id_,) in memory.db.rows("SELECT DISTINCT prompt_id FROM responses ORDER BY prompt_id")]
     share = min(1.0, limit / max(memory.count(), 1))
     chosen = set(answered[: math.ceil(share * len(answered))])
-    prompts, twins = memory.prompts(), noted_twins(memory)
+    prompts, left_out = memory.prompts(), recorded_left_out(memory)
     shown = [prompt for prompt in prompts if prompt.id in chosen]
     place = {prompt.id: number for number, prompt in enumerate(shown)}
     opinions = _opinions(memory)
@@ -181,7 +181,7 @@ def samples(memory: ResponseMemory, limit: int) -> dict[str, Any]:
         "prompts_in_all": len(answered),
         "columns": COLUMNS,
         "responses": [_row(r, place[r.prompt_id], opinions) for r in memory.responses(prompt_ids=list(place))],
-        "splits": Counter(prompt.split.value for prompt in prompts if prompt.id not in twins),
+        "splits": Counter(prompt.split.value for prompt in prompts if prompt.id not in left_out),
     }
 
 

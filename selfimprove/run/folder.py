@@ -94,8 +94,8 @@ def _version(package: str) -> str | None:
         return None
 
 
-def noted_twins(memory: ResponseMemory) -> frozenset[str]:
-    """Return the prompts that a run leaves out because they say the same as a held-out one, as it began with them."""
+def recorded_left_out(memory: ResponseMemory) -> frozenset[str]:
+    """Return the ids of the near-duplicates of held-out prompts that a run leaves out, as recorded at its start."""
     return frozenset((memory.meta("twins") or "").split())
 
 

@@ -20,7 +20,7 @@ from ..memory import Embedder, ResponseMemory, VectorIndex
 from ..models.policy import Policy
 from ..prompts import load_prompts
 from ..types import Prompt, Split
-from .folder import RUNS, adapter_folder, as_recorded, environment, located, noted_twins, saved_config
+from .folder import RUNS, adapter_folder, as_recorded, environment, located, recorded_left_out, saved_config
 from .progress import Progress
 from .validate import leave_out, prompts_digest, refuse_changes, refuse_unfit, refuse_unusable
 
@@ -42,12 +42,12 @@ class Run:
     """When this process began to open it, by `time.monotonic`."""
     families: tuple[Family, ...] = ()
     """Groups of prompts that ask alike, of both splits."""
-    twins: frozenset[str] = frozenset()
+    left_out: frozenset[str] = frozenset()
     """Ids of the near-duplicates of held-out prompts: neither learnt from nor shown."""
 
     def prompts(self, split: Split) -> list[Prompt]:
         """Return the prompts of one split, in the order of the file, without near-duplicates of held-out ones."""
-        return [prompt for prompt in self.memory.prompts(split) if prompt.id not in self.twins]
+        return [prompt for prompt in self.memory.prompts(split) if prompt.id not in self.left_out]
 
 
 @contextmanager
@@ -124,7 +124,7 @@ def open_run(
                 progress=progress,
                 begun=begun,
                 families=_families(memory),
-                twins=left_out,
+                left_out=left_out,
             )
 
 
@@ -136,7 +136,7 @@ def _families(memory: ResponseMemory) -> tuple[Family, ...]:
 
 def _settled(memory: ResponseMemory, near: frozenset[str]) -> frozenset[str]:
     """Return the prompts that a run leaves out: `near`, recorded before its first unit, and later what is recorded."""
-    recorded = noted_twins(memory)
+    recorded = recorded_left_out(memory)
     if memory.units():
         return recorded
     if near or recorded:

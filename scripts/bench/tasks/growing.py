@@ -29,7 +29,7 @@ WHOLE = 0.05
 def growing(run: Run, round_: int) -> Run:
     """Return the run as it is in a round: sums of up to `TAUGHT` digits and one more a round, no longer ones."""
     too_long = {p.id for p in run.prompts(Split.TRAIN) if length(p.text) > TAUGHT + round_}
-    return replace(with_care(run, round_), twins=run.twins | too_long)
+    return replace(with_care(run, round_), left_out=run.left_out | too_long)
 
 
 def pooled(run: Run, round_: int, ballots_P: Mapping[str, Sequence[Ballot]]) -> Votes:
