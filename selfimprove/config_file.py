@@ -5,12 +5,16 @@ relative to that file; paths in overrides are relative to the working directory.
 """
 
 import difflib
+import re
+from collections.abc import Iterator, Sequence
 from datetime import date
 from pathlib import Path
-from typing import Any
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
 from .config import RunConfig
 from .errors import ConfigError
@@ -57,22 +61,72 @@ def config_keys() -> dict[str, tuple[str, str]]:
     return dict(_walk(RunConfig, ""))
 
 
+def config_values() -> dict[str, str]:
+    """Return what every dotted key may be set to, in words: `sft | preference`, `whole number, at least 1`."""
+    return {key: _allowed(field) for key, field in _fields(RunConfig, "")}
+
+
+def suggestions(key: str, limit: int = 5) -> list[str]:
+    """Return the keys that somebody who wrote `key` may have meant, the likeliest first.
+
+    These are keys with the same last part (`lr`), keys whose name or description has all its words (`learning_rate`),
+    and keys that are spelt alike.
+    """
+    keys = config_keys()
+    leaf = key.rpartition(".")[2]
+    words = re.findall(r"[a-z0-9]+", leaf.lower())
+    same = [known for known in keys if known.rpartition(".")[2] == leaf]
+    told = {known: re.findall(r"[a-z0-9]+", f"{known} {text}".lower()) for known, (_, text) in keys.items()}
+    described = [known for known in keys if words and all(word in told[known] for word in words)]
+    alike = difflib.get_close_matches(key, keys, n=3, cutoff=0.5)
+    return list(dict.fromkeys([*same, *described, *alike]))[:limit]
+
+
 def _walk(section: type[BaseModel], prefix: str) -> list[tuple[str, tuple[str, str]]]:
-    rows: list[tuple[str, tuple[str, str]]] = []
+    return [
+        (key, ("required" if field.is_required() else _yaml_line(field.default), field.description or ""))
+        for key, field in _fields(section, prefix)
+    ]
+
+
+def _fields(section: type[BaseModel], prefix: str) -> Iterator[tuple[str, FieldInfo]]:
     for name, field in section.model_fields.items():
         kind = field.annotation
         if isinstance(kind, type) and issubclass(kind, BaseModel):
-            rows += _walk(kind, f"{prefix}{name}.")
+            yield from _fields(kind, f"{prefix}{name}.")
         else:
-            default = "required" if field.is_required() else yaml.safe_dump(field.default).split("\n")[0]
-            rows.append((prefix + name, (default, field.description or "")))
-    return rows
+            yield prefix + name, field
+
+
+def _yaml_line(value: Any) -> str:
+    return yaml.safe_dump(value).split("\n")[0]
+
+
+def _allowed(field: FieldInfo) -> str:
+    kinds = get_args(field.annotation) if get_origin(field.annotation) in (Union, UnionType) else (field.annotation,)
+    return " | ".join(_allowed_kind(kind, field.metadata) for kind in kinds)
+
+
+def _allowed_kind(kind: Any, limits: Sequence[Any]) -> str:
+    if get_origin(kind) is Literal:
+        return " | ".join(map(_yaml_line, get_args(kind)))
+    if kind is bool:
+        return "true | false"
+    if kind is NoneType:
+        return "null"
+    names = {int: "whole number", float: "number", str: "text", tuple: "list", list: "list", dict: "mapping"}
+    words = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
+    bounds = [
+        f"{word} {getattr(limit, name):g}" for limit in limits for name, word in words.items() if hasattr(limit, name)
+    ]
+    kind = get_origin(kind) or kind
+    return ", ".join([names.get(kind, kind.__name__), *bounds])
 
 
 def _explain(fault: Any) -> str:
     key = ".".join(str(part) for part in fault["loc"])
     if fault["type"] == "extra_forbidden":
-        close = difflib.get_close_matches(key, config_keys(), n=1, cutoff=0.5)
+        close = suggestions(key, 1)
         return f"unknown key {key}" + (f", did you mean {close[0]}?" if close else "; see docs/configuration.md")
     if fault["type"] == "missing":
         return f"{key} is missing"

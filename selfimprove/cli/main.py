@@ -7,14 +7,27 @@ import shlex
 import signal
 import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from .. import __version__
 from ..errors import Interrupted, UserError
+from ..run.folder import RUNS
 from .group import Group
 from .memory import memory
+from .parameters import (
+    Round,
+    complete_keys,
+    complete_runs,
+    config_argument,
+    overrides_argument,
+    run_argument,
+)
 from .report import compare, report
+
+if TYPE_CHECKING:
+    from ..config import RunConfig
 
 
 @click.group(
@@ -36,8 +49,8 @@ def main() -> None:
     "selfimprove run configs/quickstart.yaml name=mine train.lr=2e-4\n"
     "selfimprove run configs/quickstart.yaml --resume\n"
 )
-@click.argument("config", type=click.Path(path_type=Path))
-@click.argument("overrides", nargs=-1)
+@config_argument
+@overrides_argument
 @click.option("--rounds", type=click.IntRange(min=1), help="Number of rounds; also extends a finished run.")
 @click.option("--resume", is_flag=True, help="Go on with an existing run from its last committed unit.")
 @click.option("--dry-run", is_flag=True, help="Check everything, show the resolved configuration, spend nothing.")
@@ -48,6 +61,7 @@ def run(config: Path, overrides: tuple[str, ...], rounds: int | None, resume: bo
     if rounds is not None:
         overrides = (*overrides, f"rounds={rounds}")
     settings = load_config(config, overrides)
+    _refuse_at_once(settings, resume)
     if dry_run:
         from .check import check
 
@@ -57,13 +71,13 @@ def run(config: Path, overrides: tuple[str, ...], rounds: int | None, resume: bo
     _stop_on_signals()  # before torch is imported: that takes seconds
     try:
         from ..rounds import improve
-        from ..run.folder import RUNS
         from ..run.session import open_run
 
         with open_run(settings, resume=resume) as opened:
             summary = improve(opened)
     except Interrupted:
-        again = shlex.join(("selfimprove", "run", str(config), *overrides, "--resume"))
+        begun = (RUNS / settings.name / "memory.db").is_file()
+        again = shlex.join(("selfimprove", "run", str(config), *overrides, *(["--resume"] if begun else [])))
         click.echo(f"\ngo on with: {again}", err=True)
         raise
     folder = RUNS / settings.name
@@ -74,8 +88,8 @@ def run(config: Path, overrides: tuple[str, ...], rounds: int | None, resume: bo
 
 
 @main.command()
-@click.argument("config", type=click.Path(path_type=Path))
-@click.argument("overrides", nargs=-1)
+@config_argument
+@overrides_argument
 @click.option("--probe", is_flag=True, help="Sample a little as well, and say what rounds can be expected to do.")
 def check(config: Path, overrides: tuple[str, ...], probe: bool) -> None:
     """Check CONFIG, prompts, model, chat template and disk, and generate one answer; nothing is kept."""
@@ -86,22 +100,25 @@ def check(config: Path, overrides: tuple[str, ...], probe: bool) -> None:
 
 
 @main.command()
-@click.argument("key", required=False)
+@click.argument("key", required=False, shell_complete=complete_keys)
 def explain(key: str | None) -> None:
-    """Say what a configuration KEY means; without KEY, list all of them."""
-    from ..config_file import config_keys
+    """Say what a configuration KEY means, its default and its values; KEY may be a section, or left out for all."""
+    from ..config_file import config_keys, config_values, suggestions
 
-    keys = config_keys()
+    keys, values = config_keys(), config_values()
     chosen = {k: v for k, v in keys.items() if key is None or k == key or k.startswith(f"{key}.")}
     if not chosen:
-        raise UserError(f"no configuration key {key!r}; `selfimprove explain` lists them all")
+        meant = suggestions(key or "")
+        hint = f", did you mean {' or '.join(meant)}?" if meant else ";"
+        raise UserError(f"no configuration key {key!r}{hint} `selfimprove explain` lists them all")
     width = max(map(len, chosen))
     for name, (default, text) in chosen.items():
         click.echo(f"{name:{width}}  {text} [{default}]")
+        click.echo(f"{'':{width}}  {values[name]}")
 
 
 @main.command()
-@click.argument("run_name", metavar="[RUN]", required=False)
+@click.argument("run_name", metavar="[RUN]", required=False, shell_complete=complete_runs)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 def status(run_name: str | None, as_json: bool) -> None:
     """Show how far RUN is, what was decided and which policy is current; without RUN, list the runs."""
@@ -120,8 +137,8 @@ def status(run_name: str | None, as_json: bool) -> None:
 
 
 @main.command()
-@click.argument("run_name", metavar="RUN")
-@click.argument("round_", metavar="ROUND", type=click.IntRange(min=0))
+@run_argument
+@click.argument("round_", metavar="ROUND", type=Round())
 def rollback(run_name: str, round_: int) -> None:
     """Make the policy of a kept ROUND current again; 0 is the base.
 
@@ -139,9 +156,9 @@ def rollback(run_name: str, round_: int) -> None:
     "selfimprove export quickstart out-gguf --as gguf --weights q8_0\n"
     "selfimprove export quickstart out --push me/better-smollm2\n"
 )
-@click.argument("run_name", metavar="RUN")
+@run_argument
 @click.argument("out", type=click.Path(path_type=Path))
-@click.option("--round", "round_", type=click.IntRange(min=1), help="Export this round instead of the current policy.")
+@click.option("--round", "round_", type=Round(1), help="Export this round instead of the current policy.")
 @click.option(
     "--as",
     "form",
@@ -191,7 +208,7 @@ def export(
 
 
 @main.command()
-@click.argument("run_name", metavar="RUN")
+@run_argument
 @click.option("--against", metavar="base|ROUND", help="Answer with this policy too, side by side, same seed.")
 @click.option("--memory", "recalling", is_flag=True, help="Show the model trusted answers from its memory first.")
 def chat(run_name: str, against: str | None, recalling: bool) -> None:
@@ -202,6 +219,29 @@ def chat(run_name: str, against: str | None, recalling: bool) -> None:
     from .chat import chat_loop  # imports the model code: only for a run that exists
 
     chat_loop(folder, against, recalling)
+
+
+def _refuse_at_once(settings: RunConfig, resume: bool) -> None:
+    """Refuse, before models are loaded, a name that is taken or has nothing to resume, and a tracker that is missing.
+
+    Raises:
+        UserError: one of these, or settings that a resumed run must not change.
+    """
+    from ..memory import ResponseMemory
+    from ..reports.trackers import refuse_missing
+    from ..run.folder import run_names
+    from ..run.resume import as_resumed, refuse_fewer_rounds
+
+    folder = RUNS / settings.name
+    if resume and not (folder / "memory.db").is_file():
+        known = run_names()
+        there = f"; runs/ has {', '.join(known)}" if known else ""
+        raise UserError(f"there is no run {settings.name!r} to go on with: leave out --resume to start it{there}")
+    as_resumed(settings, folder, resume)
+    if resume:
+        with ResponseMemory.open(folder / "memory.db") as memory:
+            refuse_fewer_rounds(memory, settings.rounds)
+    refuse_missing(settings.report_to)
 
 
 def _stop_on_signals() -> None:

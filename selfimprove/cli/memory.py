@@ -15,7 +15,6 @@ from .group import Group
 from .memory_options import (
     filters,
     found_entries,
-    id_argument,
     json_option,
     member,
     opened_memory,
@@ -23,6 +22,7 @@ from .memory_options import (
     vector_of,
 )
 from .memory_read import inspection
+from .parameters import Round, id_argument, run_argument
 
 
 @click.group(
@@ -32,7 +32,7 @@ from .memory_read import inspection
     "selfimprove memory quickstart trace 4711\n"
     "selfimprove memory quickstart browse\n",
 )
-@click.argument("run_name", metavar="RUN")
+@run_argument
 @click.pass_context
 def memory(ctx: click.Context, run_name: str) -> None:
     """Look into the response memory of RUN: who wrote what, from what, and why it was kept or dropped."""
@@ -72,7 +72,7 @@ def export(run_name: str, out: Path, form: str | None, **wanted: Any) -> None:
 @id_argument
 @click.argument("data", metavar="DATA", type=click.Path(path_type=Path))
 @click.option("-n", "limit", type=click.IntRange(1), default=10, show_default=True)
-@click.option("--round", "round_", type=int, help="Only responses written in this round.")
+@click.option("--round", "round_", type=Round(), help="Only responses written in this round.")
 @click.option("--prompt", "prompt_id", help="Only responses to this prompt (its whole id).")
 @click.option("--reason", multiple=True, help="Only those last judged so; may be repeated.")
 @click.option("--ray", "on_ray", is_flag=True, help="On the cluster at the run's ray.address, or one started here.")

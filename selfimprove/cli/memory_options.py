@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+import shutil
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -11,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import UserError
-from .terminal import printable
+from .parameters import Round
+from .terminal import cell, printable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,24 +26,31 @@ if TYPE_CHECKING:
 
 Command = Callable[..., None]
 
+PROMPT = 32
+"""Columns of a prompt in a list."""
+
 
 def filters(command: Command) -> Command:
     """Give a command the filters that `found_entries` and `allowed_ids` read."""
     for option in (
-        click.option("--prompt", "prompt_id", help="Only this prompt (its id, or the beginning of it)."),
+        click.option("--prompt", "prompt_id", help="Only this prompt: the beginning of its id, or of its text."),
         click.option("--reason", multiple=True, help="Only verdicts with this reason; may be repeated."),
-        click.option("--kept/--dropped", default=None, help="Only survivors, or only what select dropped."),
+        click.option("--kept/--dropped", default=None, help="Only what was trained on, or only what select dropped."),
         click.option(
             "--origin", help="Only this origin: sample, exemplar, critique, revise, stitch, probe, greedy, imported."
         ),
-        click.option("--round", "round_", type=int, help="Only responses written in this round."),
+        click.option(
+            "--round",
+            "round_",
+            type=Round(),
+            help="Only responses written in this round; with --kept, --dropped or --reason: decided on in it.",
+        ),
     ):
         command = option(command)
     return command
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
-id_argument = click.argument("response_id", metavar="ID", type=int)
 
 
 @contextmanager
@@ -84,8 +94,11 @@ def _filter(opened: ResponseMemory, wanted: dict[str, Any]) -> Filter:
     from ..types import Origin, Reason
 
     origin, reasons, prompt_id = wanted["origin"], wanted["reason"], wanted["prompt_id"]
+    decided = wanted["kept"] is not None or bool(reasons)
     return Filter(
-        round=wanted["round_"],
+        round=None if decided else wanted["round_"],
+        decided=wanted["round_"] if decided else None,
+        trained=wanted["kept"] or None,
         origin=None if origin is None else member(Origin, origin),
         prompt_id=None if prompt_id is None else prompt_of(opened, prompt_id).id,
         kept=wanted["kept"],
@@ -102,10 +115,16 @@ def member(kind: Any, name: str) -> Any:
 
 
 def prompt_of(opened: ResponseMemory, beginning: str) -> Prompt:
-    """Return the one prompt whose id begins so; UserError when there is none, or more than one."""
-    found = [p for p in opened.prompts() if p.id.startswith(beginning)]
+    """Return the one prompt whose id, or else whose text, begins so; UserError when there is none, or more than one."""
+    prompts = opened.prompts()
+    found = [p for p in prompts if p.id.startswith(beginning)]
+    if not found:
+        wanted = " ".join(beginning.casefold().split())
+        found = [p for p in prompts if " ".join(p.text.casefold().split()).startswith(wanted)]
     if len(found) != 1:
-        raise UserError(f"{len(found)} prompts have an id that begins with {beginning!r}; `memory RUN list` shows ids")
+        raise UserError(
+            f"{len(found)} prompts have an id or a text that begins with {beginning!r}; `memory RUN list` shows both"
+        )
     return found[0]
 
 
@@ -119,18 +138,37 @@ def entry_of(opened: ResponseMemory, response_id: int) -> Entry:
         raise UserError(f"no response {response_id}; ids go up to {opened.count()}") from None
 
 
-def show_entries(entries: Iterable[Entry], as_json: bool, scores: list[float] | None = None) -> None:
-    """Print a list of responses."""
-    if as_json:
-        for position, entry in enumerate(entries):
-            extra = {} if scores is None else {"score": scores[position]}
-            click.echo(json.dumps(asdict(entry) | extra))
-        return
-    click.echo(f"{'id':>7} {'rd':>2} {'origin':8} {'verdict':14} {'share':>5}  {'prompt':32}  response")
+def show_entries(
+    entries: Iterable[Entry],
+    as_json: bool,
+    scores: Sequence[float] | None = None,
+    trained_in: Mapping[int, Sequence[int]] | None = None,
+) -> None:
+    """Print a list of responses, with a score each, or with the rounds that trained on them (`kept_in`)."""
+    if not as_json:
+        click.echo(f"{'id':>7} {'rd':>2} {'origin':8} {'verdict':14} {'share':>5}  {'prompt':{10 + PROMPT}}  response")
     for position, entry in enumerate(entries):
+        kept_in = list(trained_in.get(entry.id, ())) if trained_in is not None else []
+        if as_json:
+            extra: dict[str, Any] = {} if scores is None else {"score": scores[position]}
+            extra |= {} if trained_in is None else {"kept_in": kept_in}
+            click.echo(json.dumps(asdict(entry) | extra))
+            continue
+        verdict = f"kept {' '.join(f'r{round_}' for round_ in kept_in)}" if kept_in else entry.reason or ""
         share = "" if entry.share is None else f"{entry.share:.2f}"
         score = "" if scores is None else f"{scores[position]:.3f}  "
         click.echo(
-            f"{entry.id:7} {entry.round:2} {entry.origin:8} {entry.reason or '':14} {share:>5}  "
-            f"{printable(entry.prompt, 32):32}  {score}{printable(entry.response, 60)}"
+            f"{entry.id:7} {entry.round:2} {entry.origin:8} {_coloured(verdict)} {share:>5}  "
+            f"{entry.prompt_id[:8]}  {cell(entry.prompt, PROMPT)}  {score}{printable(entry.response, _room())}"
         )
+
+
+def _coloured(verdict: str) -> str:
+    """Return a verdict as a table cell, in green where it is kept; click removes colours in a pipe."""
+    return click.style(f"{verdict:14}", fg="green" if verdict.startswith("kept") else None)
+
+
+def _room() -> int:
+    """Return the columns for a response: what a terminal has left, and 60 in a pipe or a narrow terminal."""
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
+    return max(60, width - 56 - PROMPT)

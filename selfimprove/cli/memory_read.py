@@ -9,21 +9,20 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..errors import UserError
 from .group import Group
 from .memory_options import (
     allowed_ids,
     entry_of,
     filters,
     found_entries,
-    id_argument,
     json_option,
     opened_memory,
     prompt_of,
     show_entries,
     vector_of,
 )
-from .terminal import printable
+from .parameters import Round, id_argument
+from .terminal import cell, printable
 
 if TYPE_CHECKING:
     from ..memory.inspect.entries import Entry
@@ -42,8 +41,11 @@ inspection = Group()
 @click.pass_obj
 def list_(run_name: str, limit: int, as_json: bool, **wanted: Any) -> None:
     """List responses, the first ones first."""
+    from ..memory.inspect.lineage import trained_in
+
     with opened_memory(run_name) as opened:
-        show_entries(found_entries(opened, wanted, limit or -1), as_json)
+        rounds = trained_in(opened) if wanted["kept"] else None
+        show_entries(found_entries(opened, wanted, limit or -1), as_json, trained_in=rounds)
 
 
 @inspection.command()
@@ -135,27 +137,27 @@ def similar(run_name: str, response_id: int, limit: int, as_json: bool, **wanted
 
 @inspection.command()
 @click.argument("prompt_id", metavar="PROMPT")
-@click.argument("before", metavar="ROUND")
-@click.argument("after", metavar="ROUND")
+@click.argument("before", metavar="ROUND", type=Round())
+@click.argument("after", metavar="ROUND", type=Round())
 @json_option
 @click.pass_obj
-def diff(run_name: str, prompt_id: str, before: str, after: str, as_json: bool) -> None:
-    """Show how the answers to PROMPT (its id) changed between two ROUNDs, e.g. `diff 83ab r1 r2`."""
+def diff(run_name: str, prompt_id: str, before: int, after: int, as_json: bool) -> None:
+    """Show how the answers to PROMPT changed between two ROUNDs, e.g. `diff 83ab r1 r2`."""
     from ..memory.inspect.lineage import diff as changes_of
 
     with opened_memory(run_name) as opened:
         prompt = prompt_of(opened, prompt_id)
-        changes = changes_of(opened, prompt.id, _round(before), _round(after))
+        changes = changes_of(opened, prompt.id, before, after)
     if as_json:
         for change in changes:
             click.echo(json.dumps(asdict(change)))
         return
     click.echo(f"{prompt.id}  {printable(prompt.text, 100)}")
-    click.echo(f"{before:>5} {after:>5}  answer")
+    click.echo(f"{f'r{before}':>5} {f'r{after}':>5}  answer")
     for change in changes:
         text = change.text_after or change.text_before or ""
         answer = "(none read)" if change.answer is None else change.answer
-        click.echo(f"{change.before:5} {change.after:5}  {printable(answer, 30):30}  {printable(text, 60)}")
+        click.echo(f"{change.before:5} {change.after:5}  {cell(answer, 30)}  {printable(text, 60)}")
 
 
 @inspection.command()
@@ -163,7 +165,7 @@ def diff(run_name: str, prompt_id: str, before: str, after: str, as_json: bool) 
 @json_option
 @click.pass_obj
 def votes(run_name: str, prompt_id: str, as_json: bool) -> None:
-    """List the votes on PROMPT (its id), the oldest first: who won, by how much, and where the answer flipped."""
+    """List the votes on PROMPT, the oldest first: who won, by how much, and where the answer flipped."""
     from ..memory.inspect.lineage import turns
 
     with opened_memory(run_name) as opened:
@@ -214,7 +216,7 @@ def stats(run_name: str, as_json: bool) -> None:
 
 
 @inspection.command("echo")
-@click.option("--round", "round_", type=int, help="Survivors of this round; the last one if not given.")
+@click.option("--round", "round_", type=Round(), help="Survivors of this round; the last one if not given.")
 @click.option("-n", "limit", type=click.IntRange(1), default=20, show_default=True)
 @json_option
 @click.pass_obj
@@ -233,13 +235,6 @@ def echo_(run_name: str, round_: int | None, limit: int, as_json: bool) -> None:
             click.echo(json.dumps(asdict(line)))
         return
     _show_echo(found, reaching)
-
-
-def _round(text: str) -> int:
-    digits = text.removeprefix("r")
-    if not digits.isdecimal():
-        raise UserError(f"{text!r} is no round; write r0, r1, ...")
-    return int(digits)
 
 
 def _show_echo(found: Sequence[Echo], entries: Sequence[Entry]) -> None:

@@ -9,12 +9,13 @@ import click
 
 from ..errors import UserError
 from .group import Command
+from .parameters import complete_runs, run_argument
 
 
 @click.command(
     cls=Command, epilog="selfimprove report quickstart\nselfimprove report quickstart --out quickstart.html\n"
 )
-@click.argument("run_name", metavar="RUN")
+@run_argument
 @click.option(
     "--out", type=click.Path(path_type=Path), help="Where to write; report.html in the run's folder if unset."
 )
@@ -42,8 +43,8 @@ def _why_not(out: Path) -> str:
 
 
 @click.command(cls=Command)
-@click.argument("before", metavar="RUN")
-@click.argument("after", metavar="RUN")
+@click.argument("before", metavar="RUN", shell_complete=complete_runs)
+@click.argument("after", metavar="RUN", shell_complete=complete_runs)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 def compare(before: str, after: str, as_json: bool) -> None:
     """Show the figures of two runs side by side, and the settings in which they differ."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +16,12 @@ PROJECT = "selfimprove"
 
 Log = Callable[[int, Mapping[str, float]], None]
 """Takes a round and its figures by name."""
+
+
+def refuse_missing(kind: str) -> None:
+    """Raise a UserError when the package of the tracker that `report_to` names is not installed."""
+    if kind != "none" and kind not in sys.modules and importlib.util.find_spec(kind) is None:
+        raise UserError(_not_installed(kind))
 
 
 @contextmanager
@@ -57,6 +65,8 @@ def _package(module: str, package: str) -> Any:
     try:
         return importlib.import_module(module)
     except ImportError:
-        raise UserError(
-            f"report_to is {package}, which is not installed; pip install {package}, or set report_to=none"
-        ) from None
+        raise UserError(_not_installed(package)) from None
+
+
+def _not_installed(package: str) -> str:
+    return f"report_to is {package}, which is not installed; pip install {package}, or set report_to=none"

@@ -20,9 +20,10 @@ from ..memory import Embedder, ResponseMemory, VectorIndex
 from ..models.policy import Policy
 from ..prompts import load_prompts
 from ..types import Prompt, Split
-from .folder import RUNS, adapter_folder, as_recorded, environment, located, recorded_left_out, saved_config
+from .folder import RUNS, adapter_folder, environment, recorded_left_out
 from .progress import Progress
-from .validate import leave_out, prompts_digest, refuse_changes, refuse_unfit, refuse_unusable
+from .resume import as_resumed, refuse_fewer_rounds
+from .validate import leave_out, prompts_digest, refuse_unfit, refuse_unusable
 
 
 @dataclass(frozen=True)
@@ -63,18 +64,8 @@ def open_run(
     begun = time.monotonic()
     folder = folder or RUNS / config.name
     progress = progress or Progress()
-    exists = (folder / "memory.db").is_file()
-    if exists and not resume:
-        raise ConfigError(
-            f"the run {folder} exists already; go on with it: add --resume, start another: add name=NEW, "
-            f"or delete the folder {folder}"
-        )
-    recorded = (folder / "config.yaml").is_file()
-    config = located(config)
-    if exists and recorded:
-        saved = located(saved_config(folder))
-        config = as_recorded(config, saved)
-        refuse_changes(saved, config)
+    config = as_resumed(config, folder, resume)
+    exists, recorded = ((folder / name).is_file() for name in ("memory.db", "config.yaml"))
     prompt_set = load_prompts(config.prompts)
     refuse_unusable(config.prompts, prompt_set.prompts)
     policy = Policy.load(config.model)
@@ -88,6 +79,7 @@ def open_run(
     with ResponseMemory.open(path, write=True) if exists else ResponseMemory.create(path) as memory:
         if memory.units() and not recorded:  # without units it died before it was recorded
             raise ConfigError(f"{folder / 'config.yaml'} is missing: restore it, or start another run: name=NEW")
+        refuse_fewer_rounds(memory, config.rounds)
         memory.check_fingerprint("model", policy.fingerprint)
         memory.check_fingerprint("embedder", embedder.fingerprint)
         memory.check_fingerprint("prompts", prompts_digest(prompt_set.prompts))

@@ -1,24 +1,17 @@
-"""Refusals before a run spends anything: prompts that do not fit, settings that a resumed run must not change."""
+"""Validation of the prompts before a run spends anything: usable splits, near-duplicates, length, chat template."""
 
-import re
 from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 
-from ..config import PromptsConfig, RunConfig
-from ..errors import ConfigError, ModelError, PromptError
+from ..config import PromptsConfig
+from ..errors import ModelError, PromptError
 from ..memory.near_duplicates import Encode, near_duplicates
 from ..models.policy import Policy
 from ..prompts import dataset_hint, read_rows
 from ..types import Prompt, Split
-from .folder import flat
-
-MAY_CHANGE = re.compile(
-    r"name|rounds|prompts\.audit(_split|_column)?|sample\.batch_size|engine|report_to|(server|ray)\..*"
-)
-"""Settings that a resumed run may change: they cannot contradict what is already in its memory."""
 
 
 def refuse_unusable(config: PromptsConfig, prompts: Sequence[Prompt]) -> None:
@@ -75,17 +68,6 @@ def refuse_unfit(prompts: Sequence[Prompt], policy: Policy, new_tokens: int) -> 
                 f"sample.max_new_tokens is {new_tokens}, but the model has {policy.positions} positions; "
                 "shorten the prompt or leave it out"
             )
-
-
-def refuse_changes(old: RunConfig, new: RunConfig) -> None:
-    """Raise a ConfigError that names the settings that differ and may not (see `MAY_CHANGE`)."""
-    before, after = flat(old.model_dump()), flat(new.model_dump())
-    changed = [key for key in before if before[key] != after.get(key) and not MAY_CHANGE.fullmatch(key)]
-    if changed:
-        listed = ", ".join(f"{key} was {before[key]!r}, now {after.get(key)!r}" for key in changed)
-        raise ConfigError(
-            f"cannot resume with other settings: {listed}; undo the change or start another run: name=NEW"
-        )
 
 
 def prompts_digest(prompts: tuple[Prompt, ...]) -> str:

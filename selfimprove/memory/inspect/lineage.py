@@ -135,6 +135,17 @@ def recalled_for(memory: MemoryReader, response_id: int) -> list[int]:
     ]
 
 
+def trained_in(memory: MemoryReader) -> dict[int, list[int]]:
+    """Return the rounds that trained on each response, by response id: those whose survivor it was, ascending."""
+    found: dict[int, list[int]] = {}
+    for response_id, round_ in memory.db.rows(
+        "SELECT v.response_id, u.round FROM verdicts v JOIN units u ON u.id = v.unit WHERE v.reason = 'kept' "
+        "AND u.round IN (SELECT round FROM units WHERE stage = 'train') ORDER BY v.response_id, u.round"
+    ):
+        found.setdefault(response_id, []).append(round_)
+    return found
+
+
 def diff(memory: MemoryReader, prompt_id: str, before: int, after: int) -> list[Change]:
     """Return how the run's answers to a prompt changed from one round to another, the most given later first.
 

@@ -22,7 +22,8 @@ CHUNK = 16_384
 class Filter:
     """Which responses are meant: those that meet all that is given.
 
-    `kept` and `reasons` ask for what select decided in any round.
+    `kept` and `reasons` ask for what select decided: in round `decided`, or in any. With `trained`, only decisions of
+    rounds that went on to train an adapter count, so that `kept` is exactly what was trained on.
     """
 
     round: int | None = None
@@ -30,10 +31,17 @@ class Filter:
     prompt_id: str | None = None
     kept: bool | None = None
     reasons: tuple[Reason, ...] | None = None
+    decided: int | None = None
+    trained: bool | None = None
 
     def conditions(self) -> list[tuple[str, Any]]:
         """Return what `where` makes a clause over the view `history` of."""
-        decided = "id IN (SELECT response_id FROM verdicts WHERE reason IN {})"
+        rounds = "" if self.decided is None else f" AND u.round = {self.decided:d}"
+        if self.trained:
+            rounds += " AND u.round IN (SELECT round FROM units WHERE stage = 'train')"
+        decided = (
+            f"id IN (SELECT response_id FROM verdicts v JOIN units u ON u.id = v.unit WHERE reason IN {{}}{rounds})"
+        )
         side = None if self.kept is None else [reason for reason in Reason if (reason is Reason.KEPT) == self.kept]
         return [
             ("round = ?", self.round),
