@@ -6,9 +6,8 @@ so no later stage can learn from them, not even by mistake. `files` and `hub` re
 
 import hashlib
 import json
-import re
 from collections import Counter
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 
