@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
+
 from ..store.reads import MemoryReader
 from .entries import Entry, in_order
 
@@ -35,6 +37,18 @@ class Echo:
     response_id: int
     survivors: int
     share: float
+
+
+@dataclass(frozen=True, slots=True)
+class Demonstration:
+    """A response that another was shown, or continues, and its cosine to the prompt asked; None without a vector."""
+
+    id: int
+    round: int
+    prompt_id: str
+    prompt: str
+    response: str
+    cosine: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +135,19 @@ def echo(memory: MemoryReader, round: int, limit: int = 20) -> list[Echo]:
         (str(survivors), limit),
     )
     return [Echo(id_, count, count / len(survivors)) for id_, count in reach]
+
+
+def shown(memory: MemoryReader, response_id: int) -> list[Demonstration]:
+    """Return what a response was shown, in that order."""
+    (response,) = memory.responses(ids=[response_id])
+    query = memory.prompt_vectors([response.prompt_id])[0].astype(np.float64)
+    ids, vectors = memory.embedded(response.parents)
+    cosines = {int(id_): float(query @ vector) for id_, vector in zip(ids, vectors, strict=True)}
+    entries = {entry.id: entry for entry in in_order(memory, response.parents)}
+    return [
+        Demonstration(e.id, e.round, e.prompt_id, e.prompt, e.response, cosines.get(e.id))
+        for e in (entries[id_] for id_ in response.parents)
+    ]
 
 
 def recalled_for(memory: MemoryReader, response_id: int) -> list[int]:
