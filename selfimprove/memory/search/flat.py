@@ -11,10 +11,10 @@ import numpy as np
 from .ranking import Scored
 
 SLACK = 6e-4
-"""Above the error of a cosine against a half-precision vector: 2^-11 from rounding, and that of a float32 sum."""
+"""Upper bound of the error of a cosine with a half-precision vector: 2^-11 from rounding, plus the float32 sum."""
 
 OVERFETCH = 4
-"""Rows asked for at first for each neighbour wanted; where they may not be all, `GROWTH` times as many."""
+"""Rows fetched per requested neighbour; `GROWTH` times as many where these may not include all."""
 
 GROWTH = 8
 
