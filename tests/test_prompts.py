@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from selfimprove.config import PromptsConfig
 from selfimprove.errors import PromptError
-from selfimprove.prompts import MAX_LINE, load_prompts, make_prompt, prompt_id, read_rows, twins
-from selfimprove.types import Message, Prompt, Split
+from selfimprove.prompts import MAX_LINE, load_prompts, make_prompt, prompt_id, read_rows
+from selfimprove.types import Message, Split
 
 
 @pytest.fixture
@@ -213,13 +213,3 @@ class TestDatasets:
         ):
             with pytest.raises(PromptError, match=why):
                 load_prompts(PromptsConfig(**settings))
-
-
-def test_twins_ask_what_a_held_out_prompt_asks():
-    def of(split, *texts):
-        return [Prompt(f"{split}-{texts}", tuple(Message("user", t) for t in texts), split)]
-
-    heldout = [*of(Split.HELDOUT, "What is 5 + 3?"), *of(Split.HELDOUT, "Hello", "And in French?")]
-    same = [*of(Split.TRAIN, " what is 5+3 "), *of(Split.TRAIN, "hello!", "And in  French")]
-    other = [*of(Split.TRAIN, "What is 5 - 3?"), *of(Split.TRAIN, "What is 3 + 5?"), *of(Split.TRAIN, "And in French?")]
-    assert twins([*heldout, *same, *other]) == {p.id for p in same}

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from ..memory.retrieval import Recalled
 
 NEW_TOKENS = 256
-VOTES = (2, 1, 0)
-"""The votes of a round, the last first."""
 
 
 def policy_name(folder: Path, against: str) -> str:
@@ -94,19 +92,12 @@ class Recall:
             UserError: no vote of the run trusts any answer.
         """
         from ..memory import Embedder, VectorIndex
-        from ..memory.retrieval import trust
+        from ..memory.retrieval import latest_pool
 
         self._memory, self._config = memory, config
         self._index, self._embedder = VectorIndex(memory), Embedder.load(config.embedder)
-        rounds = [record.round for record in reversed(memory.rounds())]
-        least = config.propose.exemplar.trust
-        found = (
-            trust(memory, self._embedder.encode, round=r, vote_index=vote, min_support=least)
-            for r in rounds
-            for vote in VOTES
-        )
-        trusted = next((one for one in found if one.shown), None)
-        if trusted is None:
+        trusted = latest_pool(memory, self._embedder.encode, config.propose.exemplar.trust)
+        if not trusted.shown:
             raise UserError("this memory trusts no answer yet; chat without --memory")
         self._trusted = trusted
 

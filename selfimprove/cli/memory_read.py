@@ -68,8 +68,8 @@ def search(run_name: str, words: tuple[str, ...], limit: int, as_json: bool, **w
 @json_option
 @click.pass_obj
 def show(run_name: str, response_id: int, as_json: bool) -> None:
-    """Show one response whole: prompt, vote, verdict, parents, what was made from it, survivors it was recalled for."""
-    from ..memory.inspect.lineage import recalled_for
+    """Show one response whole: prompt, vote, verdict, what it was shown, what was made from it or recalled it."""
+    from ..memory.inspect.lineage import recalled_for, shown
 
     with opened_memory(run_name) as opened:
         entry = entry_of(opened, response_id)
@@ -79,12 +79,16 @@ def show(run_name: str, response_id: int, as_json: bool) -> None:
             "made": opened.descendants(response_id),
             "recalled_for": recalled_for(opened, response_id),
         }
+        demonstrations = shown(opened, response_id)
     if as_json:
-        click.echo(json.dumps(facts))
+        click.echo(json.dumps(facts | {"shown": [asdict(one) for one in demonstrations]}))
         return
     for name, value in facts.items():
         if value not in (None, []):
             click.echo(f"{name:14}{printable(_told(value))}")
+    for one in demonstrations:
+        cosine = "" if one.cosine is None else f" {one.cosine:.3f}"
+        click.echo(f"{'shown':14}#{one.id} r{one.round}{cosine}  {printable(f'{one.prompt} -> {one.response}', 100)}")
 
 
 def _told(value: Any) -> str:
@@ -133,6 +137,35 @@ def similar(run_name: str, response_id: int, limit: int, as_json: bool, **wanted
         near = [(int(i), float(s)) for i, s in zip(ids[0], scores[0], strict=True) if i not in (-1, response_id)]
         entries = in_order(opened, [id_ for id_, _ in near[:limit]])
         show_entries(entries, as_json, [score for _, score in near[:limit]])
+
+
+@inspection.command()
+@click.argument("prompt_id", metavar="PROMPT")
+@click.option("-n", "limit", type=click.IntRange(1), default=16, show_default=True)
+@json_option
+@click.pass_obj
+def neighbours(run_name: str, prompt_id: str, limit: int, as_json: bool) -> None:
+    """List the trusted answers nearest to PROMPT (its id, or the beginning of it): what recall shows it, with cosines.
+
+    Trusted by the latest vote that trusts any. None is to a held-out prompt or a near-duplicate of one, nor under
+    another system message.
+    """
+    from ..memory import Embedder, VectorIndex
+    from ..memory.inspect.entries import in_order
+    from ..memory.retrieval import latest_pool
+    from ..memory.retrieval import neighbours as nearest
+    from ..run.folder import run_folder, saved_config
+
+    config = saved_config(run_folder(run_name))
+    with opened_memory(run_name) as opened:
+        prompt = prompt_of(opened, prompt_id)
+        pool = latest_pool(
+            opened, lambda texts: Embedder.load(config.embedder).encode(texts), config.propose.exemplar.trust
+        )
+        (near,) = nearest(opened, VectorIndex(opened), pool, [prompt], limit)
+        if not as_json:
+            click.echo(f"{prompt.id}  {printable(prompt.text, 100)}")
+        show_entries(in_order(opened, [r.response_id for r in near]), as_json, [r.score for r in near])
 
 
 @inspection.command()

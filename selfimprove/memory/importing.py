@@ -1,6 +1,6 @@
-"""Responses from another run's export, in quarantine: by their origin nothing recalls or counts them.
+"""Import responses from another run's export, in quarantine: never demonstrations, never voters, never trained on.
 
-The unit that they come with says in its payload which file they are from, and of each response where it was written.
+The payload of their unit records the file, and the source of each response.
 """
 
 import json
@@ -14,7 +14,7 @@ from ..types import Finish, Stage
 from .store.memory import ResponseMemory
 
 SOURCE = ("id", "round", "origin", "policy", "unit")
-"""What is kept of where a response was written, in the numbering of the memory that it was exported from."""
+"""Columns recorded as the source of a response, in the numbering of the exporting memory."""
 
 NEEDED = {"prompt_id": str, "response": str, "finish": str, "prompt_tokens": int, "new_tokens": int}
 NEEDED |= {"id": int, "round": int, "origin": str, "policy": str, "unit": str}
@@ -22,7 +22,7 @@ NEEDED |= {"id": int, "round": int, "origin": str, "policy": str, "unit": str}
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """`unit` holds them; `left_out` counts responses to prompts that the memory does not have."""
+    """`unit` is the id of the import; `left_out` counts responses to prompts that the memory does not have."""
 
     unit: str
     responses: int
@@ -30,7 +30,7 @@ class Imported:
 
 
 def import_file(memory: ResponseMemory, path: Path) -> Imported:
-    """Add the responses in a .jsonl or .parquet file as `export` writes it, all or none, as one unit of round 0.
+    """Add the responses in a .jsonl or .parquet file in the format of `export`, as one unit of round 0, atomically.
 
     Raises:
         UserError: the file cannot be read or is no export, was imported before, or answers no prompt of this memory.
@@ -78,7 +78,7 @@ def _parquet(path: Path) -> list[Any]:
 
 
 def _checked(row: Any, where: str) -> dict[str, Any]:
-    """Return the row; UserError unless it has what `export` writes."""
+    """Return the row; UserError unless it has the columns that `export` writes."""
     if not isinstance(row, dict):
         raise UserError(f"{where} is no object; export writes one object a line")
     for name, kind in NEEDED.items():

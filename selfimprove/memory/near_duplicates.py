@@ -48,7 +48,7 @@ def near_duplicates(prompts: Sequence[Prompt], vectors: np.ndarray, encode: Enco
     rests = [_differing(prompts[one].conversation, prompts[other].conversation) for one, other in pairs]
     unsure = sorted({text for both in rests if all(both) for text in both})
     place = {text: row for row, text in enumerate(unsure)}
-    known = encode(unsure)
+    known = encode(unsure) if unsure else vectors
     for (row, _), (one, other) in zip(pairs, rests, strict=True):
         if not one or not other or known[place[one]] @ known[place[other]] >= SAME:
             found.add(row)

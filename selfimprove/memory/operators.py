@@ -1,4 +1,4 @@
-"""What each operator cost and brought in a round: the figures that decide whether it stays on."""
+"""Cost and yield of each operator in a round."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class OperatorLedger:
-    """One operator's round."""
+    """Cost and yield of one operator in a round."""
 
     tokens: int
     """New tokens generated."""
@@ -33,7 +33,7 @@ def ledger(
     tallies_after: Mapping[str, Tally],
     verdicts: Iterable[Verdict],
 ) -> dict[Origin, OperatorLedger]:
-    """Return a ledger for each origin among `responses`, in the order of `Origin`.
+    """Return the ledger of each origin among `responses`, in the order of `Origin`.
 
     `judgements` are by response id, of the vote in which all take part; `tallies_before` and `tallies_after` are of the
     votes without and with the proposals.
@@ -44,22 +44,22 @@ def ledger(
         for prompt_id, tally in tallies_after.items()
         if prompt_id in tallies_before and tallies_before[prompt_id].answer != tally.answer
     }
-    books = {}
+    ledgers = {}
     for origin in Origin:
         own = [response for response in responses if response.origin is origin]
         if own:
-            books[origin] = OperatorLedger(
+            ledgers[origin] = OperatorLedger(
                 tokens=sum(response.new_tokens for response in own),
                 candidates=len(own),
                 parsed=sum(r.id in judgements and judgements[r.id].answer is not None for r in own),
                 survivors=sum(response.id in kept for response in own),
                 votes_changed=len(changed & {response.prompt_id for response in own}),
             )
-    return books
+    return ledgers
 
 
 def operators(memory: "ResponseMemory", round_: int) -> dict[Origin, OperatorLedger]:
-    """Return what each operator of a round cost and brought in."""
+    """Return the ledger of each operator of a round."""
     return ledger(
         memory.responses(rounds=[round_], origins=VOTERS),
         memory.judgements(round_, Poll.FINAL),

@@ -1,18 +1,18 @@
-"""Another embedder for an old memory: all vectors are made again, in one transaction."""
+"""Recompute all vectors of a memory with another embedder, in one transaction."""
 
 from .search.embedder import Embedder
 from .store.memory import ResponseMemory
 from .store.rows import vector_rows
 
 CHUNK = 4096
-"""Texts embedded between two writes."""
+"""Texts embedded per write."""
 
 ROWS = {
     "prompt_vectors": "SELECT seq, id, '' FROM prompts WHERE seq > ? ORDER BY seq LIMIT ?",
     "response_vectors": "SELECT r.id, r.prompt_id, char(10) || r.text FROM response_vectors v JOIN responses r "
     "USING (id) WHERE r.id > ? ORDER BY r.id LIMIT ?",
 }
-"""Key, prompt and what follows the prompt's conversation for each row of a table of vectors, after a key."""
+"""Query per table of vectors, for the rows after a key: key, prompt id, text behind the prompt's conversation."""
 
 
 def reembed(memory: ResponseMemory, embedder: Embedder) -> None:

@@ -88,6 +88,13 @@ def trust(memory: ResponseMemory, encode: Encode, *, round: int, vote_index: int
     return Trusted(shown)
 
 
+def latest_pool(memory: ResponseMemory, encode: Encode, min_support: float) -> Trusted:
+    """Return the pool of the latest vote that has one; empty when none has."""
+    votes = sorted(((unit.round, unit.index) for unit in memory.units(stage=Stage.VOTE)), reverse=True)
+    pools = (trust(memory, encode, round=r, vote_index=vote, min_support=min_support) for r, vote in votes)
+    return next((pool for pool in pools if pool.shown), Trusted({}))
+
+
 def leaking(memory: ResponseMemory, prompt_ids: Sequence[str], encode: Encode) -> set[str]:
     """Return those of these prompts that are held out, or near-duplicates of a held-out prompt."""
     asked = set(prompt_ids)

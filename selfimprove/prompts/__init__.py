@@ -6,9 +6,8 @@ so no later stage can learn from them, not even by mistake. `files` and `hub` re
 
 import hashlib
 import json
-import re
 from collections import Counter
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 
@@ -29,7 +28,6 @@ __all__ = [
     "Skipped",
     "Unusable",
     "dataset_hint",
-    "gist",
     "load_prompts",
     "make_prompt",
     "offered_options",
@@ -37,7 +35,6 @@ __all__ = [
     "prompt_id",
     "read_messages",
     "read_rows",
-    "twins",
     "unit_of",
 ]
 
@@ -81,18 +78,6 @@ class PromptSet:
         if self.differing:
             parts.append("duplicates that differ: " + ", ".join(f"{n} in {name}" for name, n in self.differing.items()))
         return "; ".join(parts)
-
-
-def gist(text: str) -> str:
-    """Return a text without what changes nothing of what it asks: case, white space, what it ends with."""
-    return re.sub(r"\s+", "", text.casefold()).rstrip(".!?")
-
-
-def twins(prompts: Sequence[Prompt]) -> frozenset[str]:
-    """Return the ids of the prompts to learn from that ask what a held-out one asks, each turn of it."""
-    asked = {prompt.id: tuple((m.role, gist(m.content)) for m in prompt.messages) for prompt in prompts}
-    heldout = {asked[prompt.id] for prompt in prompts if prompt.split is Split.HELDOUT}
-    return frozenset(p.id for p in prompts if p.split is Split.TRAIN and asked[p.id] in heldout)
 
 
 def load_prompts(config: PromptsConfig) -> PromptSet:

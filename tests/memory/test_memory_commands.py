@@ -40,6 +40,23 @@ def test_echo_names_who_reaches_far_and_show_whom_for(cli):
     assert cli("echo", "--round", 99) == ""
 
 
+def test_show_names_what_a_response_was_shown_and_neighbours_what_its_prompt_would_be(cli):
+    recalled = json.loads(cli("list", "--origin", "exemplar", "-n", 1, "--json"))
+    shown = json.loads(cli("show", recalled["id"], "--json"))["shown"]
+    assert [one["id"] for one in shown] == json.loads(cli("show", recalled["id"], "--json"))["parents"]
+    assert all(one["prompt_id"] != recalled["prompt_id"] and -1 <= one["cosine"] <= 1 for one in shown)
+    line = f"#{shown[0]['id']} r{shown[0]['round']} {shown[0]['cosine']:.3f}  {shown[0]['prompt']}"
+    assert line in cli("show", recalled["id"])
+    near = [json.loads(line) for line in cli("neighbours", recalled["prompt_id"], "-n", 4, "--json").splitlines()]
+    assert len(near) == 4
+    assert [one["score"] for one in near] == sorted((one["score"] for one in near), reverse=True)
+    assert {one["split"] for one in near} == {"train"}
+    assert recalled["prompt_id"] not in {one["prompt_id"] for one in near}
+    assert cli("neighbours", recalled["prompt_id"]).startswith(recalled["prompt_id"])
+    heldout = json.loads(cli("list", "--origin", "greedy", "-n", 1, "--json"))["prompt_id"]
+    assert cli("neighbours", heldout, "-n", 1, "--json")
+
+
 def test_an_export_comes_into_a_run_in_quarantine(cli):
     cli("export", "kept.jsonl", "--kept")
     rows = [json.loads(line) for line in Path("kept.jsonl").read_text().splitlines()]

@@ -1,16 +1,29 @@
 """Recall is relevant, diverse and honest: only agreed answers, nothing of the held-out prompts."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from memory_story import ANSWERS, EMBEDDER, PROMPTS, TEXT, commit, commit_vote, prompt, unit_rows
+from memory_story import ANSWERS, EMBEDDER, PROMPTS, SAMPLING, TEXT, commit, commit_vote, prompt, unit_rows
 
 from selfimprove.errors import ModelError
 from selfimprove.memory import Embedder, ResponseMemory, VectorIndex
-from selfimprove.memory.retrieval import leaking, mmr, own_past, recall, trust
+from selfimprove.memory.retrieval import (
+    Trusted,
+    batches,
+    diverse,
+    draw,
+    leaking,
+    mmr,
+    neighbours,
+    own_past,
+    recall,
+    trust,
+)
 from selfimprove.memory.search import segments
-from selfimprove.types import Finish, Split, Stage
+from selfimprove.prompts import make_prompt
+from selfimprove.types import Finish, Generation, Message, Origin, Request, Split, Stage, Unit
 
 
 def read(response):
@@ -109,6 +122,88 @@ def test_near_duplicates_of_held_out_prompts(path, text, cosine, leaks):
     with ResponseMemory.create(path) as memory:
         memory.add_prompts([*heldout, prompt("hot", "What is hot?"), prompt("new", text)], vectors)
         assert leaking(memory, ["new", "hot", "italy"], EMBEDDER.encode) == ({"new", "italy"} if leaks else {"italy"})
+
+
+# --- each prompt's own neighbours ------------------------------------------------------------------------------------
+
+
+def test_each_prompt_finds_its_nearest_trusted_answers_and_never_its_own(voted):
+    index, pool = VectorIndex(voted), trust(voted, EMBEDDER.encode, round=1, vote_index=0, min_support=0.5)
+    for together in (PROMPTS, PROMPTS[::-1]):
+        for prompt_, found in zip(together, neighbours(voted, index, pool, together), strict=True):
+            (query,) = voted.prompt_vectors([prompt_.id]).astype(np.float64)
+            expected = {r.response_id: query @ voted.vectors([r.response_id])[0] for r in pool.for_prompt(prompt_)}
+            assert [r.response_id for r in found] == sorted(expected, key=lambda id_: (-expected[id_], id_))
+            assert [r.score for r in found] == pytest.approx([expected[r.response_id] for r in found])
+            assert not {prompt_.id, "italy", "3+4", "what is 3 plus 4"} & {r.prompt_id for r in found}
+    (found,) = neighbours(voted, index, pool, [p for p in PROMPTS if p.id == "7x8"], 2)
+    assert [r.prompt_id for r in found][:1] == ["7x9"]
+    assert len(found) == 2
+    assert neighbours(voted, index, Trusted({}), PROMPTS) == [[]] * len(PROMPTS)
+
+
+def test_nothing_is_shown_under_another_system_message(path):
+    """A French answer is no demonstration for a prompt that wants German; a follow-up comes with its conversation."""
+    french, german = (Message("system", f"Answer in {language}.") for language in ("French", "German"))
+
+    def asks(*messages):
+        return make_prompt(messages, 0.0)
+
+    prompts = [asks(s, Message("user", f"The capital of {c}?")) for s in (french, german) for c in ("Peru", "Chile")]
+    turns = (
+        Message("user", "Tell me about Peru."),
+        Message("assistant", "It is large."),
+        Message("user", "Its capital?"),
+    )
+    prompts += [asks(*turns), asks(Message("user", "The capital of Kenya?"))]
+    with ResponseMemory.create(path) as memory:
+        memory.add_prompts(prompts, EMBEDDER.encode([p.conversation for p in prompts]))
+        requests = tuple(Request(p.id, Origin.SAMPLE, p.messages, i) for p in prompts for i in range(2))
+        unit = Unit(1, Stage.SAMPLE, 0, requests, SAMPLING, "base")
+        generations = [Generation("Lima", Finish.STOP, 9, 1)] * len(requests)
+        responses = memory.commit_unit(unit, generations, EMBEDDER.encode(["Lima"] * len(requests)), wall_s=0.0)
+        commit_vote(memory, responses, lambda _: "lima")
+        pool = trust(memory, EMBEDDER.encode, round=1, vote_index=0, min_support=0.5)
+        found = neighbours(memory, VectorIndex(memory), pool, prompts)
+    assert [[prompts.index(r.prompt) for r in near] for near in found] == [[1], [0], [3], [2], [5], [4]]
+    assert found[5][0].turns == (*turns, Message("assistant", "Lima"))
+
+
+def test_a_draw_depends_on_its_key_and_shows_different_answers_first(voted):
+    pool = trust(voted, EMBEDDER.encode, round=1, vote_index=0, min_support=0.5)
+    shown = [replace(r, answer="ab"[n % 2]) for n, r in enumerate(pool.for_prompt(PROMPTS[0]))]
+    assert len(shown) >= 5
+    draws = [draw(shown, 3, 7, 1, "recall", "france", slot) for slot in range(20)]
+    assert draws == [draw(shown[::-1], 3, 7, 1, "recall", "france", slot) for slot in range(20)]
+    assert len({tuple(r.response_id for r in one) for one in draws}) > 10
+    assert {r.response_id for one in draws for r in one} == {r.response_id for r in shown}
+    for slot in range(20):
+        distinct = draw(shown, 3, 7, slot, distinct=True)
+        assert {r.answer for r in distinct[:2]} == {"a", "b"}
+        assert len({r.response_id for r in distinct}) == 3, "when answers run out, the next in order"
+    assert draw([], 3, 7) == []
+
+
+def test_diverse_neighbours_are_mmrs(voted):
+    pool = trust(voted, EMBEDDER.encode, round=1, vote_index=0, min_support=0.5)
+    (near,) = neighbours(voted, VectorIndex(voted), pool, PROMPTS[:1])
+    assert diverse(voted, PROMPTS[0], near, 3, 0.0) == near[:3]
+    assert diverse(voted, PROMPTS[0], near, 3, 1.0) != near[:3]
+
+
+def test_batches_hold_neighbours_and_every_prompt_once():
+    rng = np.random.default_rng(0)
+    centres = unit_rows(rng, 4)
+    kinds = rng.permutation(np.repeat(np.arange(4), 8))
+    vectors = centres[kinds] + 0.05 * unit_rows(rng, 32)
+    prompts = [prompt(str(n), str(kind)) for n, kind in enumerate(kinds)]
+    found = batches(prompts, vectors, 8)
+    assert [len(batch) for batch in found] == [8] * 4
+    assert [len({p.text for p in batch}) for batch in found] == [1] * 4
+    assert sorted(int(p.id) for batch in found for p in batch) == list(range(32))
+    assert all(int(one.id) < int(other.id) for batch in found for one, other in itertools.pairwise(batch))
+    assert [len(batch) for batch in batches(prompts, vectors, 20)] == [20, 12]
+    assert batches([], np.zeros((0, 0), np.float32), 8) == []
 
 
 def test_own_past_is_every_answer_to_the_prompt_up_to_the_round(memory):

@@ -1,1 +1,1 @@
-"""Reading the memory as a person does: entries, lineage, overviews, SQL in a browser."""
+"""Inspection of a memory: entries, lineage, overview, and SQL in the browser."""

@@ -1,4 +1,4 @@
-"""A memory in the browser: Datasette on loopback, with every table, view and column explained and questions saved."""
+"""A memory in the browser: Datasette on loopback, with a description of all tables and columns, and saved queries."""
 
 import importlib.util
 import json
@@ -29,13 +29,13 @@ QUERIES = {
         EDGE,
     ),
 }
-"""Saved questions by the name in their address: title, what they tell, SQL."""
+"""Saved queries by URL name: title, description, SQL."""
 
 SETTINGS = {"sql_time_limit_ms": "20000", "default_page_size": "50", "truncate_cells_html": "300"}
 
 
 def metadata(title: str) -> dict[str, Any]:
-    """Return Datasette's metadata for a memory: what everything means, and the saved questions."""
+    """Return Datasette's metadata for a memory: descriptions and saved queries."""
     described = {
         r.name: {"description": f"{r.about[0].upper()}{r.about[1:]}.", "columns": r.columns} for r in relations()
     }
@@ -47,7 +47,7 @@ def metadata(title: str) -> dict[str, Any]:
 def browse(path: Path, *, port: int, open_browser: bool) -> None:
     """Serve the memory at `path` on loopback until interrupted.
 
-    The file is opened for reading and never as immutable: a run may be writing it, or be resumed while we look.
+    The file is opened read-only but not as immutable: a run may be writing it, or be resumed meanwhile.
 
     Raises:
         UserError: Datasette is not installed, or does not start.

@@ -1,4 +1,4 @@
-"""Responses as people look at them: with their prompt, the last vote and the last verdict; listed and exported."""
+"""Responses with their prompt, last vote and last verdict, for lists and exports."""
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,7 +14,7 @@ EVERY = Filter()
 """Every response."""
 
 ROW_GROUP = 10_000
-"""Rows of a Parquet file that are held in memory at a time."""
+"""Rows per row group of a Parquet file, which are held in RAM."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,14 +45,14 @@ _COLUMNS = ", ".join(field.name for field in fields(Entry))
 def find(
     memory: MemoryReader, wanted: Filter = EVERY, *, ids: Iterable[int] | None = None, limit: int = -1
 ) -> Iterator[Entry]:
-    """Yield the entries that a filter lets through, of all or of those with these ids, ordered by id; -1: no limit."""
+    """Yield the entries that match a filter, of all or of those with these ids, ordered by id; -1: no limit."""
     clause, values = where(("id IN {}", ids), *wanted.conditions())
     sql = f"SELECT {_COLUMNS} FROM history{clause} ORDER BY id LIMIT ?"
     return (Entry(*row) for row in memory.db.stream(sql, [*values, limit]))
 
 
 def in_order(memory: MemoryReader, ids: Sequence[int]) -> list[Entry]:
-    """Return the entries with these ids, in the order asked for: for search results. KeyError for an unknown id."""
+    """Return the entries with these ids, in the given order. KeyError for an unknown id."""
     found = {entry.id: entry for entry in find(memory, ids=ids)}
     return [found[id_] for id_ in ids]
 

@@ -1,7 +1,9 @@
-"""Where a response comes from, what came of it, and how the vote on a prompt went over time."""
+"""Ancestors and descendants of responses, and the votes on a prompt over time."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+
+import numpy as np
 
 from ..store.reads import MemoryReader
 from .entries import Entry, in_order
@@ -9,7 +11,7 @@ from .entries import Entry, in_order
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A response in a family tree. `near` are its parents (or children); empty where `repeated`: it stands above."""
+    """A response in a tree; `near` are its parents (or children), empty where `repeated`: it occurred before."""
 
     entry: Entry
     near: tuple["Node", ...]
@@ -18,7 +20,7 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One vote on a prompt. `flipped`: the answer is another than at the vote before."""
+    """One vote on a prompt. `flipped`: its winner differs from that of the vote before."""
 
     round: int
     vote: int
@@ -30,11 +32,23 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Echo:
-    """How far one response reaches: the survivors of a round that descend from it, and their share of all survivors."""
+    """Ancestor concentration: survivors of a round that descend from one response, and their fraction of all."""
 
     response_id: int
     survivors: int
     share: float
+
+
+@dataclass(frozen=True, slots=True)
+class Demonstration:
+    """A response shown to (or continued by) another, and its cosine to that one's prompt; None without a vector."""
+
+    id: int
+    round: int
+    prompt_id: str
+    prompt: str
+    response: str
+    cosine: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +68,7 @@ def trace(memory: MemoryReader, response_id: int) -> Node:
 
 
 def offspring(memory: MemoryReader, response_id: int) -> Node:
-    """Return a response with the responses made from it, those made from these and so on."""
+    """Return a response with its children, their children and so on."""
     return _tree(memory, response_id, memory.descendants(response_id), "parent_id", "response_id")
 
 
@@ -97,7 +111,7 @@ def _label(node: Node, width: int) -> str:
 
 
 def turns(memory: MemoryReader, prompt_id: str) -> list[Turn]:
-    """Return every vote on a prompt, the oldest first: its agreement over time and its flips."""
+    """Return all votes on a prompt, oldest first."""
     rows = memory.db.rows(
         "SELECT u.round, u.idx, t.answer, t.agreement, t.margin FROM tallies t JOIN units u ON u.id = t.unit "
         "WHERE t.prompt_id = ? ORDER BY u.seq",
@@ -111,7 +125,7 @@ def turns(memory: MemoryReader, prompt_id: str) -> list[Turn]:
 
 
 def echo(memory: MemoryReader, round: int, limit: int = 20) -> list[Echo]:
-    """Return the responses that most survivors of a round descend from, the farthest-reaching first, ties by id."""
+    """Return the responses with the most descendants among the survivors of a round, most first, ties by id."""
     survivors = [id_ for id_, verdict in memory.verdicts(round).items() if verdict.kept]
     reach = memory.db.rows(
         """WITH RECURSIVE family (survivor, id) AS (
@@ -123,8 +137,21 @@ def echo(memory: MemoryReader, round: int, limit: int = 20) -> list[Echo]:
     return [Echo(id_, count, count / len(survivors)) for id_, count in reach]
 
 
+def shown(memory: MemoryReader, response_id: int) -> list[Demonstration]:
+    """Return the responses that were shown to a response, in the order of the prompt."""
+    (response,) = memory.responses(ids=[response_id])
+    query = memory.prompt_vectors([response.prompt_id])[0].astype(np.float64)
+    ids, vectors = memory.embedded(response.parents)
+    cosines = {int(id_): float(query @ vector) for id_, vector in zip(ids, vectors, strict=True)}
+    entries = {entry.id: entry for entry in in_order(memory, response.parents)}
+    return [
+        Demonstration(e.id, e.round, e.prompt_id, e.prompt, e.response, cosines.get(e.id))
+        for e in (entries[id_] for id_ in response.parents)
+    ]
+
+
 def recalled_for(memory: MemoryReader, response_id: int) -> list[int]:
-    """Return the ids of the survivors, of any round, that this response was shown for or continued in, ascending."""
+    """Return the ids of the survivors of all rounds that have this response as a parent, ascending."""
     return [
         row[0]
         for row in memory.db.rows(

@@ -1,4 +1,4 @@
-"""A memory in one page of numbers."""
+"""Counts of a memory: prompts, responses by operator, verdicts, changed votes, ancestor concentration."""
 
 from dataclasses import dataclass
 

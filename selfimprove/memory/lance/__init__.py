@@ -1,1 +1,1 @@
-"""Export to Lance, and search there."""
+"""Export to a Lance data set, and search in one."""

@@ -1,8 +1,8 @@
 """Nearest neighbours in a Lance data set of responses: here, on a Ray cluster, or through an index that Lance made.
 
-Found as `VectorIndex` finds them: candidates by float32 products, ranked one by one in float64, ties by id. So the
-exact searches return its ids and scores, whoever scans which fragment. lance-ray's own search ranks in float32, takes
-one query at a time, and turns the vectors of fragments without an index into Python lists.
+The method is that of `VectorIndex`: candidates by float32 products, ranked in float64, ties by id. So exact searches
+return the same ids and scores, however fragments are assigned to workers. lance-ray's own search ranks in float32,
+takes one query at a time, and turns the vectors of fragments without an index into Python lists.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,13 +19,13 @@ from .scan import nearest
 from .write import ENTRY_COLUMNS, import_lance
 
 BATCH = 8192
-"""Rows read, and scored, together."""
+"""Rows per batch."""
 
 READ_AHEAD = 64 * 2**20
-"""Bytes read ahead of the search; Lance's own default is 2 GB."""
+"""Read-ahead buffer in bytes; Lance's default is 2 GB."""
 
 OVERFETCH = 4
-"""Candidates taken from an index for each neighbour asked for: quantized vectors order near neighbours only roughly."""
+"""Candidates per requested neighbour: quantized vectors order near neighbours only approximately."""
 
 Found = tuple[np.ndarray, np.ndarray]
 """Ids (q, k) int64 and cosines (q, k) float64, best first, ties by id; -1 and -inf where there are fewer than k."""
@@ -36,7 +36,7 @@ EMBEDDED = "vector IS NOT NULL"
 def condition(
     *, round: int | None = None, prompt_id: str | None = None, reasons: Sequence[Reason] | None = None
 ) -> str:
-    """Return the rows to search in Lance's SQL: written in a round, to a prompt, last judged with one of `reasons`."""
+    """Return a filter in Lance's SQL: written in a round, to a prompt, with one of `reasons` as the last verdict."""
     given = [EMBEDDED]
     if round is not None:
         given.append(f"round = {round:d}")
@@ -50,7 +50,7 @@ def condition(
 def search(
     path: Path, queries: np.ndarray, k: int, where: str = EMBEDDED, fragments: Sequence[int] | None = None
 ) -> Found:
-    """Return the k best rows for unit `queries` (q, d), of all fragments or some: a scan, exact.
+    """Return the k best rows for unit `queries` (q, d) by an exact scan of all or some fragments.
 
     Raises:
         UserError: there is no data set at `path`, it is damaged, or Lance is not installed.
@@ -65,7 +65,7 @@ def search(
 
 
 def search_on_ray(path: Path, queries: np.ndarray, k: int, where: str = EMBEDDED) -> Found:
-    """Do the same on the Ray cluster that this process is connected to, a task a fragment; all nodes see `path`."""
+    """`search` on the connected Ray cluster, one task per fragment; `path` must be visible to all nodes."""
     import ray
     from ray.exceptions import RayTaskError
 
@@ -81,9 +81,9 @@ def search_on_ray(path: Path, queries: np.ndarray, k: int, where: str = EMBEDDED
 
 
 def search_index(path: Path, queries: np.ndarray, k: int, where: str = EMBEDDED, cells: int | None = None) -> Found:
-    """Return what Lance's index on `vector` (metric dot) finds in `cells` of its cells (None: as it sees fit).
+    """Search with Lance's index on `vector` (metric dot) in `cells` of its cells (None: Lance's default).
 
-    Nearly the k best; their scores are exact.
+    Approximately the k best; their scores are exact.
     """
     queries = _writable(queries)
     question = {"column": "vector", "q": queries, "k": OVERFETCH * k, "metric": "dot", "nprobes": cells}
@@ -93,7 +93,7 @@ def search_index(path: Path, queries: np.ndarray, k: int, where: str = EMBEDDED,
 
 
 def check_embedder(path: Path, embedder: str | None) -> None:
-    """Raise UserError unless the vectors in a data set are of this embedder."""
+    """Raise UserError unless the vectors of a data set were made by this embedder."""
     theirs = (open_set(path).schema.metadata or {}).get(b"embedder", b"").decode()
     if theirs != (embedder or ""):
         raise UserError(f"the vectors in {path} are of embedder {theirs or 'unknown'}, this memory's of {embedder}")

@@ -1,7 +1,7 @@
-"""A memory as a Lance data set: for more responses than one machine should search, on storage that many can read.
+"""A memory as a Lance data set on shared storage, for more responses than one machine should search.
 
-A row is an `Entry` and its vector. A fragment is what one worker scans at a time; a round begins a new one. Fragments
-are written one after the other, then the one manifest that names them.
+A row is an `Entry` and its vector. A fragment is the unit of work of a distributed scan; each round starts a new one.
+Fragments are written first, then the manifest that lists them.
 """
 
 from collections.abc import Iterable, Iterator
@@ -19,13 +19,13 @@ from ..inspect.entries import Entry, arrow_schema
 from ..store.reads import MemoryReader
 
 FRAGMENT_ROWS = 65_536
-"""At most so many rows of a round in a fragment, and in RAM (100 MB of vectors at 384 dimensions)."""
+"""Maximum of rows per fragment, which is also held in RAM (100 MB of vectors at 384 dimensions)."""
 
 ENTRY_COLUMNS = [field.name for field in fields(Entry)]
 
 
 def write_lance(memory: MemoryReader, entries: Iterable[Entry], path: Path) -> None:
-    """Write `entries` and their vectors, whole or not at all. A vector is null where the memory has none.
+    """Write `entries` and their vectors atomically. A vector is null where the memory has none.
 
     Raises:
         UserError: Lance is not installed.
@@ -40,7 +40,7 @@ def write_lance(memory: MemoryReader, entries: Iterable[Entry], path: Path) -> N
 
 
 def import_lance() -> Any:
-    """Import Lance; UserError with the command that installs it when it is not there."""
+    """Import Lance; UserError with the installation command where it is not installed."""
     try:
         import lance
     except ImportError:

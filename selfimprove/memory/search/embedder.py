@@ -15,10 +15,10 @@ from ...fsio import folder_digest
 from ...models.sources import check_folder, resolve_model
 
 BATCH = 64
-"""Texts embedded together. Fixed, because the batch decides the last bits of a vector."""
+"""Texts per batch; fixed, because the last bits of a vector depend on the batch."""
 
 NGRAM = 3
-"""Characters in one hashed piece of text."""
+"""Characters per hashed n-gram."""
 
 
 class Embedder:
@@ -43,10 +43,10 @@ class Embedder:
     def load(cls, spec: str) -> "Embedder":
         """Load by name: a sentence-transformers id or folder, `bundled:minilm`, or `hash:DIMENSION`.
 
-        `hash:64` needs no weights: equal words give near vectors, meaning plays no part.
+        `hash:64` needs no weights: texts with the same character n-grams are near, whatever they mean.
 
         Raises:
-            ModelError: nothing usable has this name, or it holds code or pickled weights.
+            ModelError: no usable embedder of this name, or its folder contains code or pickled weights.
         """
         kind, _, rest = spec.partition(":")
         if kind == "hash":

@@ -11,10 +11,10 @@ import numpy as np
 from .ranking import Scored
 
 SLACK = 6e-4
-"""Above the error of a cosine against a half-precision vector: 2^-11 from rounding, and that of a float32 sum."""
+"""Upper bound of the error of a cosine with a half-precision vector: 2^-11 from rounding, plus the float32 sum."""
 
-OVERFETCH = 2
-"""Rows asked for at first for each neighbour wanted; where they may not be all, `GROWTH` times as many."""
+OVERFETCH = 4
+"""Rows fetched per requested neighbour; `GROWTH` times as many where these may not include all."""
 
 GROWTH = 8
 
@@ -51,9 +51,14 @@ class FlatRows:
 
     def search(self, queries: np.ndarray, k: int, allowed: np.ndarray | None) -> Scored:
         """Return every row that may be among the k best of a query (q, d); `allowed` is sorted, None for all."""
-        chosen = np.full(len(self.ids), True) if allowed is None else np.isin(self.ids, allowed, assume_unique=True)
+        if len(self.ids) == 0 or k == 0:
+            return Scored.none()
+        chosen = np.full(len(self.ids), allowed is None)
+        if allowed is not None:
+            row = np.minimum(np.searchsorted(self.ids, allowed), len(self.ids) - 1)
+            chosen[row[self.ids[row] == allowed]] = True
         count, searched, params = int(chosen.sum()), len(self.ids), None
-        if count == 0 or k == 0:
+        if count == 0:
             return Scored.none()
         if count < DENSE * searched:
             faiss = load_faiss()

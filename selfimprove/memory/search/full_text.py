@@ -26,7 +26,7 @@ UNSPACED = re.compile(
 )
 
 SPLIT_SINCE = 2
-"""Schema version from which on the index holds such scripts by the character."""
+"""First schema version whose index holds these scripts by character."""
 
 
 def spaced(text: str) -> str:
@@ -46,7 +46,7 @@ def add(db: Database, unit: str) -> None:
 
 
 def search(db: Database, query: str, limit: int = 20, allowed: np.ndarray | None = None) -> list[int]:
-    """Return ids of responses in which, prompt included, every word of `query` occurs; the best match first.
+    """Return ids of responses that contain every word of `query`, in the prompt or the text; best match first.
 
     Words are plain words: FTS5's operators and quotes have no meaning in a query. In scripts without spaces a word
     is any run of characters. `allowed` restricts the answer to these ids.

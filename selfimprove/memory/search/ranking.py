@@ -1,4 +1,4 @@
-"""From what an approximate search found to the k best: pruned by bounds, then ranked by the stored vectors."""
+"""The k best of approximate search results: pruned by error bounds, then ranked by the stored vectors."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ class Scored:
         return cls(*(np.concatenate(field) for field in fields)) if parts else cls.none()
 
     def pruned(self, k: int) -> Self:
-        """Leave out the pairs that k others of their query certainly beat."""
+        """Drop the pairs that at least k others of the same query exceed by more than the error bounds."""
         least = self.scores - self.slack
         order = np.lexsort((-least, self.who))
         who = self.who[order]
@@ -79,7 +79,7 @@ def rank(queries: np.ndarray, parts: Sequence[Candidates], k: int) -> tuple[np.n
 
 
 def best_of(found: Sequence[tuple[np.ndarray, np.ndarray]], k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the k best of what searches of different rows found: ids (q, j) and cosines (q, j), as `rank` has them."""
+    """Merge results over disjoint rows, ids (q, j) and cosines (q, j) each as from `rank`, to the k best."""
     ids, scores = (np.concatenate(part, axis=1) for part in zip(*found, strict=True))
     order = np.lexsort((ids, -scores))[:, :k]
     return np.take_along_axis(ids, order, 1), np.take_along_axis(scores, order, 1)

@@ -1,8 +1,8 @@
 """The large part of the index: sealed FAISS segments, each over a fixed range of responses.
 
-A segment is an inverted file of 8-bit vectors (IVF, SQ8): a quarter of the RAM, and a search looks only into the
-`PROBES` cells nearest to the query. What it finds is scored again from the vectors in the database. A file is a cache:
-its hash stands in the database, and one that is missing, torn or foreign is never read but made again.
+A segment is an inverted file of 8-bit vectors (IVF, SQ8): half the RAM of the flat index, and a search covers only the
+`PROBES` cells nearest to the query. Its candidates are scored again with the vectors in the database. A file is a
+cache: its hash is in the database, and a file that is missing or has another hash is not read but rebuilt.
 """
 
 from dataclasses import dataclass
@@ -21,19 +21,19 @@ ROWS_A_CELL = 256
 """Mean length of an inverted list."""
 
 SAMPLE_A_CELL = 64
-"""Rows that k-means sees for each cell."""
+"""Training rows of k-means per cell."""
 
 PASSES = 8
-"""Passes of k-means."""
+"""Iterations of k-means."""
 
 PROBES = 32
-"""Cells looked into."""
+"""Cells searched (nprobe)."""
 
 OVERFETCH = 4
-"""Candidates taken for each neighbour asked for: 8 bits order near neighbours only roughly."""
+"""Candidates per requested neighbour: 8-bit codes order near neighbours only approximately."""
 
 SLACK = 0.01
-"""Above the error of a cosine against an 8-bit vector, some 0.0006 where components span 0.5."""
+"""Above the error of a cosine with an 8-bit vector (about 0.0006 where components span 0.5)."""
 
 FEW = 16_384
 """Up to this many allowed rows of a segment are read from the database and scored exactly."""
@@ -89,7 +89,7 @@ def build(memory: ResponseMemory, ids: np.ndarray) -> Segment:
 
 
 def save(memory: ResponseMemory, segment: Segment) -> None:
-    """Write a segment's file, then the row with its hash that makes it count."""
+    """Write a segment's file, then the row with its hash (the commit point)."""
     folder = _folder(memory)
     folder.mkdir(exist_ok=True)
     path = folder / f"{segment.first_id}-{segment.last_id}.faiss"
@@ -102,7 +102,7 @@ def save(memory: ResponseMemory, segment: Segment) -> None:
 
 
 def load(memory: ResponseMemory) -> list[tuple[int, int, Segment | None]]:
-    """Return (first id, last id, segment) of all that were sealed; None where the file is not the one we wrote."""
+    """Return (first id, last id, segment) of all segments; None where the file is missing or has another hash."""
     sealed = []
     for first_id, last_id, file, sha in memory.db.rows("SELECT * FROM segments ORDER BY first_id"):
         path = _folder(memory) / Path(file).name

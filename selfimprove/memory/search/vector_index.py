@@ -54,7 +54,8 @@ class VectorIndex:
         """
         self.refresh()
         queries = np.ascontiguousarray(queries, dtype=np.float32)
-        allowed = None if allowed is None else np.unique(allowed)
+        if allowed is not None and (np.diff(allowed) <= 0).any():
+            allowed = np.unique(allowed)
         parts = [self._flat.search(queries, k, allowed)]
         parts += [segment.search(self._memory, queries, k, allowed) for segment in self._segments or ()]
         found = Scored.joined(parts).pruned(k)

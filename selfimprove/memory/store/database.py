@@ -1,4 +1,4 @@
-"""One SQLite file: exactly one process writes, any number read, and every fault says what to do.
+"""One SQLite file: one writing process, any number of readers, errors that say what to do.
 
 Two connections that write and checkpoint at once can corrupt a WAL file in SQLite 3.7.0 to 3.51.2
 (sqlite.org/wal.html#walresetbug), so one writer is a rule here and not a style.
@@ -33,7 +33,7 @@ class Database:
 
     @classmethod
     def create(cls, path: Path) -> "Database":
-        """Make a new memory file and open it for writing. It appears whole or not at all.
+        """Make a new memory file and open it for writing. Created atomically.
 
         Raises:
             MemoryError_: something is there already, or another process writes there.
@@ -95,7 +95,7 @@ class Database:
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
-        """All reads in the block see one moment, whatever a writer commits meanwhile."""
+        """Read transaction: all reads in the block see the same state."""
         if self._connection.in_transaction:
             yield
             return
@@ -121,7 +121,7 @@ class Database:
             return self._connection.execute(sql, parameters).fetchall()
 
     def stream(self, sql: str, parameters: Sequence[Any] = ()) -> Iterator[tuple[Any, ...]]:
-        """Yield the rows of a query one by one: for what may not fit in memory."""
+        """Yield the rows of a query one by one: for results that may not fit in RAM."""
         with _explained(self.path):
             for row in self._connection.execute(sql, parameters):  # noqa: UP028 - yield from closes the cursor, perhaps late
                 yield row
@@ -224,7 +224,7 @@ def _owner_file(path: Path) -> Path:
 
 
 def _acquire(path: Path) -> filelock.BaseFileLock:
-    """Take the kernel's lock beside the file: it ends with the process, so no crash leaves it behind."""
+    """Take an advisory file lock; the kernel releases it when the process ends."""
     lock = filelock.FileLock(f"{path}.lock", timeout=0)
     try:
         lock.acquire()
@@ -254,7 +254,7 @@ def _owner(path: Path) -> str:
 
 @contextmanager
 def _explained(path: Path) -> Iterator[None]:
-    """Turn what SQLite says of a bad file or disk into a message for a person; our own mistakes pass through."""
+    """Turn SQLite's errors about a bad file or disk into a MemoryError_ with advice; others pass through."""
     try:
         yield
     except sqlite3.DatabaseError as error:

@@ -1,4 +1,4 @@
-"""What every table, view and column means, read from the comments in the schema: for browsers and for the docs."""
+"""Descriptions of tables, views and columns, read from the comments of the schema, for Datasette and the docs."""
 
 import re
 import sqlite3
@@ -30,7 +30,7 @@ def relations() -> tuple[Relation, ...]:
     """Return the tables, then the views, of a memory of this version.
 
     Raises:
-        KeyError: something in the schema has no words.
+        KeyError: a table, view or column has no description.
     """
     words = _words("".join(MIGRATIONS))
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as db:

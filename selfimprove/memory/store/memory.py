@@ -1,7 +1,7 @@
-"""The response memory: every response ever written, what was voted of it and what became of it.
+"""The response memory: all responses of a run, with votes, verdicts and guard decisions, in one SQLite file.
 
-SQLite is the only truth. A unit of work and all that it produced are one durable transaction, so a run that is
-killed anywhere goes on with the units that are not committed.
+A unit of work and all rows that it produced are one durable transaction, so a killed run continues with the units
+that are not committed.
 """
 
 import json
@@ -47,7 +47,7 @@ from .rows import (
 
 
 class ResponseMemory(MemoryReader):
-    """A memory file. Every commit is idempotent: a unit that is committed already stays as it is."""
+    """A memory file. Commits are idempotent: a unit that is committed already is not changed."""
 
     @classmethod
     def create(cls, path: str | Path) -> Self:
@@ -80,10 +80,10 @@ class ResponseMemory(MemoryReader):
     # --- commits -----------------------------------------------------------------------------------------------
 
     def add_prompts(self, prompts: Sequence[Prompt], embeddings: np.ndarray) -> None:
-        """Add prompts with their embeddings (n, d); those already there stay as they are.
+        """Add prompts with their embeddings (n, d); prompts that are already there are not changed.
 
         Raises:
-            MemoryError_: a prompt is there on the other side of the split: it would leak.
+            MemoryError_: a prompt is stored with the other split: it would leak.
         """
         known = {prompt.id: prompt.split for prompt in self.prompts()}
         for prompt in prompts:
@@ -138,11 +138,11 @@ class ResponseMemory(MemoryReader):
         self._commit(round, Stage.SELECT, 0, selection_tables(name_of(round, Stage.SELECT), selection), wall_s=wall_s)
 
     def commit_result(self, round: int, stage: Stage, payload: dict[str, Any], *, wall_s: float = 0.0) -> None:
-        """Commit what a stage reports, as JSON. Keep times out of `payload`: it is part of `digest`."""
+        """Commit the result of a stage as JSON. `payload` must contain no times, as it is part of `digest`."""
         self._commit(round, stage, 0, {}, payload=payload, wall_s=wall_s)
 
     def commit_import(self, rows: Sequence[tuple[str, str, int, int, str]], source: dict[str, Any]) -> str:
-        """Commit responses from a file and return their unit's name; nothing looks them up, so they have no vectors.
+        """Commit responses from a file, without vectors (they are never demonstrations), and return the unit's name.
 
         A row is (prompt id, finish, prompt tokens, new tokens, text); `source` says where they are from.
         """
@@ -203,7 +203,7 @@ class ResponseMemory(MemoryReader):
             self.db.write("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
 
     def check_fingerprint(self, name: str, value: str) -> None:
-        """Compare what is about to be used with what the memory was made with; a new memory takes it down.
+        """Compare a fingerprint with the recorded one; record it where there is none.
 
         Raises:
             MemoryError_: they differ.
@@ -217,11 +217,11 @@ class ResponseMemory(MemoryReader):
     # --- checks ------------------------------------------------------------------------------------------------
 
     def digest(self) -> str:
-        """Return a hash of all that the memory says, times left out: equal for a resumed and an undisturbed run."""
+        """Return a hash of the content without times: equal for a resumed and an uninterrupted run."""
         return checks.digest(self.db)
 
     def verify(self) -> list[str]:
-        """Return every fault found in the file, each in one line; empty when it is sound."""
+        """Return all faults of the file, one line each; empty if there are none."""
         return checks.verify(self.db)
 
     # --- inside ------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Everything that can be asked of a memory. Answers come back as nouns, in a fixed order."""
+"""Queries of a memory. Results are data types of `types`, in a deterministic order."""
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,12 +15,12 @@ from .database import Database
 from .rows import RESPONSES, RoundRecord, UnitRecord, prompt_of, response_of, stack, unit_of
 
 CHUNK = 16_384
-"""Vectors handed over at a time when all are read (25 MB at 384 dimensions)."""
+"""Vectors per chunk where all are read (25 MB at 384 dimensions)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which responses are meant: those that meet all that is given.
+    """A filter of responses: all given conditions must hold.
 
     `kept` and `reasons` ask for what select decided: in round `decided`, or in any. With `trained`, only decisions of
     rounds that went on to train an adapter count, so that `kept` is exactly what was trained on.
@@ -35,7 +35,7 @@ class Filter:
     trained: bool | None = None
 
     def conditions(self) -> list[tuple[str, Any]]:
-        """Return what `where` makes a clause over the view `history` of."""
+        """Return conditions and values for `where`, over the view `history`."""
         rounds = "" if self.decided is None else f" AND u.round = {self.decided:d}"
         if self.trained:
             rounds += " AND u.round IN (SELECT round FROM units WHERE stage = 'train')"
@@ -53,7 +53,7 @@ class Filter:
 
 
 class MemoryReader:
-    """The questions; `ResponseMemory` adds the answers to the record."""
+    """The reading half of a memory; `ResponseMemory` adds the commits."""
 
     def __init__(self, database: Database) -> None:
         self.db = database
@@ -85,7 +85,7 @@ class MemoryReader:
         unit_ids: Iterable[str] | None = None,
         stages: Iterable[Stage] | None = None,
     ) -> list[Response]:
-        """Return the responses that meet all the filters given, ordered by id."""
+        """Return the responses that match all given filters, ordered by id."""
         clause, values = where(
             ("r.id IN {}", ids),
             ("u.round IN {}", rounds),
@@ -97,13 +97,13 @@ class MemoryReader:
         return [response_of(row) for row in self.db.rows(f"{RESPONSES}{clause} ORDER BY r.id", values)]
 
     def ids(self, wanted: Filter) -> np.ndarray:
-        """Return the ids of the responses that a filter lets through, (n,) int64 ascending: `allowed` of a search."""
+        """Return the ids of the responses that match a filter, (n,) int64 ascending, as `allowed` of a search."""
         clause, values = where(*wanted.conditions())
         rows = self.db.rows(f"SELECT id FROM history{clause} ORDER BY id", values)
         return np.array([id_ for (id_,) in rows], dtype=np.int64)
 
     def search_text(self, query: str, limit: int = 20, allowed: np.ndarray | None = None) -> list[int]:
-        """Return ids of the responses in which, prompt included, all words of `query` occur, the best match first.
+        """Return ids of the responses that contain all words of `query`, in prompt or text, best match first.
 
         `allowed` restricts the answer to these ids.
         """
@@ -114,11 +114,11 @@ class MemoryReader:
         return self.db.rows("SELECT count(*) FROM responses")[0][0]
 
     def ancestors(self, response_id: int) -> list[int]:
-        """Return the ids of all responses that this one was made from, directly or not, ascending."""
+        """Return the ids of all ancestors of a response (parents, their parents, ...), ascending."""
         return self._family(response_id, "parent_id", "response_id")
 
     def descendants(self, response_id: int) -> list[int]:
-        """Return the ids of all responses that were made from this one, directly or not, ascending."""
+        """Return the ids of all descendants of a response, ascending."""
         return self._family(response_id, "response_id", "parent_id")
 
     def _family(self, response_id: int, wanted: str, known: str) -> list[int]:
@@ -202,7 +202,7 @@ class MemoryReader:
         return {row[0]: Tally(*row) for row in self.db.rows(sql, (name_of(round, Stage.VOTE, index),))}
 
     def judgements(self, round: int, index: int = 0) -> dict[int, Judgement]:
-        """Return what a vote said of each response, by response id."""
+        """Return a vote's judgements by response id."""
         sql = "SELECT response_id, answer, weight, share FROM judgements WHERE unit = ? ORDER BY response_id"
         return {row[0]: Judgement(*row) for row in self.db.rows(sql, (name_of(round, Stage.VOTE, index),))}
 
@@ -212,7 +212,7 @@ class MemoryReader:
         return {} if row is None or row[0] is None else json.loads(row[0])["kinds"]
 
     def verdicts(self, round: int) -> dict[int, Verdict]:
-        """Return select's decision on each candidate of a round, by response id."""
+        """Return select's verdicts of a round by response id."""
         sql = "SELECT response_id, reason, value, bound, weight FROM verdicts WHERE unit = ? ORDER BY response_id"
         return {
             id_: Verdict(id_, Reason(reason), value, bound, weight)

@@ -1,4 +1,4 @@
-"""Between the nouns and their rows: how a unit, response or vote is stored, hashed and read back."""
+"""Conversion between data types and table rows, and the hashes of units."""
 
 import hashlib
 import json
@@ -38,7 +38,7 @@ TABLES_OF_A_UNIT = {
     "verdicts": "SELECT * FROM verdicts WHERE unit = ? ORDER BY response_id",
     "decisions": "SELECT * FROM decisions WHERE unit = ?",
 }
-"""What a unit can produce, and the query that gives it back in the order in which it was hashed."""
+"""Tables with rows of units, and the query for a unit's rows in the order in which they are hashed."""
 
 RESPONSES = """
 SELECT r.id, r.prompt_id, u.round, r.origin, r.unit, r.slot, r.text, r.finish, r.seed, u.policy, r.prompt_tokens,
@@ -66,7 +66,7 @@ class UnitRecord:
 
 @dataclass(frozen=True, slots=True)
 class RoundRecord:
-    """A decided round in one line. `policy` is the one that was judged, kept or not."""
+    """A round that the guard decided on. `policy` is the policy that was measured, kept or not."""
 
     decision: Decision
     round: int
@@ -80,7 +80,7 @@ class RoundRecord:
 
 
 def storable(text: str) -> str:
-    """Return `text` with NUL and lone surrogates replaced by U+FFFD; other text comes back untouched.
+    """Return `text` with NUL and lone surrogates replaced by U+FFFD; other text is unchanged.
 
     SQLite stores UTF-8, in which a lone surrogate does not exist, and its functions, the full-text index among them,
     end a text at NUL. Byte-level tokenizers can emit both.
@@ -90,18 +90,18 @@ def storable(text: str) -> str:
 
 
 def prompt_row(prompt: Prompt) -> Row:
-    """Return (id, split, text, messages, sha). `messages` is ASCII JSON, so any text comes back as it was."""
+    """Return (id, split, text, messages, sha). `messages` is ASCII JSON, which preserves any text."""
     messages = json.dumps([asdict(message) for message in prompt.messages])
     return prompt.id, prompt.split.value, storable(prompt.text), messages, prompt_sha(prompt.id, prompt.split, messages)
 
 
 def prompt_sha(id_: str, split: str, messages: str) -> str:
-    """Return the hash by which `verify` knows a prompt."""
+    """Return the hash of a prompt that `verify` checks."""
     return sha256_json([id_, split, messages])
 
 
 def prompt_of(id_: str, split: str, messages: str) -> Prompt:
-    """Read a prompt back."""
+    """Return a prompt from its columns."""
     return Prompt(id_, tuple(Message(**message) for message in json.loads(messages)), Split(split))
 
 
@@ -149,7 +149,7 @@ def selection_tables(unit: str, selection: Selection) -> Tables:
 
 
 def response_of(row: Row) -> Response:
-    """Read a response back from a row of `RESPONSES`."""
+    """Return a response from a row of `RESPONSES`."""
     id_, prompt_id, round_, origin, unit, slot, text, finish, seed, policy, prompt_tokens, new_tokens, parents = row
     return Response(
         id_, prompt_id, round_, Origin(origin), unit, slot, text, Finish(finish), seed, policy,
@@ -158,7 +158,7 @@ def response_of(row: Row) -> Response:
 
 
 def unit_of(row: Row) -> UnitRecord:
-    """Read a unit back from its columns in the order of `UnitRecord`."""
+    """Return a unit from its columns in the order of `UnitRecord`."""
     id_, round_, stage, index, policy, sampling, payload, wall_s, committed_at = row
     how = None if sampling is None else Sampling(**json.loads(sampling))
     report = None if payload is None else json.loads(payload)
@@ -172,7 +172,7 @@ def rows_sha(id_: str, policy: str, sampling: str | None, payload: str | None, v
 
 
 def chain_sha(previous: str, rows: str) -> str:
-    """Return the hash that ties a unit to all units before it; `previous` is "" for the first."""
+    """Return the chained hash over a unit and all units before it; `previous` is "" for the first."""
     return hashlib.sha256(f"{previous}{rows}".encode()).hexdigest()
 
 

@@ -1,15 +1,15 @@
-"""The schema of a memory file: tables, readable views, and the numbered way from one version to the next.
+"""The schema of a memory file: tables, readable views, and migrations.
 
 Table, view and column names are an interface: people query them with SQL and in Datasette. Rules of the schema:
 
-- Rows about responses are only ever added. A trigger refuses UPDATE and DELETE, so an id means the same row for ever
-  and what is later thought of a response lives in `judgements` and `verdicts`.
+- Rows about responses are append-only: triggers refuse UPDATE and DELETE. Votes and verdicts on a response are rows of
+  `judgements` and `verdicts`.
 - A unit of work and everything that it produced are one transaction; `units` is the journal, chained by hashes.
-- Vectors are little-endian float32 unit vectors. They stand apart from their responses, because another embedder may
-  replace them (`reembed`), and each carries a CRC-32 of its own.
-- `texts` (full-text search) and `segments` (files of the vector index) are derived and in no hash.
-- Every table, view and column is explained where it is made: `-- words` after its name. A column of a view without
-  words means what the first column of that name means. `dictionary` reads them.
+- Vectors are little-endian float32 unit vectors. They are in tables of their own, because another embedder may
+  replace them (`reembed`), each with a CRC-32.
+- `texts` (full-text search) and `segments` (files of the vector index) are derived data and not hashed.
+- Every table, view and column is described by `-- words` after its name, which `dictionary` reads. A column of a view
+  without words has the meaning of the first column of that name.
 """
 
 import sqlite3
@@ -17,7 +17,7 @@ import sqlite3
 from ..search.full_text import spaced
 
 APPLICATION_ID = 0x53494D31
-"""`SIM1` in ASCII: marks the file as a response memory, and lets `file` and SQLite tools tell."""
+"""`SIM1` in ASCII: marks the file as a response memory for SQLite and `file`."""
 
 PAGE_BYTES = 16384
 """Ten 384-dimensional vectors fit a page; the default of 4096 bytes would hold two and waste a quarter."""
@@ -258,11 +258,11 @@ MIGRATIONS: tuple[str, ...] = (TABLES + VIEWS + _triggers(), SPLIT_TEXTS)
 """`MIGRATIONS[n]` takes a file from version n to n + 1. Released entries are never edited; new ones are appended."""
 
 OLDEST_READABLE = 1
-"""The oldest version that is read as it is. A writer migrates every older file first."""
+"""Oldest version that can be read without a migration. A writer migrates first."""
 
 
 def migrate(connection: sqlite3.Connection, migrations: tuple[str, ...]) -> None:
-    """Bring the file up to `len(migrations)`, each step in a transaction of its own that also moves `user_version`."""
+    """Migrate the file to version `len(migrations)`; each step is one transaction, `user_version` included."""
     connection.create_function("spaced", 1, spaced, deterministic=True)
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     for number in range(version, len(migrations)):

@@ -1,4 +1,4 @@
-"""What can be proven of a memory file: that it is sound (`verify`), and that two say the same (`digest`)."""
+"""Integrity of a memory file (`verify`), and a hash of its logical content (`digest`)."""
 
 import hashlib
 import json
@@ -12,7 +12,7 @@ from .rows import TABLES_OF_A_UNIT, chain_sha, prompt_sha, rows_sha
 def digest(db: Database) -> str:
     """Return a sha256 over the logical content; times, caches and the order of commits are left out.
 
-    It trusts the hashes that were stored with the units: `verify` says whether they are true.
+    It uses the hashes stored with the units, which `verify` recomputes.
     """
     whole = hashlib.sha256()
     with db.snapshot():
