@@ -162,9 +162,9 @@ class RayEngine:
         self._end_actors()
         self._free_gpu()
         folder = self._local.adapter_of(job.start) if job.start else None
-        order = TrainingOrder(
-            job, self._model, None if folder is None else read_adapter(folder), shard=self._config.shard
-        )
+        start = None if folder is None else read_adapter(folder)
+        fingerprint = self._local.policy.fingerprint
+        order = TrainingOrder(job, self._model, fingerprint, start, shard=self._config.shard)
         with TemporaryDirectory() as storage:
             trainer = TorchTrainer(
                 train_on_rank,

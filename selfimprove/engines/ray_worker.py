@@ -31,9 +31,7 @@ class Worker:
         Raises:
             ModelError: the model on this node has another fingerprint.
         """
-        policy = Policy.load(model)
-        if policy.fingerprint != fingerprint:
-            raise ModelError(f"{model.path} is a different model here than on the driver; use one copy on all nodes")
+        policy = _load(model, fingerprint)
         self._adapters: dict[str, Path] = {}
         self._folder = TemporaryDirectory(prefix="selfimprove-")
         self._engine = LocalEngine(policy, self._adapters.get, batch_size)
@@ -47,10 +45,14 @@ class Worker:
 
 @dataclass(frozen=True, slots=True)
 class TrainingOrder:
-    """Argument of `train_on_rank`: job, model, initial adapter (None: a new one) and whether to shard (FSDP2)."""
+    """Argument of `train_on_rank`: job, model and its fingerprint, initial adapter, whether to shard (FSDP2).
+
+    `start` is None for a new adapter.
+    """
 
     job: TrainingJob
     model: ModelConfig
+    fingerprint: str
     start: Files | None
     shard: bool
 
@@ -63,7 +65,7 @@ def train_on_rank(config: dict[str, Any]) -> tuple[Files, TrainReport]:
     job = order.job
     context = get_context()
     peers = Peers(context.get_world_rank(), context.get_world_size(), lockstep=order.shard)
-    policy = Policy.load(to_shard(order.model, device()) if order.shard else order.model)
+    policy = _load(to_shard(order.model, device()) if order.shard else order.model, order.fingerprint)
     if order.shard:
         shard(policy.model)
     with TemporaryDirectory(prefix="selfimprove-") as folder:
@@ -81,6 +83,13 @@ def train_on_rank(config: dict[str, Any]) -> tuple[Files, TrainReport]:
             peers=peers,
         )
         return {name: (out / name).read_bytes() for name in ADAPTER_FILES if peers.rank == 0}, report
+
+
+def _load(model: ModelConfig, fingerprint: str) -> Policy:
+    policy = Policy.load(model)
+    if policy.fingerprint != fingerprint:
+        raise ModelError(f"{model.path} is a different model here than on the driver; use one copy on all nodes")
+    return policy
 
 
 def to_shard(model: ModelConfig, kind: str) -> ModelConfig:

@@ -48,10 +48,13 @@ def kl_to_base(policy: Policy, adapter: Path, completions: Sequence[tuple[list[i
 
 
 def nll(policy: Policy, text: str) -> float:
-    """Return the mean negative log-likelihood of `text` under the policy with its loaded adapter, in nats a token."""
+    """Return the mean negative log-likelihood of `text` under the policy with its loaded adapter, in nats a token.
+
+    Text beyond the model's positions is left out.
+    """
     import torch
 
-    ids = torch.tensor([policy.plain(text)], device=policy.device)  # (1, T)
+    ids = torch.tensor([policy.plain(text)[: policy.positions]], device=policy.device)  # (1, T)
     with torch.inference_mode():
         logits = policy.model(ids).logits[0, :-1].float()  # (T - 1, V)
     return float(torch.nn.functional.cross_entropy(logits, ids[0, 1:]))

@@ -1,7 +1,7 @@
-"""Export: one folder that loads anywhere, written whole, and reloaded and compared before it gets its name.
+"""Export of a policy for transformers, PEFT, llama.cpp or Ollama, reloaded and compared before it is published.
 
-Merging happens in float32 on freshly loaded base weights. A merged folder stores the base's own dtype, and all that is
-not weights (config, tokenizer, chat template, generation config) travels byte for byte; GGUF rounds from float32.
+Merging happens in float32 on freshly loaded base weights. A merged folder stores the base's dtype unless another is
+asked for; config, tokenizer, chat template and generation config are copied byte for byte. GGUF rounds from float32.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from ..models.template import PLAIN_TEMPLATE, with_date
 from ..types import VOTERS, Message, Split
 from .gguf import WEIGHTS, as_stored, template_in, write_gguf
 from .model_card import KNOWN_BASES, Learnt, model_card
-from .ollama import modelfile, take_apart
+from .ollama import modelfile, parse_template
 from .verify import Probe, check_tokens, check_weights, gap, limit, probe, same_text
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ CONVERSATIONS = 20
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What reloading showed: how weights are stored, the size in bytes, and how near it is to the adapter in memory.
+    """Result of reloading an export: dtype, size in bytes, and distance from the model in memory.
 
     `gap` is the largest |logit difference|, the rounding to `dtype` included; `equal` of `texts` greedy texts are
     the same, and the others part where two tokens tie within that gap.
@@ -60,7 +60,7 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """What is exported: the base, its adapter, the model with both side by side, and what that answers."""
+    """Input of an export: base, adapter, the model with the adapter attached but not merged, and its answers."""
 
     config: ModelConfig
     policy: Policy
@@ -70,7 +70,7 @@ class _Source:
     conversations: Sequence[tuple[Message, ...]]
 
     def merge(self) -> Any:
-        """Return the plain model with the adapter merged, in float32; `adapted` is used up.
+        """Return the model with the adapter merged, in float32; `adapted` must not be used afterwards.
 
         Raises:
             ModelError: the base is quantized, or merging changed an answer.
@@ -102,7 +102,7 @@ def export(
         out: the folder to write.
         form: one of `FORMS`.
         card: becomes its README.md.
-        conversations: what the reloaded model is compared on.
+        conversations: prompts to compare the reloaded model on.
         weights: how `gguf` and `ollama` store matrices.
         dtype: float32, bfloat16 or float16, of a `merged` folder; None: the base's own.
         fingerprint: that of the base the adapter was trained on; None: not compared.
@@ -120,7 +120,7 @@ def export(
     }
     _refuse(form, weights, dtype, out)
     policy = _load(model, fingerprint)
-    adapted = Policy.attach(policy.model, adapter)  # beside its weights, not merged: what the merge must equal
+    adapted = Policy.attach(policy.model, adapter)  # not merged: the reference for the merge
     probes = tuple(probe(adapted, policy, messages) for messages in conversations)
     with _disk_faults(out), new_folder(out) as folder:
         source = _Source(model, policy, adapter, adapted, probes, conversations)
@@ -137,7 +137,7 @@ def export(
 
 @contextmanager
 def _disk_faults(out: Path) -> Iterator[None]:
-    """Turn what a full or failing disk raises, in any of the libraries that write, into one line."""
+    """Turn the disk errors of every library that writes into one line."""
     from safetensors import SafetensorError
 
     try:
@@ -162,7 +162,7 @@ _STORED = dict.fromkeys(("gguf", "ollama"), "takes --weights") | {"adapter": "is
 
 
 def _refuse_taken(out: Path) -> None:
-    """Refuse a path where something is, a link that leads nowhere included, or where no folder can be."""
+    """Refuse a path that exists, dangling links included, or whose parent is no folder."""
     try:
         out.lstat()
     except FileNotFoundError:
@@ -179,7 +179,7 @@ def _load(model: ModelConfig, fingerprint: str | None = None) -> Policy:
     return Policy.load(model.model_copy(update={"dtype": "float32", "device": "cpu"}), fingerprint)
 
 
-# -- the forms: each writes into a folder and returns model and tokenizer read back from it, and how weights are stored
+# -- writers: each fills a folder and returns the model and tokenizer read back from it, and the stored dtype
 
 
 def _write_merged(source: _Source, folder: Path, dtype: str | None) -> tuple[Any, Any, str]:
@@ -203,7 +203,7 @@ def _write_merged(source: _Source, folder: Path, dtype: str | None) -> tuple[Any
 def _write_adapter(source: _Source, folder: Path) -> tuple[Any, Any, str]:
     for name in ADAPTER_FILES:
         shutil.copyfile(source.adapter / name, folder / name)
-    if source.config.path in KNOWN_BASES:  # a name of ours, which PEFT could not find
+    if source.config.path in KNOWN_BASES:  # PEFT knows no bundled names
         settings = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
         hub_id, _ = KNOWN_BASES[source.config.path]
         write_json(folder / "adapter_config.json", settings | {"base_model_name_or_path": hub_id})
@@ -241,7 +241,7 @@ def _write_ollama(source: _Source, folder: Path, weights: str) -> tuple[Any, Any
         return _render(policy, messages, opened, tokenizer.chat_template)
 
     try:
-        turns = take_apart(render)
+        turns = parse_template(render)
     except TemplateError as error:
         raise ModelError(f"this chat template refuses a plain conversation: {error}; export gguf instead") from None
     for messages in source.conversations:
@@ -265,7 +265,7 @@ def _render(policy: Policy, messages: Sequence[Message], opened: bool, template:
 
 
 def _refuse_date(policy: Policy) -> None:
-    """Refuse a template whose prompts hold the date: a Modelfile would hold that of the run for ever."""
+    """Refuse a template that renders the date: a Modelfile would keep the run's."""
     asked = [Message("user", "a")]
     days = (dt.date(2001, 1, 1), dt.date(2012, 12, 12))
     first, second = (_render(policy, asked, True, with_date(policy.template, day)) for day in days)
@@ -287,12 +287,12 @@ def stored_dtype(folder: Path) -> str:
 
 
 def _copy_side_files(policy: Policy, folder: Path, but: Set[str] = frozenset()) -> None:
-    """Copy the base's files that are not weights, over what is there."""
+    """Copy the base's files other than weights, over those in `folder`."""
     for file in {file for pattern in WANTED for file in policy.folder.glob(pattern)}:
         weights = file.suffix == ".safetensors" or file.name.endswith(".index.json")
         if not weights and file.name not in but | {MANIFEST}:
             shutil.copyfile(file, folder / file.name)
-    if not policy.has_chat_template:  # the answers were learned behind this one
+    if not policy.has_chat_template:  # the one it was trained with
         (folder / "chat_template.jinja").write_text(PLAIN_TEMPLATE, encoding="utf-8")
 
 

@@ -28,14 +28,14 @@ PRE_TOKENIZERS = {
     "gpt-2": BYTE_LEVEL,
     "smollm": {"type": "Sequence", "pretokenizers": [{"type": "Digits", "individual_digits": True}, BYTE_LEVEL]},
 }
-"""llama.cpp's name of a way to cut text before BPE -> the same in tokenizer.json."""
+"""Name of a pre-tokenizer in llama.cpp -> its settings in tokenizer.json."""
 
 
 def write_gguf(model: Any, policy: Policy, file: Path, weights: str) -> None:
     """Write a float32 model, with the tokenizer and chat template of `policy`, to `file`.
 
     Raises:
-        ModelError: the architecture or the tokenizer is not one that this writer knows, or a weight exceeds float16.
+        ModelError: the architecture or the tokenizer is not supported, or a weight exceeds float16.
     """
     from gguf import GGUFWriter
 
@@ -50,7 +50,7 @@ def write_gguf(model: Any, policy: Policy, file: Path, weights: str) -> None:
 
 
 def as_stored(values: np.ndarray, weights: str) -> np.ndarray:
-    """Return what a reader of the file gets for a float32 tensor."""
+    """Return a float32 tensor rounded as the file stores it."""
     from gguf import dequantize, quantize
 
     kind = _kind(values, weights)

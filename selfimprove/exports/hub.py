@@ -1,4 +1,4 @@
-"""Share an export: one commit to a repository of the Hugging Face hub, private unless asked otherwise."""
+"""Upload of an export: one commit to a repository of the Hugging Face hub, private by default."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A repository that exists, may be written to, and is private unless it may be public."""
+    """A repository that exists and can be written to; private unless public was allowed."""
 
     api: HfApi
     repo: str

@@ -1,4 +1,4 @@
-"""The model card of an export: where it comes from, what was measured, what it cannot do. No prompt, no answer."""
+"""Model card of an export: base, method, figures and limits; it holds no prompts and no responses."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ this run and for nothing else. Licence and limits of the base model apply."""
 
 @dataclass(frozen=True, slots=True)
 class Learnt:
-    """What a policy was made from: the prompts asked, the responses that voted up to its round, and the survivors."""
+    """Training data of a policy: prompts, responses up to its round, and survivors of that round."""
 
     prompts: int
     responses: int
@@ -63,7 +63,7 @@ def model_card(config: RunConfig, summary: dict[str, Any], policy: str, form: st
 
 
 def _did(config: RunConfig) -> str:
-    """Return what the model did before it voted: the operators that were on."""
+    """Return the operators that were on, as a list in words."""
     operators = {
         "answered again with recalled answers in view": config.propose.exemplar.k,
         "criticized and revised": config.propose.revise.k,

@@ -1,7 +1,7 @@
-"""A Modelfile: what Ollama must be told beside a GGUF file, the chat template above all.
+"""Modelfile for Ollama: the GGUF file, the chat template as a Go template, and stop strings.
 
-Ollama renders Go templates and never reads the model's own Jinja one. That is taken apart by rendering marked
-conversations, put together again as a Go template, and refused unless both give the same text.
+Ollama does not read the model's Jinja template. That is parsed by rendering conversations with marked contents, and
+written as a Go template; an error unless both render the same text.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Render = Callable[[Sequence[Message], bool], str]
 
 SYSTEM, FIRST = Message("system", "MARK1SYSTEM"), Message("user", "MARK2USER")
 ANSWER, LAST = Message("assistant", "MARK3ASSISTANT"), Message("user", "MARK4USER")
-"""A conversation whose contents can be found again in its rendering."""
+"""A conversation whose contents are found again in its rendering."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class Turns:
         )
 
 
-def take_apart(render: Render) -> Turns:
+def parse_template(render: Render) -> Turns:
     """Return the turns of a chat template.
 
     Raises:

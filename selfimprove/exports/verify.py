@@ -1,4 +1,4 @@
-"""What was written, read back and compared with what was meant: weights, tokens, logits and greedy texts."""
+"""Comparison of a reloaded export with the model in memory: weights, tokens, logits and greedy texts."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def gap(model: Any, probes: Sequence[Probe]) -> float:
 
 
 def limit(found: float) -> None:
-    """Refuse a gap that merging cannot explain.
+    """Check that merging hardly changed the logits.
 
     Raises:
         ModelError: it is not below `TOLERANCE`.
@@ -61,7 +61,7 @@ def same_text(model: Any, asked: Probe, gap: float, pad_id: int) -> bool:
     """Return whether the greedy answer is the same.
 
     Raises:
-        ModelError: it is not, and not because two tokens tie: no change below `gap` explains it.
+        ModelError: it is not, and the two tokens' logits differ by more than `gap` allows.
     """
     tokens = _continue(model, asked.tokens[None, : asked.start], pad_id)
     shared = min(len(tokens), len(asked.tokens))
@@ -83,7 +83,7 @@ def check_weights(
     written: Mapping[str, torch.Tensor],
     stored: Callable[[torch.Tensor], torch.Tensor],
 ) -> None:
-    """Refuse weights that were not read back as they were written: `stored` is what storing makes of a tensor.
+    """Check that weights were read back as written; `stored` rounds a tensor as the file format does.
 
     Raises:
         ModelError: one is missing or differs in a bit.
@@ -96,7 +96,7 @@ def check_weights(
 
 
 def check_tokens(policy: Policy, tokenizer: Any, conversations: Sequence[tuple[Message, ...]]) -> None:
-    """Refuse a tokenizer that renders a conversation to another text or to other ids than the base's does.
+    """Check that a tokenizer renders conversations to the same text and ids as the base's.
 
     Where the template renders today's date, the run's date is put into `tokenizer` first.
     """

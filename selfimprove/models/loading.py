@@ -65,18 +65,26 @@ def load_weights(folder: Path, dtype: torch.dtype, device: torch.device) -> Any:
         if method == "fp8":  # computed in `dtype` everywhere: FP8 weights can be neither merged nor trained on
             config.quantization_config["dequantize"] = True
         model = AutoModelForCausalLM.from_pretrained(
-            folder, config=config, dtype=dtype, use_safetensors=True, **options
+            folder,
+            config=config,
+            generation_config=GenerationConfig(**_special_ids(folder, config)),
+            dtype=dtype,
+            use_safetensors=True,
+            **options,
         )
         model = model.to(device)
         if method == "fp8":  # parts of it are in bfloat16, whatever was asked for
             model = model.to(dtype)
     except (OSError, ValueError, RuntimeError, ImportError, KeyError, TypeError, SafetensorError) as error:
         raise ModelError(f"cannot load the model in {folder}: {first_line(error)}") from None
-    own = model.generation_config
-    model.generation_config = GenerationConfig(
-        bos_token_id=own.bos_token_id, eos_token_id=own.eos_token_id, pad_token_id=own.pad_token_id
-    )
     return model.eval().requires_grad_(False)
+
+
+def _special_ids(folder: Path, config: Any) -> dict[str, Any]:
+    """Return the ids that begin, end and pad a text, of generation_config.json, or of config.json where it is not."""
+    file = folder / "generation_config.json"
+    settings = read_settings(file) if file.is_file() else config.get_text_config().to_dict()
+    return {name: settings.get(name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
 
 
 def quantization(folder: Path) -> str | None:

@@ -1,7 +1,7 @@
-"""The seam in transformers' attention interface through which rollouts and training lay tokens out their own way.
+"""Custom attention backend of transformers for packed rollouts and training.
 
-Both pack the tokens of many sequences into one, (1, T), so every other layer of the model computes real tokens only;
-the layout that travels through the model's keyword arguments says what each of them may see.
+Both pack the tokens of many sequences into one, (1, T), so that no layer computes padding. The `layout` keyword
+argument of the model defines which tokens each token attends to.
 """
 
 from collections.abc import Iterator
@@ -13,14 +13,14 @@ from transformers import AttentionInterface, PreTrainedModel
 
 NAME = "selfimprove"
 _UNKNOWN = ("softcap", "s_aux", "position_bias")
-"""Arguments with which some architectures change the scores in ways that no layout computes."""
+"""Arguments of some architectures' attention that no layout supports."""
 
 
 class Layout(Protocol):
     """Attention over packed tokens."""
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float) -> Tensor:
-        """Return what query, (1, H, T, D), sees of key and value, (1, Hkv, T, D), as (1, T, H, D)."""
+        """Return the attention output (1, T, H, D) of query (1, H, T, D) over key and value, (1, Hkv, T, D)."""
 
 
 def _forward(
@@ -33,7 +33,7 @@ def _forward(
     layout: Layout | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
-    """The function that transformers calls in every layer."""
+    """Attention function that transformers calls in every layer."""
     odd = [name for name in _UNKNOWN if kwargs.get(name) is not None]
     if layout is None or odd:
         raise NotImplementedError(f"its attention uses {', '.join(odd)}" if odd else "it drops keyword arguments")

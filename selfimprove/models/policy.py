@@ -1,4 +1,4 @@
-"""The model: loading, adapters, and the ONE place where messages become tokens."""
+"""The model with its adapter, and the one place where messages become tokens."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from .template import PLAIN_STOPS, PLAIN_TEMPLATE, LeftContext, end_of_turn, pla
 
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 ADAPTER_FILES = ("adapter_config.json", ADAPTER_WEIGHTS)
-"""What a PEFT adapter folder holds."""
+"""Files of a PEFT adapter folder."""
 
 
 @contextmanager
 def quiet_peft() -> Iterator[None]:
-    """Hide a warning to PEFT's developers that attaching an adapter gives; the filters are as before at the end."""
+    """Ignore PEFT's FutureWarning about an attribute that transformers has renamed."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
         yield
@@ -76,7 +76,7 @@ class Policy:
         self.config = config.model_copy(
             update={"path": absolute_name(config.path), "commit": hub_commit(config.path, folder), "date": date}
         )
-        """The settings that load this model again, today or later, in any working directory."""
+        """The settings with absolute path, commit and date: they load the same model again, anywhere and later."""
         self.template_arguments: dict[str, Any] = {}
         """Keyword arguments of the chat template, wherever it is applied."""
         self.stop = None if self.has_chat_template else StopStrings(PLAIN_STOPS, self._text)
@@ -117,12 +117,12 @@ class Policy:
         self.adapter = adapter
 
     def release(self) -> None:
-        """Give the weights' memory back; the next `use` loads them again."""
+        """Free the memory of the weights; the next `use` loads them again."""
         import torch
 
         if self.model is None:
             return
-        _ = self.eos_ids, self.positions  # known without the weights from here on
+        _ = self.eos_ids, self.positions  # cached: they are read from the weights' configuration
         self.model, self.adapter = None, None
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
@@ -145,8 +145,7 @@ class Policy:
     def attach(model: Any, adapter: Path) -> Any:
         """Return `model` with a PEFT adapter folder beside its weights, not merged.
 
-        PEFT passes over tensors that have no place in the model, and only warns of those that it misses; both are
-        refused.
+        PEFT ignores unexpected tensors and only warns of missing ones; both are errors here.
 
         Raises:
             ModelError: as `merge`.

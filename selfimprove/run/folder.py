@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
-from ..models.sources import absolute_name
 from ..types import BASE
 
 if TYPE_CHECKING:
@@ -52,6 +51,8 @@ def saved_config(folder: Path) -> RunConfig:
 
 def located(config: RunConfig) -> RunConfig:
     """Return the settings with absolute paths of models, so that they hold in any working directory."""
+    from ..models.sources import absolute_name
+
     model = config.model.model_copy(update={"path": absolute_name(config.model.path)})
     return config.model_copy(update={"model": model, "embedder": absolute_name(config.embedder)})
 

@@ -83,3 +83,8 @@ def test_nll_is_that_of_transformers(policy):
         loss = policy.model(ids, labels=ids).loss
     assert nll(policy, "two plus two") == pytest.approx(float(loss), rel=1e-5)
     assert len(human_text().split()) > 80
+
+
+def test_text_beyond_the_models_positions_is_left_out(policy, monkeypatch):
+    monkeypatch.setitem(vars(policy), "positions", 8)
+    assert nll(policy, "two plus two is four") == nll(policy, "two plus")

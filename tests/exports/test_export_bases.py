@@ -48,7 +48,7 @@ def test_an_adapter_is_merged_into_no_other_base(base, adapter, tmp_path):
     ("file", "settings"),
     [
         ("generation_config.json", {"return_dict_in_generate": True}),
-        ("generation_config.json", {"num_return_sequences": 2, "num_beams": 2}),
+        ("generation_config.json", {"num_return_sequences": 2}),
         ("config.json", {"output_attentions": True}),
         ("config.json", {"return_dict": False}),
     ],

@@ -17,7 +17,7 @@ from selfimprove.errors import ModelError
 from selfimprove.exports import gguf as gguf_file
 from selfimprove.exports.export import export
 from selfimprove.exports.gguf import as_stored, template_in
-from selfimprove.exports.ollama import modelfile, take_apart
+from selfimprove.exports.ollama import modelfile, parse_template
 from selfimprove.types import Message
 
 MERGES = [("p", "l"), ("u", "s"), ("pl", "us"), ("Ġ", "plus"), ("h", "e")]
@@ -192,7 +192,7 @@ def renderer(template):
 @pytest.mark.parametrize("template", [CHAT_TEMPLATE, DEFAULT_SYSTEM])
 def test_ollama_gets_the_turns_that_the_chat_template_writes(template):
     render = renderer(template)
-    text = modelfile("model-f16.gguf", take_apart(render), ["<|im_end|>"])
+    text = modelfile("model-f16.gguf", parse_template(render), ["<|im_end|>"])
     go = re.search(r'TEMPLATE """(.*)"""', text, re.DOTALL).group(1)
     ours = jinja2.Environment(keep_trailing_newline=True).from_string(go_to_jinja(go))
     question, answer, system = Message("user", "2 + 2?"), Message("assistant", "4"), Message("system", "Be brief.")
@@ -218,7 +218,7 @@ def test_ollama_gets_the_turns_that_the_chat_template_writes(template):
 )
 def test_turns_that_depend_on_each_other_are_refused(template):
     with pytest.raises(ModelError, match="cannot be written as an Ollama template"):
-        modelfile("m.gguf", take_apart(renderer(template)), [])
+        modelfile("m.gguf", parse_template(renderer(template)), [])
 
 
 def changed(base, folder, template):
