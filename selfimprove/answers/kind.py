@@ -8,7 +8,7 @@ from statistics import median
 
 from . import choice, number, quantity
 from . import text as wording
-from .final import final_text, marked
+from .final import PLAIN, Thinking, final_text, marked
 
 
 class Kind(StrEnum):
@@ -98,7 +98,7 @@ def asked(prompt_text: str) -> tuple[str, bool]:
     return rest, False
 
 
-def kind_of(prompt_text: str, texts: Sequence[str]) -> Kind:
+def kind_of(prompt_text: str, texts: Sequence[str], thinking: Thinking = PLAIN) -> Kind:
     """Return how answers to a prompt are to be read, from the prompt and the group of its responses.
 
     Options in the prompt make a choice; a question for yes or no, yes-no; a request for an amount, a number, or
@@ -112,7 +112,7 @@ def kind_of(prompt_text: str, texts: Sequence[str]) -> Kind:
         return Kind.YES_NO if set(offered) <= {"yes", "no"} else Kind.CHOICE
     if _ASKS_CODE.search(rest):
         return Kind.CODE
-    texts = [final for text in texts if (final := final_text(wording.bounded(text))) and final.strip()]
+    texts = [wording.bounded(final) for text in texts if (final := final_text(text, thinking)) and final.strip()]
     finals = [marked(text) or text.strip() for text in texts]
     formulas = [f for f in finals if len(f) <= 400 and _LATEX_ANSWER.search(f.strip(" $."))]
     if _asks_yes_no(prompt_text, rest, whether):

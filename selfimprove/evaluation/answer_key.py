@@ -7,6 +7,7 @@ import re
 import unicodedata
 from pathlib import Path
 
+from ..answers.final import final_text
 from ..config import PromptsConfig
 from ..errors import PromptError
 from ..prompts import Layout, Unusable, prompt_id, read_rows, unit_of
@@ -59,6 +60,7 @@ def is_right(text: str, key: Key) -> bool:
     - a claim that begins with the letter of an option ("B", "(B) iron") is right when the letter is;
     - other answers are right when they occur as whole words, accents and case aside.
     """
+    text = final_text(text) or ""
     marked = [match.end() for match in _MARKER.finditer(text)]
     rest = text[marked[-1] :] if marked else text
     claim = next((part for part in _SENTENCE_END.split(rest) if _words(part)), "")

@@ -5,6 +5,7 @@ because demonstrations that go together err together.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -62,6 +63,7 @@ def recall(run: Run, round_: int) -> None:
         centre = run.memory.prompt_vectors([p.id for p in batch]).mean(axis=0, keepdims=True)
         query = centre / np.linalg.norm(centre)
         recalled = retrieve(run.memory, run.index, trusted, query, k=config.pool, diversity=config.diversity)[0]
+        recalled = [replace(r, text=run.reader.shown(r.text)) for r in recalled]
         key = (run.config.seed, round_)
         return plan_recall(batch, recalled, k=config.k, shots=config.shots, seed_key=key)
 
