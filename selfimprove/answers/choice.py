@@ -46,8 +46,10 @@ _NONE = re.compile(
 )
 _ALL = re.compile(r"\ball of (?:the above|these|them)|\ball (?:four|three|five|the above)\b", re.I)
 _RULED_OUT = re.compile(
-    r"\b(?:option|choice|answer|statement)?\s*\(?(?P<letter>[A-Za-z])\)?(?:\)|\b)\s*(?:and\s+\(?(?P<second>[A-Za-z])\)?\s+)?(?:is|are|was|cannot|can't|isn't|aren't|would be|fails?)\s*"
-    r"(?:not|n't|be|both|all|also|clearly|obviously)*\s*(?:wrong|incorrect|false|not|ruled out|eliminated|out\b|be|impossible|excluded|right|correct|composite)?",
+    r"\b(?:option|choice|answer|statement)?\s*\(?(?P<letter>[A-Za-z])\)?(?:\)|\b)\s*(?:and\s+\(?(?P<second>[A-Za-z])\)?\s+)?(?:is|"
+    r"are|was|cannot|can't|isn't|aren't|would be|fails?)\s*"
+    r"(?:not|n't|be|both|all|also|clearly|obviously)*\s*(?:wrong|incorrect|false|not|ruled "
+    r"out|eliminated|out\b|be|impossible|excluded|right|correct|composite)?",
     re.I,
 )
 
@@ -234,8 +236,11 @@ def _read_letters(cleaned: str, offered: Options) -> str | None:
     many = rf"{item}(?:(?:\s*,\s*(?:and\s+)?|\s+and\s+|\s*&\s*){item})*"
     for pattern in (
         rf"\b(?:answers?|choices?)(?:\s+(?:is|are|would be|must be|should be))\s*:?\s*(?:options?\s+)?({many})",
-        rf"\b(?:answers?|choices?|antwort|réponse|respuesta|risposta|resposta)\s*(?:ist|est|es|è|é)?\s*:?\s*({many})(?!\s+\w+\s+(?:is|are))",
-        rf"(?:\b(?:so|therefore|thus|hence|choose|pick|select)\b|答案是|选)\s*,?\s*(?:it\s+is\s+|it's\s+|the answer is\s+|i choose\s+|i pick\s+)?(?:options?\s+)?({many})(?=\W*$|[.,;:]|\s+(?:is|are)\s+(?:correct|right|the))",
+        rf"\b(?:answers?|choices?|antwort|réponse|respuesta|risposta|resposta)\s*(?:ist|est|"
+        rf"es|è|é)?\s*:?\s*({many})(?!\s+\w+\s+(?:is|are))",
+        rf"(?:\b(?:so|therefore|thus|hence|choose|pick|select)\b|答案是|选)\s*,?\s*(?:it\s+is\s+|"
+        rf"it's\s+|the answer is\s+|i choose\s+|i pick\s+)?(?:options?\s+)?({many})(?=\W*$|"
+        rf"[.,;:]|\s+(?:is|are)\s+(?:correct|right|the))",
         rf"\b(?:options?)\s+({many})\s+(?:is|are)\s+(?:the\s+)?(?:correct|right|answer|best)",
         rf"^\W*({many})\s+(?:is|are)\s+(?:the\s+)?(?:correct|right|answer|best|true|only|even|prime)",
         rf"^\W*([(\[]?(?:{letters})[).:\]])(?:\s|$)",

@@ -31,7 +31,8 @@ class OwnReader:
             answer = self.function(text, prompt_text)
         except Exception as error:  # theirs, so whatever it is
             raise UserError(
-                f"the reader {self.name} fails on {text[:60]!r}: {type(error).__name__}: {first_line(error)}; correct it"
+                f"the reader {self.name} fails on {text[:60]!r}: {type(error).__name__}: {first_line(error)}; "
+                f"correct it"
             ) from error
         if answer is not None and not isinstance(answer, str):
             raise UserError(

@@ -71,9 +71,9 @@ def check(config: RunConfig, *, probe: bool = False) -> str:
         lines.append(f"reader    {reader.own.name}")
     if reader.thinking.opened or reader.final_text(answer) is None:
         lines.append(
-            f"thinking  the model reasons before it answers, and sample.max_new_tokens is {config.sample.max_new_tokens}: "
-            "reasoning that is cut off has no vote; raise it to some thousands, or switch reasoning off, for many models "
-            "with model.template.arguments={enable_thinking: false}"
+            "thinking  the model reasons before it answers, and sample.max_new_tokens is "
+            f"{config.sample.max_new_tokens}: reasoning that is cut off has no vote; raise it to some thousands, or "
+            "switch reasoning off, for many models with model.template.arguments={enable_thinking: false}"
         )
     if probe:
         sizes = [len(split[s]) for s in (Split.TRAIN, Split.HELDOUT)]

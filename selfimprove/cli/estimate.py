@@ -20,6 +20,7 @@ from ..models.policy import Policy
 from ..seeds import seed_for
 from ..stages.vote import Ballot, count_votes
 from ..types import BASE, Finish, Origin, Prompt, Request, Stage, Unit
+from .terminal import printable
 
 PROMPTS = 32
 """Prompts that are asked."""
