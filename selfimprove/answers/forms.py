@@ -8,7 +8,7 @@ from .amount import Asked, canonical, parse, parse_signed
 from .units import MONTHS
 
 
-def date(match: re.Match[str], about: Asked) -> str | None:
+def date(match: re.Match[str], _: Asked) -> str | None:
     """Return `1945-05-08`; month and year, or day and month, where no more is said; None for no date."""
     if match["y1"]:
         year, month, day = match["y1"], match["m1"] or match["m2"], match["d1"] or match["d2"]
@@ -34,7 +34,7 @@ def date(match: re.Match[str], about: Asked) -> str | None:
     )
 
 
-def remainder(match: re.Match[str], about: Asked) -> str:
+def remainder(match: re.Match[str], _: Asked) -> str:
     """Return `3 R 2`."""
     return f"{int(match['quotient'])} R {int(match['left'])}"
 

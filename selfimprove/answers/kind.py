@@ -167,7 +167,7 @@ def kind_of(prompt_text: str, texts: Sequence[str], thinking: Thinking = PLAIN) 
         return Kind.FREE
     if not texts:
         return Kind.SHORT
-    return _by_texts(prompt_text, texts, finals, formulas)
+    return _by_texts(prompt_text, texts, formulas)
 
 
 def _asks_yes_no(prompt_text: str, rest: str, whether: bool) -> bool:
@@ -179,7 +179,7 @@ def _asks_yes_no(prompt_text: str, rest: str, whether: bool) -> bool:
     return bool(_ASKS_YES_NO.match(rest)) and rest.strip() == question.strip()
 
 
-def _by_texts(prompt_text: str, texts: Sequence[str], finals: Sequence[str], formulas: Sequence[str]) -> Kind:
+def _by_texts(prompt_text: str, texts: Sequence[str], formulas: Sequence[str]) -> Kind:
     about = quantity.asked(prompt_text)
     spans = sum(_SPAN.search(text) is not None for text in texts)
     if max(len(formulas), spans) * 2 > len(texts) and not any("`" in text for text in texts):
@@ -192,12 +192,7 @@ def _by_texts(prompt_text: str, texts: Sequence[str], finals: Sequence[str], for
     for text in texts:
         prepared = quantity.prepare(text, about.language)
         amounts += any(q.name not in known for q in quantity.scan(prepared, about))
-    if amounts * 2 > len(texts) and coded * 2 <= len(texts) and not _dated(texts, about):
+    if amounts * 2 > len(texts) and coded * 2 <= len(texts):
         return Kind.NUMBER
     unmarked = sum(_MARKED.search(text) is None for text in texts) * 2 > len(texts)
     return Kind.FREE if unmarked and median(len(text.split()) for text in texts) > _LONG else Kind.SHORT
-
-
-def _dated(texts: Sequence[str], about: quantity.Asked) -> bool:
-    """Whether no response is or asserts an amount, so that the numbers in them are beside the answer."""
-    return False

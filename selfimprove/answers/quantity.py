@@ -90,9 +90,14 @@ def _asked_unit(prompt_text: str, question: str) -> str | None:
 
 def scan(prepared: str, about: Asked = UNASKED) -> list[Quantity]:
     """Return the amounts in a prepared text, in order; operators are not taken for signs."""
+    return list(_scan(prepared, about))
+
+
+@lru_cache(maxsize=512)
+def _scan(prepared: str, about: Asked) -> tuple[Quantity, ...]:
     found: list[Quantity] = []
     if not _DIGIT.search(prepared):
-        return found
+        return ()
     if about.ratio:
         prepared = _TO.sub(lambda m: ":".center(len(m[0])) if len(m[0]) < 5 else m[0], prepared)
     position = 0
@@ -108,7 +113,7 @@ def scan(prepared: str, about: Asked = UNASKED) -> list[Quantity]:
         if quantity := _named(match, prepared, about):
             found.append(quantity)
         position = max(position, start + 1)
-    return _summed(found, prepared)
+    return tuple(_summed(found, prepared))
 
 
 _DIGIT = re.compile(r"\d")
@@ -142,7 +147,7 @@ def _named(match: re.Match[str], text: str, about: Asked) -> Quantity | None:
         value *= scale(match["scale"].rstrip("."), about.language)
     if match["percent"] or (about.percent and not match["unit"] and not match["money"] and abs(value) >= 1):
         value /= 100
-    base, size = _unit(match, about)
+    base, size = _unit(match)
     if base == "$" and about.unit is None:
         base = None  # the currency of a number without any
     end = match.end()
@@ -228,7 +233,7 @@ def _base(unit: str) -> tuple[str | None, Fraction]:
 _PER = re.compile(r"\s?/\s?|\sper\s")
 
 
-def _unit(match: re.Match[str], about: Asked) -> tuple[str | None, Fraction]:
+def _unit(match: re.Match[str]) -> tuple[str | None, Fraction]:
     """The base unit of a quantity and its size in it."""
     written = match["unit"]
     if match["money"]:
