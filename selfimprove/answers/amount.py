@@ -64,6 +64,8 @@ _SHOWN = {
     "g": (("kg", 1000), ("g", 1), ("mg", Fraction(1, 1000))),
     "l": (("l", 1), ("ml", Fraction(1, 1000))),
     "in": (("miles", 63360), ("ft", 12)),
+    "m/s": (("km/h", Fraction(5, 18)),),
+    "in/s": (("mph", Fraction(88, 5)),),
 }
 
 

@@ -194,7 +194,9 @@ def _equation(pieces: list[str], signs: list[str], about: Asked, equation: bool,
     return _structure(first, about, False, depth + 1) if _LHS_NAME.fullmatch(last) else _ask(first, "=", last)
 
 
-_FUNCTION = re.compile(r"\\(?:frac|sqrt|cdot|times|text)")
+_FUNCTION = re.compile(
+    r"\\(?:frac|sqrt|cdot|times|text|binom|sin|cos|tan|cot|sec|csc|log|ln|exp|pi|pm|div)(?![a-zA-Z])"
+)
 
 
 def _between(pieces: list[str], signs: list[str], about: Asked, depth: int) -> str | None:
@@ -223,21 +225,23 @@ def _scalar(text: str, about: Asked) -> str | None:
     """The name of one value or expression."""
     if not text.endswith("!") and (amount := quantity.whole(_power_braces(text), about)) is not None:
         return amount
-    noun = re.fullmatch(r"(.*?[\d}])\s*\\text\{\s*([^{}]*)\}(?:\s*\^\s*\{?\d\}?)?", text)
+    noun = re.fullmatch(r"(.*?[\d}a-z])\s*\\text\{\s*([^{}]*)\}(?:\s*\^\s*\{?(\d)\}?)?", text)
     if noun and (value := _scalar(noun[1].strip(), about)) is not None:
-        if re.fullmatch(r"-?[\d./]+", value) and (amount := quantity.whole(f"{value} {noun[2]}", about)) is not None:
-            return amount
-        unit = quantity.whole("1 " + noun[2], Asked())
-        if unit is None or unit == "1" or re.fullmatch(r"\d.*", value) is None:
-            return (
-                value
-                if unit == "1" or (unit is None and not re.search(r"\b(?:hundred|thousand|million|dozen)", noun[2]))
-                else f"{value} {wording.fold(noun[2])}"
-            )
-        return f"{value} {wording.fold(noun[2])}"
+        return _with_noun(value, noun[2] + (f"^{noun[3]}" if noun[3] else ""), about)
     if not safe(text):
         return None
     return workers.expression(explicit(text))
+
+
+def _with_noun(value: str, noun: str, about: Asked) -> str:
+    """The name of a value with words behind it: a unit stays, what is counted does not."""
+    exact = re.fullmatch(r"-?\d{1,12}(?:\.\d{1,9}|/\d{1,12})?", value)
+    if exact and (amount := quantity.whole(f"{value} {noun}", about)) is not None:
+        return amount
+    unit = quantity.whole(f"1 {noun}", about)
+    if unit == "1" or (unit is None and not re.search(r"\b(?:hundred|thousand|million|dozen)", noun)):
+        return value
+    return f"{value} {wording.fold(noun)}"
 
 
 def _power_braces(text: str) -> str:

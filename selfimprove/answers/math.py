@@ -22,7 +22,7 @@ _SPAN = re.compile(
 )
 _JOIN = re.compile(r"^\s*(?:,?\s*(?:and|or|und|oder)|,)\s*$")
 _SAID = re.compile(r"\b(?:answer|solution|result|value)s?\s*(?:is|are|=|:)+\s*:?\s*([^\n]{1,300})", re.I)
-_PROSE = re.compile(r"[A-Za-z]{3,}")
+_PROSE = re.compile(r"[A-Za-z]{3,}|(?<![A-Za-z\\])(?:so|is|we|if|it|to|of|by|as|an|in|at|be|he)(?![A-Za-z])")
 _COMMAND = re.compile(
     r"\\[A-Za-z]+(?:\{(?:array|[pbv]?matrix|cases)\})?|\b(?:sin|cos|tan|log|ln|sqrt|and|or|pi|infinity|inf|exp)\b"
 )

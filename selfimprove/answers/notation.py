@@ -35,6 +35,7 @@ _SPELLED_FRACTION = re.compile(
     re.I,
 )
 _BARE_FRACTION = re.compile(r"^\W*half\W*$|(?<=\bis )half(?=\W*$)", re.I)
+_HALF_A = re.compile(r"\bhalf an?\s+(?=[a-z])", re.I)
 _AND_HALF = re.compile(r"(\d+) and (?:a |an |one |1 )?(?:half\b|1/2)", re.I)
 _ONE = re.compile(
     r"\bone\b(?!\s*(?:[.,;!?)]|$)|[ -](?:hundred|thousand|million|billion)|\s+plus|\s+minus|\s+times)", re.I | re.M
@@ -184,7 +185,7 @@ def _spelled(text: str, language: str) -> str:
             ),
             text,
         )
-        text = _BARE_FRACTION.sub("1/2", text)
+        text = _BARE_FRACTION.sub("1/2", _HALF_A.sub("1/2 ", text))
         text = _SCALED.sub(lambda m: _scaled(m, language), text)
         text = _ONE.sub("o\u2060ne", text)
         text = alpha2digit(text, "en", 0.0).replace("o\u2060ne", "one")

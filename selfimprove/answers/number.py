@@ -106,6 +106,8 @@ def _asserted_last(prepared: str, found: list[Quantity], prompt_text: str) -> st
     """The last amount that is asserted: of the answer, of the question's own expression, of what is counted, at all."""
     about = quantity.asked(prompt_text)
     asserted = _asserted(prepared, found)
+    others = _of_others(asserted, wording.question(prompt_text))
+    asserted = [pair for pair in asserted if pair[1] not in others] or asserted
     if marked_ := [q for lead, q in asserted if _MARKER.search(lead) or _ABOUT_ANSWER.search(lead)]:
         return marked_[-1].name
     if named := [q for q in found if _IS_ANSWER.match(prepared, q.end)]:
@@ -116,11 +118,21 @@ def _asserted_last(prepared: str, found: list[Quantity], prompt_text: str) -> st
         restated = [q for lead, q in asserted if asked <= Counter(r.name for r in quantity.scan(lead, bare))]
         if restated:
             return restated[-1].name
-    counted = _counted(prepared, found, prompt_text)
+    counted = [q for q in _counted(prepared, found, prompt_text) if q not in others]
     if asserted or counted:
         last = max([q for _, q in asserted] + counted, key=lambda q: q.start)
         return last.name
     return None
+
+
+_SUBJECT = re.compile(r"\b([A-Z][a-z]+)\s*$")
+
+
+def _of_others(asserted: list[tuple[str, Quantity]], question: str) -> list[Quantity]:
+    """The amounts of somebody whom the question does not name, where it names another: `... and Ann has 5`."""
+    if not re.search(r"(?<=\s)[A-Z][a-z]+\b", question):
+        return []
+    return [q for lead, q in asserted if (subject := _SUBJECT.search(lead)) and subject[1] not in question]
 
 
 def _unasserted(text: str, prepared: str, found: list[Quantity], prompt_text: str) -> str | None:

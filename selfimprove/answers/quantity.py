@@ -76,6 +76,8 @@ def _asked_unit(prompt_text: str, question: str) -> str | None:
     """The unit of a bare number: the one that the question names, or the only one of what it asks for in the prompt."""
     if match := _HOW_MANY.search(question):
         return match["unit"] or match["unit2"] or match["unit3"]
+    if re.search(r"\bhow old\b|\bwhat age\b|\bwie alt\b|\bquel âge\b", question, re.I):
+        return "years"
     met = [q for q in scan(prepare(prompt_text), Asked(comma=wording.decimal_comma(prompt_text))) if q.base is not None]
     for asks, bases in DIMENSIONS:
         if asks.search(question):

@@ -44,7 +44,10 @@ _ASIDE = re.compile(
     r"situated|founded|written|famous|meaning|one of|with|near|eine?|der|die|das|une?|la|le|una?|el|il|known)\b",
     re.I,
 )
-_PASSIVE = re.compile(r"^(?:\w+\s+){0,2}(?:by|von|par|por|da)\s+(?=\S)", re.I)
+_PASSIVE = {
+    language: re.compile(rf"^(?:\w+\s+){{0,2}}{word}\s+(?=\S)", re.I)
+    for language, word in {"": "by", "en": "by", "de": "von", "fr": "par", "es": "por", "it": "da", "pt": "por"}.items()
+}
 _FILLER = """
 called named known actually simply just indeed typically usually often commonly generally currently now
 officially considered basically probably certainly sure well ok okay hello hi great awesome answer word one
@@ -66,7 +69,7 @@ _DENIED = re.compile(r"not\b|never\b", re.I)
 _MOST_WORDS = 40
 """A longer phrase is no short answer: its whole text is its class."""
 _LEAD_IN = re.compile(
-    r"^\W*(?:(?:yes|yeah|sure(?: thing)?|certainly|of course|absolutely|okay|ok|great "
+    r"^\W*(?:(?:not at all|yes|yeah|sure(?: thing)?|certainly|of course|absolutely|okay|ok|great "
     r"question|good question|well|no problem|ah|hmm|right|"
     r"alright|i (?:think|believe|guess|would say|know)(?: that)?|as far as i know|to my "
     r"knowledge|here(?: it is| you go)|"
@@ -90,6 +93,7 @@ r")?s[ée]|no estoy segur[oa]|"
     r"non (?:lo )?so\b|não sei|не знаю|я не знаю|我不知道|不知道|不清楚"
     r"|わかりません|分かりません|知りません|모르겠|잘 모르)", re.I
 )  # fmt: skip
+_PRONOUN = re.compile(r"^\W*(?:she|he|they|it|we|i|you)\s+(?!is\b|are\b|was\b|were\b)[a-z]+\s+(?=\S)", re.I)
 _ORDERED = re.compile(
     r"\b(?:order|sequence|steps?|first to|rank|sorted|ascending|descending|list of|returns?|"
     r"return|output|reihenfolge|ordre|orden)\b",
@@ -163,6 +167,9 @@ def read(text: str, prompt_text: str) -> str | None:
         return unspaced.chinese_japanese(cleaned, prompt.text)
     if unspaced.KOREAN.search(cleaned):
         return unspaced.korean(cleaned, prompt.text)
+    brief = _PRONOUN.sub("", cleaned, count=1)
+    if len(brief.split()) <= 4 and re.search(r"\w", brief):
+        cleaned = brief
     answer = _from_sentence(wording.sentences(cleaned), prompt)
     if answer is None:
         return _sign(cleaned, prompt)
@@ -239,15 +246,22 @@ def _beside_echo(segments: list[_Segment], prompt: _Prompt) -> str | None:
         if new(index - 1) and not _DENIED.match(segments[index].text):
             return answer(index - 1, index)
     for index in echoes:
-        residue = [
-            word
-            for word in segments[index].words
-            if word not in asked and word not in _FILLERS and word not in prompt.loose
-        ]
-        if residue and echo(index)[1] > 1:
-            return " ".join(residue)
+        if echo(index)[1] > 1 and (residue := _residue(segments[index], prompt)):
+            return residue
     following = next((index + 1 for index in echoes if segments[index].leads and index + 1 < len(segments)), None)
     return None if following is None else _phrase(segments[following].text, prompt)
+
+
+def _residue(segment: _Segment, prompt: _Prompt) -> str:
+    """What a piece that repeats the question adds to it; words that it joins by "and" in alphabetical order."""
+    kept: list[list[str]] = [[]]
+    for word in wording.fold(segment.text).split():
+        if word in ("and", "&") and kept[-1]:
+            kept.append([])
+        elif word not in prompt.asked and word not in prompt.loose and word not in _FILLERS:
+            kept[-1].append(word)
+    parts = [" ".join(words) for words in kept if words]
+    return " and ".join(parts if _ORDERED.search(prompt.text) else sorted(parts))
 
 
 def _without_echo(segments: list[_Segment], prompt: _Prompt) -> str | None:
@@ -291,7 +305,7 @@ def _phrase(text: str, prompt: _Prompt, *, cut: bool = True) -> str | None:
     Without `cut`, or where nothing new would be left, the explaining clause stays, so that descriptions differ.
     """
     asked, loose = prompt.asked, prompt.loose
-    text = _PASSIVE.sub("", text)
+    text = _PASSIVE.get(prompt.language, _PASSIVE[""]).sub("", text)
     core = _TAIL.split(" " + text, maxsplit=1)[0].strip() if cut else text
     if not any(word not in asked and word not in loose for word in wording.fold(core).split()):
         core = text

@@ -69,8 +69,8 @@ def _table() -> dict[str, tuple[str, Fraction]]:
     add("mol", 1, "mol mole moles")
     add("bit", 1, "bit bits")
     add("bit", 8, "byte bytes")
-    add("km/h", 1, "km/h kph kmh")
-    add("mph", 1, "mph")
+    add("m/s", Fraction(5, 18), "km/h kph kmh")
+    add("in/s", Fraction(63360, 3600), "mph")
     return table
 
 
