@@ -1,7 +1,9 @@
 """Public functions `improve` and `export`. The public class is `selfimprove.ResponseMemory`."""
 
+from collections.abc import Callable
 from pathlib import Path
 
+from .answers import own_reader
 from .config_file import load_config
 from .exports.export import export_run
 from .reports.summary import Summary
@@ -11,16 +13,26 @@ from .run.progress import Progress
 from .run.session import open_run
 
 
-def improve(config: str | Path, *overrides: str, resume: bool = False, quiet: bool = False) -> Summary:
+def improve(
+    config: str | Path,
+    *overrides: str,
+    resume: bool = False,
+    quiet: bool = False,
+    reader: Callable[[str, str], str | None] | None = None,
+) -> Summary:
     """Run the rounds of a configuration file and return the summary of the run.
 
     `overrides` are strings `section.key=value`; `resume` continues an existing run; `quiet` switches progress off.
+
+    `reader(text, prompt)` names the class of a response's answer, or None where it gives none; it goes before
+    `vote.reader`. Equal names vote together, and a run can be resumed only with the same reader.
 
     Raises:
         UserError: the configuration, prompts, model, memory or engine cannot be used; the message is one line.
     """
     settings = load_config(config, overrides)
-    with open_run(settings, resume=resume, progress=Progress(quiet)) as run:
+    own = None if reader is None else own_reader(reader)
+    with open_run(settings, resume=resume, progress=Progress(quiet), own=own) as run:
         return improve_run(run)
 
 

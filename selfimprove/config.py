@@ -18,6 +18,18 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
+class TemplateConfig(Section):
+    """What the chat template gets besides the messages, and what it marks reasoning with."""
+
+    arguments: dict[str, bool | int | float | str] = Field(
+        {}, description="arguments of the chat template, such as {enable_thinking: false}"
+    )
+    thinking: tuple[tuple[str, str], ...] | None = Field(
+        None,
+        description="[[open, close], ...] marks around reasoning, which is no part of an answer; unset: known ones",
+    )
+
+
 class ModelConfig(Section):
     """The base model."""
 
@@ -36,6 +48,7 @@ class ModelConfig(Section):
     threads: Count = Field(
         0, description="CPU threads; 0: one per core. Results are reproducible for equal numbers of threads"
     )
+    template: TemplateConfig = TemplateConfig()
 
 
 class PromptsConfig(Section):
@@ -148,8 +161,11 @@ class ProposeConfig(Section):
 class VoteConfig(Section):
     """Majority vote over responses (self-consistency)."""
 
-    kind: Literal["auto", "number", "choice", "short", "free"] = Field(
+    kind: Literal["auto", "number", "math", "choice", "yes-no", "short", "free", "code"] = Field(
         "auto", description="kind of final answer; auto: decided for each prompt"
+    )
+    reader: str | None = Field(
+        None, description="your own reader, path/to/file.py:function; function(text, prompt) returns a class or None"
     )
     same: Share = Field(0.85, description="cosine above which two free-text answers count as equal (kind free)")
     derived_cap: Share = Field(0.5, description="maximum weight of all revisions and stitches, relative to the others")

@@ -145,6 +145,11 @@ def _anchor_paths(raw: dict[str, Any], folder: Path) -> None:
             value = section.get(key)
             if isinstance(value, str) and (folder / value).exists() and not Path(value).is_absolute():
                 section[key] = str(folder / value)
+    vote = raw.get("vote")
+    if isinstance(vote, dict) and isinstance(vote.get("reader"), str):
+        file, colon, name = vote["reader"].rpartition(":")
+        if file and (folder / file).is_file() and not Path(file).is_absolute():
+            vote["reader"] = f"{folder / file}{colon}{name}"
 
 
 def _apply_override(raw: dict[str, Any], override: str) -> None:

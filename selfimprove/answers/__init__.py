@@ -2,6 +2,20 @@
 
 from .final import PLAIN, Thinking, final_text
 from .kind import Kind, kind_of
+from .own import OwnReader, load_reader, own_reader
+from .reader import Reader
 from .reading import classes, extract
 
-__all__ = ["PLAIN", "Kind", "Thinking", "classes", "extract", "final_text", "kind_of"]
+__all__ = [
+    "PLAIN",
+    "Kind",
+    "OwnReader",
+    "Reader",
+    "Thinking",
+    "classes",
+    "extract",
+    "final_text",
+    "kind_of",
+    "load_reader",
+    "own_reader",
+]

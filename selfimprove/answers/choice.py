@@ -46,8 +46,10 @@ _NONE = re.compile(
 )
 _ALL = re.compile(r"\ball of (?:the above|these|them)|\ball (?:four|three|five|the above)\b", re.I)
 _RULED_OUT = re.compile(
-    r"\b(?:option|choice|answer|statement)?\s*\(?(?P<letter>[A-Za-z])\)?(?:\)|\b)\s*(?:and\s+\(?(?P<second>[A-Za-z])\)?\s+)?(?:is|are|was|cannot|can't|isn't|aren't|would be|fails?)\s*"
-    r"(?:not|n't|be|both|all|also|clearly|obviously)*\s*(?:wrong|incorrect|false|not|ruled out|eliminated|out\b|be|impossible|excluded|right|correct|composite)?",
+    r"\b(?:option|choice|answer|statement)?\s*\(?(?P<letter>[A-Za-z])\)?(?:\)|\b)\s*(?:and\s+\(?(?P<second>[A-Za-z])\)?\s+)?(?:is|"
+    r"are|was|cannot|can't|isn't|aren't|would be|fails?)\s*"
+    r"(?:not|n't|be|both|all|also|clearly|obviously)*\s*(?:wrong|incorrect|false|not|ruled "
+    r"out|eliminated|out\b|be|impossible|excluded|right|correct|composite)?",
     re.I,
 )
 
@@ -146,12 +148,22 @@ def read(text: str, offered: Options, prompt_text: str) -> str | None:
     mention = "|".join(re.escape(option) for option in sorted(names, key=len, reverse=True) if option)
     if not mention:
         return None
+    if found := _mentioned(cleaned, mention):
+        return names[found]
     asked = _DEGREE.search(wording.question(prompt_text).casefold())
     for sentence in _claims(cleaned, mention):
         found = _compared(sentence, list(names), mention, _POLARITY[asked[0]]) if asked else None
         if found := found or _asserted(sentence, mention):
             return names[found]
     return None
+
+
+def _mentioned(cleaned: str, mention: str) -> str | None:
+    """The only option in a text of a few words, such as "Turn left."."""
+    folded = wording.fold(cleaned)
+    found = re.findall(rf"(?<!\w)({mention})(?!\w)", folded)
+    brief = len(folded.split()) <= 2 + len(found[0].split()) if found else False
+    return found[0] if brief and len(set(found)) == 1 and not _NEGATED.search(folded) else None
 
 
 def _chosen(text: str, offered: Options) -> str | None:
@@ -193,6 +205,12 @@ def _chosen(text: str, offered: Options) -> str | None:
             return named
     if several := _several(plain, letters):
         return several
+    if re.fullmatch(r"[A-Z]{2,}", plain) and set(plain.lower()) <= set(offered):
+        return ", ".join(sorted(set(plain.lower())))
+    parts = [wording.fold(part) for part in re.split(r"\s*(?:,|;|\band\b|&)\s*", plain) if part.strip()]
+    by_text = {option: name for name, option in offered.items()}
+    if len(parts) > 1 and all(part in by_text for part in parts):
+        return ", ".join(sorted({by_text[part] for part in parts}))
     return _none_of(plain, offered)
 
 
@@ -234,13 +252,17 @@ def _read_letters(cleaned: str, offered: Options) -> str | None:
     many = rf"{item}(?:(?:\s*,\s*(?:and\s+)?|\s+and\s+|\s*&\s*){item})*"
     for pattern in (
         rf"\b(?:answers?|choices?)(?:\s+(?:is|are|would be|must be|should be))\s*:?\s*(?:options?\s+)?({many})",
-        rf"\b(?:answers?|choices?|antwort|réponse|respuesta|risposta|resposta)\s*(?:ist|est|es|è|é)?\s*:?\s*({many})(?!\s+\w+\s+(?:is|are))",
-        rf"(?:\b(?:so|therefore|thus|hence|choose|pick|select)\b|答案是|选)\s*,?\s*(?:it\s+is\s+|it's\s+|the answer is\s+|i choose\s+|i pick\s+)?(?:options?\s+)?({many})(?=\W*$|[.,;:]|\s+(?:is|are)\s+(?:correct|right|the))",
+        rf"\b(?:answers?|choices?|antwort|réponse|respuesta|risposta|resposta)\s*(?:ist|est|"
+        rf"es|è|é)?\s*:?\s*({many})(?!\s+\w+\s+(?:is|are))",
+        rf"(?:\b(?:so|therefore|thus|hence|choose|pick|select)\b|答案是|选)\s*,?\s*(?:it\s+is\s+|"
+        rf"it's\s+|the answer is\s+|i choose\s+|i pick\s+)?(?:options?\s+)?({many})(?=\W*$|"
+        rf"[.,;:]|\s+(?:is|are)\s+(?:correct|right|the))",
         rf"\b(?:options?)\s+({many})\s+(?:is|are)\s+(?:the\s+)?(?:correct|right|answer|best)",
         rf"^\W*({many})\s+(?:is|are)\s+(?:the\s+)?(?:correct|right|answer|best|true|only|even|prime)",
         rf"^\W*([(\[]?(?:{letters})[).:\]])(?:\s|$)",
         rf"^\W*({many})\s*$",
         rf"\b(?:option|choice)\s+({many})\s*[.:]?\s*$",
+        rf"\b(?:is|are)\s*:?\s*([(\[]?(?:{letters})[)\].:])(?:\s|$)",
     ):
         found = list(re.finditer(pattern, cleaned, re.I | re.M))
         if found:

@@ -107,7 +107,7 @@ def boxed(text: str) -> list[tuple[int, int, str]]:
 
 
 def marked(text: str) -> str | None:
-    r"""Return the answer that a response marks as final: `\boxed{}`, `####`, `<answer>` or "final answer:", the last one.
+    r"""Return what a response marks as its final answer: `\boxed{}`, `####`, `<answer>`, "final answer:", the last one.
 
     Neighbouring boxes ("\boxed{1} and \boxed{-2}") are one list, joined by commas. A percent sign behind a box belongs
     to it.

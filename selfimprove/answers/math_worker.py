@@ -15,6 +15,7 @@ import sys
 import warnings
 from fractions import Fraction
 from hashlib import blake2b
+from typing import Any
 
 SECONDS = 3.0
 """CPU time for one formula."""
@@ -28,11 +29,11 @@ class OutOfTimeError(Exception):
     """The time for a formula is over."""
 
 
-def _alarm(*_):
+def _alarm(*_: object) -> None:
     raise OutOfTimeError
 
 
-def main():
+def main() -> None:
     """Answer requests until the input ends."""
     warnings.simplefilter("ignore")
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
@@ -54,7 +55,7 @@ def main():
         sys.stdout.flush()
 
 
-def _parse(latex):
+def _parse(latex: str) -> Any:
     """The sympy tree of a formula; decimals exact, e and i the constants."""
     import sympy
     from latex2sympy2_extended import NormalizationConfig, latex2sympy, normalize_latex
@@ -75,7 +76,7 @@ def _parse(latex):
     return _exact(tree)
 
 
-def _exact(tree):
+def _exact(tree: Any) -> Any:
     import sympy
     from sympy.core.function import AppliedUndef
 
@@ -89,14 +90,14 @@ def _exact(tree):
     return tree
 
 
-def _open(tree):
+def _open(tree: Any) -> bool:
     """Whether a sum, an integral or the like is left in a tree: it is compared as it stands."""
     import sympy
 
     return tree.has(sympy.Integral, sympy.Sum, sympy.Limit, sympy.Derivative, sympy.Product)
 
 
-def _expression(latex):
+def _expression(latex: str) -> str | None:
     import sympy
 
     tree = _parse(latex)
@@ -110,7 +111,7 @@ def _expression(latex):
     return _scalar(tree)
 
 
-def _scalar(tree):
+def _scalar(tree: Any) -> str:
     """The name of an expression; raises where it has none."""
     import sympy
 
@@ -128,7 +129,7 @@ def _scalar(tree):
     return f"f({', '.join(sorted(s.name for s in tree.free_symbols))}): " + "; ".join(values)
 
 
-def _rational(tree):
+def _rational(tree: Any) -> bool:
     """Whether a tree is a ratio of polynomials with rational coefficients."""
     import sympy
 
@@ -140,7 +141,7 @@ def _rational(tree):
     return all(power.exp.is_Integer and abs(power.exp) <= 64 for power in tree.atoms(sympy.Pow))
 
 
-def _values(tree):
+def _values(tree: Any) -> Any:
     import sympy
 
     found = []
@@ -154,7 +155,7 @@ def _values(tree):
     return found
 
 
-def _number(tree):
+def _number(tree: Any) -> str:
     """The name of a constant."""
     import sympy
 
@@ -174,7 +175,7 @@ def _number(tree):
     return _real(real) if size == 0 else f"{_real(real)} + {_real(imaginary)} i"
 
 
-def _real(value):
+def _real(value: Any) -> str:
     import sympy
 
     exact = Fraction(str(sympy.N(value, 28)))
@@ -184,7 +185,7 @@ def _real(value):
     return str(sympy.N(value, _DIGITS))
 
 
-def _fraction(value):
+def _fraction(value: Fraction) -> str:
     if value.denominator == 1:
         if value.bit_length() > 2000 if isinstance(value, int) else value.numerator.bit_length() > 2000:
             raise ValueError("too long")
@@ -202,8 +203,8 @@ def _fraction(value):
     return f"{'-' if value < 0 else ''}{digits[:-places]}.{digits[-places:]}"
 
 
-def _relation(left, sign, right):
-    """The name of an equation up to a factor, or of an inequality up to a positive one; intervals where it is linear."""
+def _relation(left: Any, sign: str, right: Any) -> str | None:
+    """The name of an equation up to a factor, of an inequality up to a positive one; intervals where it is linear."""
     import sympy
 
     left, right = _parse(left), _parse(right)

@@ -7,6 +7,7 @@ its answer, assert it (`=`, is, equals, costs ...), or hold one that the questio
 import re
 from collections import Counter
 from functools import lru_cache
+from itertools import pairwise
 
 from . import quantity
 from . import text as wording
@@ -17,7 +18,8 @@ _OPERATION = re.compile(
     r"\s*(?:[-+*\u00d7\u00f7/^]|x\s*\d|(?:times|plus|minus|divided|multiplied|more|less|is|are|equals)\b|=)", re.I
 )
 _MARKER = re.compile(
-    r"\b(?:(?:the|my|our|final|correct)\s+(?:final\s+|correct\s+)?(?:answer|solution|result)|answer)\s*(?:to\b[^.\n]*)?$",
+    r"\b(?:(?:the|my|our|final|correct)\s+(?:final\s+|correct\s+)?(?:answer|solution|result)|"
+    r"answer)\s*(?:to\b[^.\n]*)?$",
     re.I,
 )
 _ABOUT_ANSWER = re.compile(r"\b(?:answer|solution)\b", re.I)
@@ -25,14 +27,16 @@ _IS_ANSWER = re.compile(
     r"\s+is\s+(?:therefore\s+|thus\s+)?(?:the|my|our)\s+(?:\w+\s+)?(?:answer|result|solution)\b", re.I
 )
 _ASSERTION = re.compile(
-    r"[=≈:]|\banswer\b(?=\s+\d)|\b(?:is|are|was|be|equal to|equals?|becomes?|makes?|gives?|gets?|leaves?|has|have|had|costs?|earns?|pays?|"
+    r"[=≈:]|\banswer\b(?=\s+\d)|\b(?:is|are|was|be|equal to|equals?|becomes?|makes?|gives?|"
+    r"gets?|leaves?|has|have|had|costs?|earns?|pays?|"
     r"needs?|takes?|spends?|remains?|totals?|arrives?|leaves|departs|ended|began|ist|sind|hat|macht|kostet|beträgt|est|"
     r"sont|co\u00fbte|fait|es|son|cuesta|hay|sono|costa|são|custa|was|were|is)\b|(?:是|为|等于|有|は)",
     re.I,
 )
 _FILLER = re.compile(
     r"(?:\s+|[=≈:(]|\b(?:is|are|be|equal to|equals?|actually|simply|just|indeed|exactly|approximately|about|now|then|"
-    r"only|therefore|thus|also|clearly|a total of|the number|the answer|called|at|in|on|around|roughly|a|um|à|the|year)\b){0,12}",
+    r"only|therefore|thus|also|clearly|a total of|the number|the answer|called|at|in|on|"
+    r"around|roughly|a|um|à|the|year)\b){0,12}",
     re.I,
 )
 _SENTENCE_END = re.compile(r"\n|[.!?]\s")
@@ -40,12 +44,14 @@ _LEAD = 160
 """Characters before an assertion that count as what it is about."""
 _AFTER = re.compile(r"\W*[^\W\d]{0,14}\W*")
 _AROUND = re.compile(
-    r"[^\w+-]*(?:(?:約|大约|大約|about|approximately|approx|around|roughly|circa|ca|etwa|ungefähr|environ|unos|unas|circa)[\s.]*)?[^\w+-]*",
+    r"[^\w+-]*(?:(?:約|大约|大約|about|approximately|approx|around|roughly|circa|ca|etwa|ungefähr|"
+    r"environ|unos|unas|circa)[\s.]*)?[^\w+-]*",
     re.I,
 )
 _LIST = re.compile(r":\s*(?:\d[\d.,]*\s*(?:,|;|and)\s*){2,}\d[\d.]*")
 _COUNTED = re.compile(
-    r"(?:how many|number of|wie ?viele|combien d[e']\s?|cu[aá]nt[oa]s|quant[ie]|quant[oa]s|hoeveel)\s+(?:\w+\s+){0,2}?(\w{3,})",
+    r"(?:how many|number of|wie ?viele|combien d[e']\s?|cu[aá]nt[oa]s|quant[ie]|quant[oa]s|"
+    r"hoeveel)\s+(?:\w+\s+){0,2}?(\w{3,})",
     re.I,
 )
 _ORDERED = re.compile(r"\d+\s*[.)]\s")
@@ -93,7 +99,15 @@ def read(text: str, prompt_text: str) -> str | None:
         return name
     if name := _alternatives(prepared, found):
         return name
+    return _asserted_last(prepared, found, prompt_text) or _unasserted(text, prepared, found, prompt_text)
+
+
+def _asserted_last(prepared: str, found: list[Quantity], prompt_text: str) -> str | None:
+    """The last amount that is asserted: of the answer, of the question's own expression, of what is counted, at all."""
+    about = quantity.asked(prompt_text)
     asserted = _asserted(prepared, found)
+    others = _of_others(asserted, wording.question(prompt_text))
+    asserted = [pair for pair in asserted if pair[1] not in others] or asserted
     if marked_ := [q for lead, q in asserted if _MARKER.search(lead) or _ABOUT_ANSWER.search(lead)]:
         return marked_[-1].name
     if named := [q for q in found if _IS_ANSWER.match(prepared, q.end)]:
@@ -104,10 +118,26 @@ def read(text: str, prompt_text: str) -> str | None:
         restated = [q for lead, q in asserted if asked <= Counter(r.name for r in quantity.scan(lead, bare))]
         if restated:
             return restated[-1].name
-    counted = _counted(prepared, found, prompt_text)
+    counted = [q for q in _counted(prepared, found, prompt_text) if q not in others]
     if asserted or counted:
         last = max([q for _, q in asserted] + counted, key=lambda q: q.start)
         return last.name
+    return None
+
+
+_SUBJECT = re.compile(r"\b([A-Z][a-z]+)\s*$")
+
+
+def _of_others(asserted: list[tuple[str, Quantity]], question: str) -> list[Quantity]:
+    """The amounts of somebody whom the question does not name, where it names another: `... and Ann has 5`."""
+    if not re.search(r"(?<=\s)[A-Z][a-z]+\b", question):
+        return []
+    return [q for lead, q in asserted if (subject := _SUBJECT.search(lead)) and subject[1] not in question]
+
+
+def _unasserted(text: str, prepared: str, found: list[Quantity], prompt_text: str) -> str | None:
+    """An amount that no verb asserts: the first line's, or the last in digits that the question does not hold."""
+    about, asked = quantity.asked(prompt_text), _asked_numbers(prompt_text)
     line = prepared.lstrip()[:1000].partition("\n")[0]
     if name := _whole(line, quantity.scan(line, about)):
         return name
@@ -138,9 +168,9 @@ def _formula(text: str, about: Asked) -> str | None:
         r"[A-Za-z]{3,}", re.sub(r"\\[a-zA-Z]+", "", text)
     ):
         return None
-    from . import math
+    from . import formula
 
-    return math.name(text, about)
+    return formula.name(text, about)
 
 
 def one(text: str, about: Asked) -> str | None:
@@ -173,7 +203,7 @@ def _several(text: str, about: Asked) -> str | None:
     found = quantity.scan(prepared, about)
     if len(found) < 2 or prepared[: found[0].start].strip(" ({[=") not in ("", "x", "y", "n"):
         return None
-    gaps = [prepared[a.end : b.start] for a, b in zip(found, found[1:], strict=False)]
+    gaps = [prepared[a.end : b.start] for a, b in pairwise(found)]
     if all(_OR.fullmatch(gap) for gap in gaps) and not prepared[found[-1].end :].strip(" )}].,$"):
         return ", ".join(sorted({q.name for q in found}))
     return None

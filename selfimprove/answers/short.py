@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 
-from . import quantity
+from . import quantity, unspaced
 from . import text as wording
 from .final import marked
 from .text import FUNCTION_WORDS
@@ -44,7 +44,10 @@ _ASIDE = re.compile(
     r"situated|founded|written|famous|meaning|one of|with|near|eine?|der|die|das|une?|la|le|una?|el|il|known)\b",
     re.I,
 )
-_PASSIVE = re.compile(r"^(?:\w+\s+){0,2}(?:by|von|par|por|da)\s+(?=\S)", re.I)
+_PASSIVE = {
+    language: re.compile(rf"^(?:\w+\s+){{0,2}}{word}\s+(?=\S)", re.I)
+    for language, word in {"": "by", "en": "by", "de": "von", "fr": "par", "es": "por", "it": "da", "pt": "por"}.items()
+}
 _FILLER = """
 called named known actually simply just indeed typically usually often commonly generally currently now
 officially considered basically probably certainly sure well ok okay hello hi great awesome answer word one
@@ -66,28 +69,37 @@ _DENIED = re.compile(r"not\b|never\b", re.I)
 _MOST_WORDS = 40
 """A longer phrase is no short answer: its whole text is its class."""
 _LEAD_IN = re.compile(
-    r"^\W*(?:(?:yes|yeah|sure(?: thing)?|certainly|of course|absolutely|okay|ok|great question|good question|well|no problem|ah|hmm|right|"
-    r"alright|i (?:think|believe|guess|would say|know)(?: that)?|as far as i know|to my knowledge|here(?: it is| you go)|"
-    r"ja|klar|natürlich|gerne|oui|bien sûr|sí|si|claro(?: que sí)?|por supuesto|certo|sim|好的|当然|是的|はい)\s*(?:[,.!:\u3001\uff0c]+\s*|\s+-\s+|(?<=think)\s+|(?<=believe)\s+|(?<=that)\s+|(?<=guess)\s+|(?<=say)\s+))+",
+    r"^\W*(?:(?:not at all|yes|yeah|sure(?: thing)?|certainly|of course|absolutely|okay|ok|great "
+    r"question|good question|well|no problem|ah|hmm|right|"
+    r"alright|i (?:think|believe|guess|would say|know)(?: that)?|as far as i know|to my "
+    r"knowledge|here(?: it is| you go)|"
+    r"ja|klar|natürlich|gerne|oui|bien sûr|sí|si|claro(?: que sí)?|por supuesto|certo|"
+    r"sim|好的|当然|是的|はい)\s*(?:[,.!:\u3001\uff0c]+\s*|\s+-\s+|(?<=think)\s+|(?<=believe)\s+|"
+    r"(?<=that)\s+|(?<=guess)\s+|(?<=say)\s+))+",
     re.I,
 )
 _UNSURE = re.compile(
-    r"^\W*(?:(?:sorry|unfortunately|i'm sorry|i am sorry|i apologi[sz]e|hmm)[,.!]?\s*(?:but\s+)?)?(?:i(?:'m| am)\s+(?:really\s+|honestly\s+)?(?:not (?:sure|certain|able|aware)|unsure|unable|afraid)|i (?:honestly |really )?(?:do not|don't|cannot|can't|could not|couldn't|am unable to)\s+"
-    r"(?:know|tell|answer|determine|say|find|remember|recall|provide|have)|(?:it(?:'s| is) )?(?:unknown|unclear)|no idea|not sure|as an ai\b|"
-    r"there is not enough|not enough information|(?:it )?(?:cannot|can't) be (?:determined|answered|known)|nobody knows|who knows|dunno|"
-    r"(?:das )?wei(?:ß|ss) ich nicht|ich wei(?:ß|ss)(?: es)? nicht|keine ahnung|ich bin (?:mir )?nicht sicher|je ne sais pas|je ne suis pas s[ûu]re?|aucune idée|no (?:lo )?s[ée]|no estoy segur[oa]|"
-    r"non (?:lo )?so\b|não sei|не знаю|я не знаю|我不知道|不知道|不清楚|わかりません|分かりません|知りません|모르겠|잘 모르)", re.I
+    r"^\W*(?:(?:sorry|unfortunately|i'm sorry|i am sorry|i apologi[sz]e|hmm)[,.!]?\s*(?:but\s+)?)?(?:i(?:'m|"
+r" am)\s+(?:really\s+|honestly\s+)?(?:not (?:sure|certain|able|aware)|unsure|unable|"
+r"afraid)|i (?:honestly |really )?(?:do not|don't|cannot|can't|could not|couldn't|"
+r"am unable to)\s+"
+    r"(?:know|tell|answer|determine|say|find|remember|recall|provide|have)|(?:it(?:'s|"
+r" is) )?(?:unknown|unclear)|no idea|not sure|as an ai\b|"
+    r"there is not enough|not enough information|(?:it )?(?:cannot|can't) be (?:determined|"
+r"answered|known)|nobody knows|who knows|dunno|"
+    r"(?:das )?wei(?:ß|ss) ich nicht|ich wei(?:ß|ss)(?: es)? nicht|keine ahnung|ich bin "
+r"(?:mir )?nicht sicher|je ne sais pas|je ne suis pas s[ûu]re?|aucune idée|no (?:lo "
+r")?s[ée]|no estoy segur[oa]|"
+    r"non (?:lo )?so\b|não sei|не знаю|я не знаю|我不知道|不知道|不清楚"
+    r"|わかりません|分かりません|知りません|모르겠|잘 모르)", re.I
 )  # fmt: skip
+_PRONOUN = re.compile(r"^\W*(?:she|he|they|it|we|i|you)\s+(?!is\b|are\b|was\b|were\b)[a-z]+\s+(?=\S)", re.I)
 _ORDERED = re.compile(
-    r"\b(?:order|sequence|steps?|first to|rank|sorted|ascending|descending|list of|returns?|return|output|reihenfolge|ordre|orden)\b",
+    r"\b(?:order|sequence|steps?|first to|rank|sorted|ascending|descending|list of|returns?|"
+    r"return|output|reihenfolge|ordre|orden)\b",
     re.I,
 )
 _SIGNS = re.compile(r"\b(?:sign|symbol|operator|mark|character|punctuation|zeichen|symbole|signe|signo|letter)\b", re.I)
-_CJK = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]")
-_CJK_LEAD = re.compile(r"是|为|為|叫做|叫|在|：|:|は|が|、|，|,")
-_CJK_END = re.compile(r"(?:でございます|です|でした|である|だ|になります|ます|哦|呢|啊|的|市)?[\s。.!！]*$")
-_KOREAN = re.compile(r"[\uac00-\ud7af]")
-_KOREAN_END = re.compile(r"(?:입니다|이에요|예요|이다|였습니다|이었습니다)$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,10 +163,13 @@ def read(text: str, prompt_text: str) -> str | None:
     if said and (answer := _from_sentence(wording.sentences(said[-1])[:1], prompt)):
         amount = quantity.whole(said[-1], quantity.asked(prompt_text))
         return answer if amount is None else amount
-    if _CJK.search(cleaned) and not re.search(r"[a-zA-Z]{3}", cleaned):
-        return _cjk(cleaned, prompt)
-    if _KOREAN.search(cleaned):
-        return _korean(cleaned, prompt)
+    if unspaced.CJK.search(cleaned) and not re.search(r"[a-zA-Z]{3}", cleaned):
+        return unspaced.chinese_japanese(cleaned, prompt.text)
+    if unspaced.KOREAN.search(cleaned):
+        return unspaced.korean(cleaned, prompt.text)
+    brief = _PRONOUN.sub("", cleaned, count=1)
+    if len(brief.split()) <= 4 and re.search(r"\w", brief):
+        cleaned = brief
     answer = _from_sentence(wording.sentences(cleaned), prompt)
     if answer is None:
         return _sign(cleaned, prompt)
@@ -194,7 +209,8 @@ def _from_sentence(sentences: list[str], prompt: _Prompt) -> str | None:
 
 def _segments(sentence: str, language: str) -> list[_Segment]:
     """The non-empty pieces of a sentence, in order."""
-    found, start = [], 0
+    found: list[_Segment] = []
+    start = 0
     sentence = sentence.strip(" .!?")
     for match in [*_separator(language).finditer(sentence), None]:
         piece = sentence[start : match.start() if match else len(sentence)].strip(" .!?")
@@ -230,15 +246,22 @@ def _beside_echo(segments: list[_Segment], prompt: _Prompt) -> str | None:
         if new(index - 1) and not _DENIED.match(segments[index].text):
             return answer(index - 1, index)
     for index in echoes:
-        residue = [
-            word
-            for word in segments[index].words
-            if word not in asked and word not in _FILLERS and word not in prompt.loose
-        ]
-        if residue and echo(index)[1] > 1:
-            return " ".join(residue)
+        if echo(index)[1] > 1 and (residue := _residue(segments[index], prompt)):
+            return residue
     following = next((index + 1 for index in echoes if segments[index].leads and index + 1 < len(segments)), None)
     return None if following is None else _phrase(segments[following].text, prompt)
+
+
+def _residue(segment: _Segment, prompt: _Prompt) -> str:
+    """What a piece that repeats the question adds to it; words that it joins by "and" in alphabetical order."""
+    kept: list[list[str]] = [[]]
+    for word in wording.fold(segment.text).split():
+        if word in ("and", "&") and kept[-1]:
+            kept.append([])
+        elif word not in prompt.asked and word not in prompt.loose and word not in _FILLERS:
+            kept[-1].append(word)
+    parts = [" ".join(words) for words in kept if words]
+    return " and ".join(parts if _ORDERED.search(prompt.text) else sorted(parts))
 
 
 def _without_echo(segments: list[_Segment], prompt: _Prompt) -> str | None:
@@ -282,7 +305,7 @@ def _phrase(text: str, prompt: _Prompt, *, cut: bool = True) -> str | None:
     Without `cut`, or where nothing new would be left, the explaining clause stays, so that descriptions differ.
     """
     asked, loose = prompt.asked, prompt.loose
-    text = _PASSIVE.sub("", text)
+    text = _PASSIVE.get(prompt.language, _PASSIVE[""]).sub("", text)
     core = _TAIL.split(" " + text, maxsplit=1)[0].strip() if cut else text
     if not any(word not in asked and word not in loose for word in wording.fold(core).split()):
         core = text
@@ -303,23 +326,3 @@ def _phrase(text: str, prompt: _Prompt, *, cut: bool = True) -> str | None:
         left = wording.words(text)
     answer = wording.fold(" ".join(left))
     return None if not answer or answer in _FILLERS else answer
-
-
-def _cjk(cleaned: str, prompt: _Prompt) -> str | None:
-    """The answer of a sentence without spaces: what follows the particle behind the question's own characters."""
-    sentence = cleaned.split(". ")[0].strip().rstrip(".。！!")
-    best = sentence
-    for match in _CJK_LEAD.finditer(sentence):
-        before, after = sentence[: match.start()], sentence[match.end() :]
-        if before and after and sum(char in prompt.text for char in before) >= 0.6 * len(before):
-            best = after
-            break
-    best = _CJK_END.sub("", best) if best != sentence or len(best) > 4 else best
-    return wording.fold(best) or None
-
-
-def _korean(cleaned: str, prompt: _Prompt) -> str | None:
-    """The words of a Korean sentence that its question does not hold, without the copula."""
-    asked = set(wording.fold(prompt.text).split())
-    found = [_KOREAN_END.sub("", word) for word in wording.fold(cleaned.split(". ")[0]).split() if word not in asked]
-    return " ".join(word for word in found if word) or wording.fold(cleaned) or None

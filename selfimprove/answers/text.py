@@ -13,6 +13,7 @@ _CHARACTERS = str.maketrans(
         **dict.fromkeys("\u2018\u2019\u02bc", "'"),
         **dict.fromkeys("\u2212\u2013\u2010\u2011", "-"),
         "\u2014": " - ",
+        **{chr(0x2080 + digit): str(digit) for digit in range(10)},  # H\u2082O
         "\r": "\n",
         **dict.fromkeys("\u00a0\u202f\u2009\u2007\u3000", " "),
         "\u3002": ". ",
@@ -33,6 +34,7 @@ _SENTENCE = re.compile(r"(?<=[.!?])(?<!\b[A-Z]\.)(?<!^\d\.)\s+|\n+")
 _EDGES = ".,;:!?\"'()[]{}\u2026\u00a1\u00bf\u3001\u300c\u300d\u300e\u300f\u201a`\u060c\u061b\u061f\u104a\u104b"
 _POSSESSIVE = re.compile(r"(?<=\w)'s?$")
 _WORD = re.compile(r"\S+")
+_PLUS = re.compile(r"(?<=\w)\s+\+\s+(?=\w)")
 _BREAK = re.compile(r"(?<=[^\W\d_])[,;:!?()\[\]{}/\u3001](?=[^\W\d_])|(?<=\w)[,;](?=\s)")
 _INSTRUCTION = re.compile(
     r"^\W*(?:please\s+)?(?:answer|respond|reply|give|write|use|explain|think|show|say|keep|put|return|be|do not|don't)"
@@ -100,6 +102,7 @@ def fold(text: str) -> str:
     """
     kept: list[str] = []
     latin = False
+    text = _PLUS.sub("+", text)
     for char in unicodedata.normalize("NFD", text.casefold().translate(_POWERS)):
         if unicodedata.combining(char):
             if not latin:

@@ -24,8 +24,8 @@ def _table() -> dict[str, tuple[str, Fraction]]:
             add(base, exact, " ".join(prefix + stem for stem in stems.split()))
     for symbol in ("m", "g", "l"):
         add(symbol, 1, symbol)
-        for prefix, factor in _METRIC.items():
-            add(symbol, factor, prefix + symbol)
+        for prefix, size in _METRIC.items():
+            add(symbol, size, prefix + symbol)
     add("l", 1, "L")
     add("l", Fraction(1, 1000), "mL")
     add("g", 1000, "kilo kilos kilogramos chilogrammi kilograms")
@@ -69,8 +69,8 @@ def _table() -> dict[str, tuple[str, Fraction]]:
     add("mol", 1, "mol mole moles")
     add("bit", 1, "bit bits")
     add("bit", 8, "byte bytes")
-    add("km/h", 1, "km/h kph kmh")
-    add("mph", 1, "mph")
+    add("m/s", Fraction(5, 18), "km/h kph kmh")
+    add("in/s", Fraction(63360, 3600), "mph")
     return table
 
 
@@ -80,7 +80,8 @@ UNITS = _table()
 MONEY = frozenset({"$", "€", "£", "¥", "yuan", "₹", "cent", "pound"})
 _LENGTH, _MASS, _TIME = {"m", "in"}, {"g", "lb"}, {"s", "month", "year"}
 DIMENSIONS: tuple[tuple[re.Pattern[str], frozenset[str]], ...] = (
-    (re.compile(r"\b(?:how (?:far|tall|high|deep|wide)|distance|height|width|length|perimeter|radius|diameter)\b", re.I), frozenset(_LENGTH)),
+    (re.compile(r"\b(?:how (?:far|tall|high|deep|wide)|distance|height|width|length|perimeter|radius|"
+r"diameter)\b", re.I), frozenset(_LENGTH)),
     (re.compile(r"\b(?:how heavy|weighs?|weight|mass)\b", re.I), frozenset(_MASS)),
     (re.compile(r"\bhow (?:old)\b|\bage\b", re.I), frozenset({"year"})),
     (re.compile(r"\bhow long\b|\btime\b|\bduration\b", re.I), frozenset(_LENGTH | _TIME)),
@@ -118,8 +119,8 @@ SCALES = {
     **dict.fromkeys(("million", "millions", "millionen", "mio", "millón", "millon", "millones", "milione", "milioni",
                      "milhão", "milhões", "miljoen", "mn", "M"), 10**6),
     **dict.fromkeys(("亿", "億", "억"), 10**8),
-    **dict.fromkeys(("billion", "billions", "bn", "B", "milliarde", "milliarden", "mrd", "milliard", "milliards", "miliardo",
-                     "miliardi", "miljard"), 10**9),
+    **dict.fromkeys(("billion", "billions", "bn", "B", "milliarde", "milliarden", "mrd", "milliard", "milliards",
+                     "miliardo", "miliardi", "miljard"), 10**9),
     **dict.fromkeys(("trillion", "trillions"), 10**12),
     **dict.fromkeys(("lakh", "lakhs"), 10**5),
     **dict.fromkeys(("crore", "crores"), 10**7),

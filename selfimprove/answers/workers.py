@@ -1,4 +1,4 @@
-"""Processes that name formulas (`math_worker`): started when the first one is needed, killed when one takes too long."""
+"""Processes that name formulas (`math_worker`): started when one is needed, killed when one takes too long."""
 
 import atexit
 import json

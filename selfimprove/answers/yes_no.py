@@ -5,20 +5,28 @@ import re
 from . import text as wording
 from .final import marked
 
-_YES = "yes|yeah|yep|true|correct|right|indeed|certainly|absolutely|definitely|ja|doch|oui|si|sí|sì|sim|да|是的|是|对|对的|はい|네|예|haan|हाँ|हां|نعم|evet|tak|ano"
-_NO = "no|nope|false|incorrect|wrong|nein|non|não|nao|nee|nej|не|нет|不是|不|否|不对|いいえ|아니요|아니오|नहीं|لا|hayır|nie|ne"
+_YES = (
+    "yes|yeah|yep|true|correct|right|indeed|certainly|absolutely|definitely|ja|doch|oui|"
+    "si|sí|sì|sim|да|是的|是|对|对的|はい|네|예|haan|हाँ|हां|نعم|evet|tak|ano"
+)
+_NO = "no|nope|false|incorrect|wrong|nein|non|não|nao|nee|nej|не|нет|"
+_NO += "不是|不|否|不对|いいえ|아니요|아니오|नहीं|لا|hayır|nie|ne"
 _WORD = re.compile(rf"^\W*(?:(?P<yes>{_YES})|(?P<no>{_NO}))(?!\w)(?P<rest>\s*(?:and|or|,\s*and)\s+(?:yes|no)\b)?", re.I)
 _CONCLUDED = re.compile(
-    r"(?:\b(?:answer|conclusion)(?:\s+(?:is|would be|must be))?\W{1,6}|\b(?:so|therefore|thus|hence|conclude)\b[\s,:]*(?:the answer is|that)?\W{0,3})"
+    r"(?:\b(?:answer|conclusion)(?:\s+(?:is|would be|must be))?\W{1,6}|\b(?:so|therefore|"
+r"thus|hence|conclude)\b[\s,:]*(?:the answer is|that)?\W{0,3})"
     r"(?:(?P<yes>yes|true|ja|oui|sí)|(?P<no>no|false|nein|non))(?!\w)(?!\s+(?:one|longer|number|more))", re.I
 )  # fmt: skip
 _UNSURE = re.compile(
-    r"\b(?:maybe|perhaps|it depends|depends on|not sure|don't know|do not know|cannot (?:say|tell|determine)|unclear|unsure|vielleicht|peut-être|quizás|forse|talvez)\b",
+    r"\b(?:maybe|perhaps|it depends|depends on|not sure|don't know|do not know|cannot "
+    r"(?:say|tell|determine)|unclear|unsure|vielleicht|peut-être|quizás|forse|talvez)\b",
     re.I,
 )
 _DENIED = re.compile(r"\b(?:not|never|no|cannot|nicht|kein\w*|pas|nunca)\b|n't\b|isnt\b", re.I)
 _IT_IS = re.compile(
-    r"^\W*(?:it|this|that|they|he|she|you|one|there|we|i|these|those)\s+(?:really\s+|certainly\s+|definitely\s+|probably\s+)?(?:is|are|was|were|does|do|did|can|could|will|would|has|have|had|should)\b(?P<denied>\s*(?:not|n't)|n't)?\W*$",
+    r"^\W*(?:it|this|that|they|he|she|you|one|there|we|i|these|those)\s+(?:really\s+|certainly\s+|"
+    r"definitely\s+|probably\s+)?(?:is|are|was|were|does|do|did|can|could|will|would|has|"
+    r"have|had|should)\b(?P<denied>\s*(?:not|n't)|n't)?\W*$",
     re.I,
 )
 _ONLY_NEGATED = re.compile(

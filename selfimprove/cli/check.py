@@ -7,6 +7,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from ..answers import Reader
 from ..config import RunConfig, ServerConfig
 from ..errors import UserError
 from ..memory import Embedder
@@ -48,6 +49,10 @@ def check(config: RunConfig, *, probe: bool = False) -> str:
         policy.model, [ids], [0], sampling, eos_ids=policy.eos_ids, pad_id=policy.pad_id, stop=policy.stop
     )[0]
     seconds = time.monotonic() - began
+    answer = policy.decode(rollout.token_ids)
+    reader = Reader.of(config, opened=policy.opens_thinking)
+    if reader.own is not None:
+        reader.classes(prompt.text, [answer], reader.kind(prompt.text, [answer]))  # refuses what fails
     lines = [
         f"prompts   {len(split[Split.TRAIN])} to learn from, {len(split[Split.HELDOUT])} held out, "
         f"{prompts.duplicates} duplicates, {len(prompts.skipped)} malformed lines, "
@@ -58,10 +63,18 @@ def check(config: RunConfig, *, probe: bool = False) -> str:
         f"chat template {'its own' if policy.has_chat_template else 'none: Question / Answer is used'}",
         f"tokens    {len(ids)} in the first prompt, end of turn {policy.tokenizer.decode([policy.end_of_turn])!r}",
         f"disk      {free:.0f} GB free, about {needed:.1f} GB needed",
-        f"answer    {prompt.text[:60]!r} -> {policy.decode(rollout.token_ids)!r} in {seconds:.1f} s",
+        f"answer    {prompt.text[:60]!r} -> {answer!r} in {seconds:.1f} s",
         f"round     {config.sample.k} samples + {config.propose.exemplar.k} exemplar answers for each of "
         f"{len(split[Split.TRAIN])} prompts, {config.rounds} rounds",
     ]
+    if reader.own is not None:
+        lines.append(f"reader    {reader.own.name}")
+    if reader.thinking.opened or reader.final_text(answer) is None:
+        lines.append(
+            "thinking  the model reasons before it answers, and sample.max_new_tokens is "
+            f"{config.sample.max_new_tokens}: reasoning that is cut off has no vote; raise it to some thousands, or "
+            "switch reasoning off, for many models with model.template.arguments={enable_thinking: false}"
+        )
     if probe:
         sizes = [len(split[s]) for s in (Split.TRAIN, Split.HELDOUT)]
         lines += probing.report(config, probing.take(config, policy, split[Split.TRAIN]), *sizes)

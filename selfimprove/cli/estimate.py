@@ -5,12 +5,13 @@ headroom), and only at prompts whose majority is trusted.
 """
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from ..answers import Kind, classes, kind_of
+from ..answers import Kind, Reader
 from ..config import RunConfig
 from ..engines.local import LocalEngine
 from ..evaluation.statistics import concentration
@@ -19,6 +20,7 @@ from ..models.policy import Policy
 from ..seeds import seed_for
 from ..stages.vote import Ballot, count_votes
 from ..types import BASE, Finish, Origin, Prompt, Request, Stage, Unit
+from .terminal import printable
 
 PROMPTS = 32
 """Prompts that are asked."""
@@ -44,6 +46,18 @@ class Probe:
     top_answer: float
     mean_tokens: float
     tokens_per_s: float
+    read: tuple["ReadAnswer", ...] = ()
+    """Every answer, and how it was read, a prompt's answers together."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadAnswer:
+    """One sampled answer as it was read: its prompt, kind and class (None: it abstains)."""
+
+    prompt: str
+    kind: Kind
+    text: str
+    answer: str | None
 
 
 def take(config: RunConfig, policy: Policy, prompts: Sequence[Prompt]) -> Probe:
@@ -60,13 +74,15 @@ def take(config: RunConfig, policy: Policy, prompts: Sequence[Prompt]) -> Probe:
     begun = time.monotonic()
     answers = engine.answer(Unit(1, Stage.SAMPLE, 0, requests, sampling, BASE))
     seconds = time.monotonic() - begun
-    embedder = Embedder.load(config.embedder)
+    reader = Reader.of(config, Embedder.load(config.embedder).encode, opened=policy.opens_thinking)
     tallies = []
+    read: list[ReadAnswer] = []
     for i, prompt in enumerate(asked):
         texts = [answer.text for answer in answers[i * how.k : (i + 1) * how.k]]
-        kind = kind_of(prompt.text, texts) if config.vote.kind == "auto" else Kind(config.vote.kind)
-        read = classes(texts, kind, prompt.text, embedder.encode, config.vote.same)
-        ballots = [Ballot(slot, answer, derived=False) for slot, answer in enumerate(read)]
+        kind = reader.kind(prompt.text, texts)
+        named = reader.classes(prompt.text, texts, kind)
+        read += [ReadAnswer(prompt.text, kind, text, name) for text, name in zip(texts, named, strict=True)]
+        ballots = [Ballot(slot, answer, derived=False) for slot, answer in enumerate(named)]
         tallies.append(count_votes(prompt.id, ballots, derived_cap=0.0)[0])
     decided = [tally for tally in tallies if tally.answer is not None]
     support = np.array([tally.support for tally in tallies])
@@ -83,6 +99,7 @@ def take(config: RunConfig, policy: Policy, prompts: Sequence[Prompt]) -> Probe:
         top_answer=concentration([tally.answer for tally in tallies]).top,
         mean_tokens=float(np.mean(tokens)),
         tokens_per_s=sum(tokens) / seconds,
+        read=tuple(read),
     )
 
 
@@ -106,7 +123,28 @@ def report(config: RunConfig, probe: Probe, train: int, heldout: int) -> list[st
         f"time      {time_} in {rounds}; training, and revise and stitch where they are on, come on top"
         if probe.mean_tokens
         else f"time      cannot be told for {rounds}: nothing was written",
+        *_as_read(probe),
         *(f"warning   {text}" for text in warnings(config, probe)),
+    ]
+
+
+SHOWN = 10
+"""Answers that are shown as they were read."""
+
+
+def _as_read(probe: Probe) -> list[str]:
+    """The parse rate of each kind, and ten answers of different prompts with their classes."""
+    kinds = Counter(answer.kind for answer in probe.read)
+    parsed = Counter(answer.kind for answer in probe.read if answer.answer is not None)
+    rates = ", ".join(f"{kind} {parsed[kind] / count:.0%} of {count}" for kind, count in kinds.most_common())
+    shown = probe.read[:: max(1, probe.samples)][:SHOWN]
+    return [
+        f"read      {rates}" if rates else "read      nothing",
+        *(
+            f"          {a.kind:7} {printable(a.prompt, 40)!r} -> {printable(a.text, 50)!r}: "
+            + ("(none read)" if a.answer is None else printable(a.answer, 40))
+            for a in shown
+        ),
     ]
 
 

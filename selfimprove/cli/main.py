@@ -99,6 +99,28 @@ def check(config: Path, overrides: tuple[str, ...], probe: bool) -> None:
     click.echo(check(load_config(config, overrides), probe=probe))
 
 
+@main.command(epilog="selfimprove read answers.jsonl")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--kind", default="auto", show_default=True, help="How answers are read, as vote.kind.")
+@click.option("--reader", "own", metavar="FILE.py:FUNCTION", help="Your own reader, as vote.reader.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+def read(file: Path, kind: str, own: str | None, as_json: bool) -> None:
+    """Print how the answers in FILE are read: the class that each would vote for.
+
+    FILE holds JSONL rows with `prompt` and `response` (or a list, `responses`). Rows of one prompt are one group.
+    Free text is compared by its words alone here, not by an embedder.
+    """
+    from .read import read_file
+    from .terminal import printable
+
+    for row in read_file(file, kind, own):
+        if as_json:
+            click.echo(json.dumps(row))
+            continue
+        name = "(none read)" if row["class"] is None else printable(row["class"], 40)
+        click.echo(f"{row['kind']:7} {name:40}  {printable(row['prompt'], 40)}  {printable(row['response'], 60)}")
+
+
 @main.command()
 @click.argument("key", required=False, shell_complete=complete_keys)
 def explain(key: str | None) -> None:

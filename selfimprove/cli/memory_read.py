@@ -84,7 +84,9 @@ def show(run_name: str, response_id: int, as_json: bool) -> None:
         click.echo(json.dumps(facts | {"shown": [asdict(one) for one in demonstrations]}))
         return
     for name, value in facts.items():
-        if value not in (None, []):
+        if name == "answer":
+            click.echo(f"{'class':14}{'(none read)' if value is None else printable(value)}")
+        elif value not in (None, []):
             click.echo(f"{name:14}{printable(_told(value))}")
     for one in demonstrations:
         cosine = "" if one.cosine is None else f" {one.cosine:.3f}"

@@ -43,8 +43,8 @@ def _accuracy(run: Run, round_: int, prompts: Sequence[Prompt], keys: Mapping[st
     rows = []
     for prompt in prompts:
         key, group = keys[prompt.id], probes[prompt.id]
-        right = [is_right(r.text, key) for r in group]
-        one = is_right(greedy[prompt.id][0].text, key)
+        right = [is_right(run.reader.shown(r.text), key) for r in group]
+        one = is_right(run.reader.shown(greedy[prompt.id][0].text), key)
         rows.append((one, np.mean(right), maj_at_k(read_answers(run, prompt, group), right), any(right)))
     columns = np.array(rows, dtype=float).T
     return Accuracy(tuple(p.id for p in prompts), *columns)

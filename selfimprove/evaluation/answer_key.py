@@ -7,6 +7,7 @@ import re
 import unicodedata
 from pathlib import Path
 
+from ..answers.final import final_text
 from ..config import PromptsConfig
 from ..errors import PromptError
 from ..prompts import Layout, Unusable, prompt_id, read_rows, unit_of
@@ -60,6 +61,7 @@ def is_right(text: str, key: Key) -> bool:
       else its last number;
     - any other key: an accepted form occurs as whole words; case, accents and punctuation are ignored.
     """
+    text = final_text(text) or ""
     marked = [match.end() for match in _MARKER.finditer(text)]
     rest = text[marked[-1] :] if marked else text
     claim = next((part for part in _SENTENCE_END.split(rest) if _words(part)), "")

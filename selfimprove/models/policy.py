@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from ..answers.final import MARKS
 from ..config import ModelConfig
 from ..errors import ModelError, first_line
 from ..fsio import folder_digest
@@ -77,8 +78,9 @@ class Policy:
             update={"path": absolute_name(config.path), "commit": hub_commit(config.path, folder), "date": date}
         )
         """The settings with absolute path, commit and date: they load the same model again, anywhere and later."""
-        self.template_arguments: dict[str, Any] = {}
+        self.template_arguments: dict[str, Any] = dict(config.template.arguments)
         """Keyword arguments of the chat template, wherever it is applied."""
+        self.thinking_marks = MARKS if config.template.thinking is None else config.template.thinking
         self.stop = None if self.has_chat_template else StopStrings(PLAIN_STOPS, self._text)
         """Stop strings besides the end of the turn; None for a model with a chat template of its own."""
         self.adapter: Path | None = None
@@ -287,7 +289,34 @@ class Policy:
         return Turn(text[:end].strip(), count, stopped=True)
 
     def _text(self, ids: Sequence[int]) -> str:
-        return self.tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        """The text of tokens, without control tokens but the marks of reasoning: it would be read as the answer."""
+        pieces: list[list[int]] = [[]]
+        for token in ids:
+            if token in self._mark_tokens:
+                pieces += [[token], []]
+            else:
+                pieces[-1].append(token)
+        return "".join(
+            self._mark_tokens.get(piece[0])
+            or self.tokenizer.decode(piece, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+            for piece in pieces
+            if piece
+        )
+
+    @cached_property
+    def _mark_tokens(self) -> dict[int, str]:
+        """Control tokens that marks of reasoning are made of, by id; tokens that end a turn are none."""
+        marks = "".join(mark for pair in self.thinking_marks for mark in pair)
+        special = zip(self.tokenizer.all_special_ids, self.tokenizer.all_special_tokens, strict=True)
+        return {id_: text for id_, text in special if text in marks and id_ not in self.eos_ids}
+
+    @cached_property
+    def opens_thinking(self) -> bool:
+        """Whether the chat template ends with an opening mark of reasoning, so that responses begin inside it."""
+        rendered = self.tokenizer.apply_chat_template(
+            [{"role": "user", "content": "a"}], add_generation_prompt=True, tokenize=False, **self.template_arguments
+        )
+        return rendered.rstrip().endswith(tuple(opening for opening, _ in self.thinking_marks))
 
     @cached_property
     def positions(self) -> int | None:

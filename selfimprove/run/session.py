@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..answers import OwnReader, Reader
 from ..config import RunConfig
 from ..config_file import to_yaml
 from ..engines import make_engine
@@ -43,6 +44,8 @@ class Run:
     """When this process began to open it, by `time.monotonic`."""
     families: tuple[Family, ...] = ()
     """Groups of prompts that ask alike, of both splits."""
+    reader: Reader = field(default_factory=Reader)
+    """How its answers are read."""
     left_out: frozenset[str] = frozenset()
     """Ids of the near-duplicates of held-out prompts: neither learnt from nor shown."""
 
@@ -53,9 +56,14 @@ class Run:
 
 @contextmanager
 def open_run(
-    config: RunConfig, *, resume: bool = False, folder: Path | None = None, progress: Progress | None = None
+    config: RunConfig,
+    *,
+    resume: bool = False,
+    folder: Path | None = None,
+    progress: Progress | None = None,
+    own: OwnReader | None = None,
 ) -> Iterator[Run]:
-    """Create a run, or go on with one, and hold its lock until the block ends.
+    """Create a run, or go on with one, and hold its lock until the block ends; `own` reads its answers, if given.
 
     Raises:
         ConfigError: the run exists and `resume` is off, or its settings differ.
@@ -74,6 +82,7 @@ def open_run(
     embedder = Embedder.load(config.embedder)
     vectors = embedder.encode([p.conversation for p in prompt_set.prompts])
     near = leave_out(prompt_set.prompts, vectors, embedder.encode)
+    reader = Reader.of(config, embedder.encode, opened=policy.opens_thinking, own=own)
     make_folder(folder)
     path = folder / "memory.db"
     with ResponseMemory.open(path, write=True) if exists else ResponseMemory.create(path) as memory:
@@ -82,6 +91,8 @@ def open_run(
         refuse_fewer_rounds(memory, config.rounds)
         memory.check_fingerprint("model", policy.fingerprint)
         memory.check_fingerprint("embedder", embedder.fingerprint)
+        if reader.own is not None or memory.meta("reader") is not None:
+            memory.check_fingerprint("reader", reader.fingerprint)
         memory.check_fingerprint("prompts", prompts_digest(prompt_set.prompts))
         memory.add_prompts(prompt_set.prompts, vectors)
         left_out = _settled(memory, near)
@@ -116,6 +127,7 @@ def open_run(
                 progress=progress,
                 begun=begun,
                 families=_families(memory),
+                reader=reader,
                 left_out=left_out,
             )
 

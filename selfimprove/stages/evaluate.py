@@ -145,7 +145,7 @@ def health(run: Run, round_: int, policy: str) -> Health:
         kl=None if kl is None else _finite(kl),
         human_nll=_finite(nll(model, human_text())),
         spread=winners.entropy,
-        dispersion=dispersion(run.embedder.encode([greedy[p.id][0].text for p in heldout(run)])),
+        dispersion=dispersion(run.embedder.encode([run.reader.shown(greedy[p.id][0].text) for p in heldout(run)])),
         base_majority_share=float(np.mean(base_shares)) if base_shares else None,
         echo=max((e.share for e in echo(run.memory, round_, limit=1) if e.survivors > FEW_SURVIVORS), default=None),
         families=by_family,

@@ -6,7 +6,7 @@ What an earlier vote read is taken from its judgements. Only responses that no v
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ..answers import Kind, classes, kind_of
+from ..answers import Kind
 from ..run.session import Run
 from ..types import Poll, Prompt, Response, Split
 
@@ -75,7 +75,7 @@ def _read(
 
 def read_texts(run: Run, prompt: Prompt, kind: Kind, texts: Sequence[str]) -> list[str | None]:
     """Return the answer class of each text, read as answers of this kind to this prompt."""
-    return classes(texts, kind, prompt.text, run.embedder.encode, run.config.vote.same)
+    return run.reader.classes(prompt.text, texts, kind)
 
 
 def read_answers(run: Run, prompt: Prompt, group: Sequence[Response]) -> list[str | None]:
@@ -86,5 +86,4 @@ def read_answers(run: Run, prompt: Prompt, group: Sequence[Response]) -> list[st
 
 def answer_kind(run: Run, prompt: Prompt, texts: Sequence[str]) -> Kind:
     """Return how the final answers to a prompt are read: as configured, or by looking at prompt and answers."""
-    kind = run.config.vote.kind
-    return kind_of(prompt.text, texts) if kind == "auto" else Kind(kind)
+    return run.reader.kind(prompt.text, texts)

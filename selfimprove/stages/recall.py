@@ -6,9 +6,10 @@ with different answers, so that the votes stay as independent as they can be.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ..memory.retrieval import batches, diverse, draw, neighbours, trust
+from ..memory.retrieval import Trusted, batches, diverse, draw, neighbours, trust
 from ..models.conversation import after_system
 from ..run.session import Run
 from ..seeds import seed_for
@@ -59,7 +60,8 @@ def recall(run: Run, round_: int) -> None:
     """Answer the prompts whose support is below `propose.exemplar.below` again, with retrieved demonstrations."""
     config = run.config.propose.exemplar
     tallies = run.memory.tallies(round_, Poll.SAMPLED)
-    trusted = trust(run.memory, run.embedder.encode, round=round_, vote_index=Poll.SAMPLED, min_support=config.trust)
+    found = trust(run.memory, run.embedder.encode, round=round_, vote_index=Poll.SAMPLED, min_support=config.trust)
+    trusted = Trusted({id_: replace(r, text=run.reader.shown(r.text)) for id_, r in found.shown.items()})
 
     def pools(batch: Sequence[Prompt]) -> "dict[str, list[Recalled]]":
         if config.draw == "random":

@@ -62,6 +62,7 @@ def select_candidates(
     ancestors: Callable[[int], Iterable[int]],
     kinds: Mapping[str, Kind],
     families: Sequence[AnswerPrior] = (),
+    shown: Callable[[str], str] = str,
 ) -> Selection:
     """Split candidates into kept and dropped, both ordered by response id; together they are all candidates.
 
@@ -69,7 +70,7 @@ def select_candidates(
     candidates of a prompt the shortest is taken first, then always the one farthest from those taken (MMR, Carbonell &
     Goldstein 1998, with nothing but diversity left to weigh). `ancestors(id)` gives all responses that a response
     descends from; `kinds` the kind of each prompt's answer: choices come from small sets, so only other kinds are
-    held to `answer_share`.
+    held to `answer_share`. `shown` cuts a response to what is compared by length, such as what follows its reasoning.
 
     Raises:
         ValueError: two candidates have one id.
@@ -77,7 +78,7 @@ def select_candidates(
     if len({candidate.response.id for candidate in candidates}) < len(candidates):
         raise ValueError("two candidates have one response id")
     ordered = sorted(candidates, key=lambda candidate: candidate.response.id)
-    verdicts = _gates(ordered, tallies, config)
+    verdicts = _gates(ordered, tallies, config, shown)
     verdicts |= _too_common(_left(ordered, verdicts), tallies, config, kinds)
     verdicts |= _family_cap(_left(ordered, verdicts), tallies, families)
     for group in _by_prompt(_left(ordered, verdicts)).values():
@@ -105,24 +106,29 @@ def _by_prompt(candidates: Sequence[Candidate]) -> dict[str, list[Candidate]]:
     return groups
 
 
-def _gates(candidates: Sequence[Candidate], tallies: Mapping[str, Tally], config: SelectConfig) -> dict[int, Verdict]:
+def _gates(
+    candidates: Sequence[Candidate],
+    tallies: Mapping[str, Tally],
+    config: SelectConfig,
+    shown: Callable[[str], str],
+) -> dict[int, Verdict]:
     """Drops that need nothing but the candidate, its prompt's vote and the usual length of its group."""
     verdicts: dict[int, Verdict] = {}
     for prompt_id, group in _by_prompt(candidates).items():
-        readable = [len(c.response.text) for c in group if c.judgement.answer is not None]
+        readable = [len(shown(c.response.text)) for c in group if c.judgement.answer is not None]
         longest = max(_BRIEF, config.length_factor * median(readable)) if readable else math.inf
         for candidate in group:
-            fault = _fault(candidate, tallies.get(prompt_id), longest, config)
+            length = len(shown(candidate.response.text))
+            fault = _fault(candidate, tallies.get(prompt_id), length, longest, config)
             if fault is not None:
                 verdicts[candidate.response.id] = Verdict(candidate.response.id, *fault)
     return verdicts
 
 
 def _fault(
-    candidate: Candidate, tally: Tally | None, longest: float, config: SelectConfig
+    candidate: Candidate, tally: Tally | None, length: int, longest: float, config: SelectConfig
 ) -> tuple[Reason, float | None, float | None] | None:
     judgement, response = candidate.judgement, candidate.response
-    length = len(response.text)
     if judgement.answer is None or tally is None or tally.answer is None:
         return Reason.NO_ANSWER, None, None
     if tally.voters < _QUORUM:
@@ -256,6 +262,7 @@ def select(run: Run, round_: int) -> Selection:
             ancestors=run.memory.ancestors,
             kinds=kinds,
             families=_priors(run),
+            shown=run.reader.shown,
         )
         run.memory.commit_selection(round_, chosen, wall_s=time.monotonic() - begun)
     verdicts = run.memory.verdicts(round_).values()

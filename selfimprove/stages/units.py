@@ -3,6 +3,7 @@
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -69,7 +70,7 @@ def run_units(
 def _embed(run: Run, batch: Sequence[Prompt], unit: Unit, generations: Sequence[Generation]) -> np.ndarray:
     asked = {p.id: p.conversation for p in batch}
     return run.embedder.encode(
-        [f"{asked[r.prompt_id]}\n{g.text}" for r, g in zip(unit.requests, generations, strict=True)]
+        [f"{asked[r.prompt_id]}\n{run.reader.shown(g.text)}" for r, g in zip(unit.requests, generations, strict=True)]
     )
 
 
@@ -84,10 +85,12 @@ def by_prompt(responses: Iterable[Response]) -> dict[str, list[Response]]:
 def past_answers(
     run: Run, round_: int, prompts: Sequence[Prompt]
 ) -> tuple[dict[str, list[Response]], dict[int, str | None]]:
-    """Return own past answers to these prompts that vote 1 has read, and the answer of each."""
+    """Return own past answers to these prompts that vote 1 has read, without their reasoning, and each one's class."""
     judged = run.memory.judgements(round_, Poll.RECALLED)
     past = own_past(run.memory, [p.id for p in prompts], round_)
-    groups = {id_: [r for r in group if r.id in judged] for id_, group in past.items()}
+    groups = {
+        id_: [replace(r, text=run.reader.shown(r.text)) for r in group if r.id in judged] for id_, group in past.items()
+    }
     return groups, {id_: j.answer for id_, j in judged.items()}
 
 

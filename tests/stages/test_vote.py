@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tasks.tiny_runs import run_it, tiny_config
 
-from selfimprove.answers import Kind
-from selfimprove.config import VoteConfig
+from selfimprove.answers import Kind, Reader
 from selfimprove.memory import Embedder, ResponseMemory
 from selfimprove.stages import evaluate, reading
 from selfimprove.stages.reading import answer_kind, read_texts
@@ -171,7 +170,7 @@ def test_free_text_written_later_joins_the_classes_that_are_there():
     one, same, other = (
         Response(i, "p", 1, Origin.SAMPLE, "u", i, text, "stop", 0, "base", 0, 0, ()) for i, text in enumerate(texts)
     )
-    run = SimpleNamespace(embedder=Embedder.load("hash:64"), config=SimpleNamespace(vote=VoteConfig()))
+    run = SimpleNamespace(reader=Reader(embed=Embedder.load("hash:64").encode))
     first = reading._read(run, prompt, Kind.FREE, [one], [one], {})
     later = reading._read(run, prompt, Kind.FREE, [same, other], [one, same, other], {0: first[0]})
     assert later[0] == first[0] and later[1] != first[0]
