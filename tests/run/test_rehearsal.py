@@ -7,12 +7,12 @@ from families import build
 from tasks.tiny import exactly
 from tasks.tiny_runs import tiny_config
 
+from selfimprove.cli.check import check
 from selfimprove.cli.main import main
 from selfimprove.config import TrainConfig
 from selfimprove.config_file import to_yaml
 from selfimprove.errors import ModelError
 from selfimprove.models.policy import Policy
-from selfimprove.preflight.check import check
 from selfimprove.run.rehearsal import rehearse
 from selfimprove.run.session import open_run
 from selfimprove.training import trainer
