@@ -256,7 +256,7 @@ def try_family(family: str, work: Path) -> Trial:
         folder = build(family, work / "base")
         passed.extend(steps(folder, work, found))
     except UserError as error:
-        fault, refused = str(error), True
+        fault, refused = str(error).replace(str(work / "base"), family), True
     except Exception as error:  # what a user would see as a traceback
         fault = f"{type(error).__name__}: {first_line(error)}"
     return Trial(family, tuple(passed), found.get("adapted", ""), fault, refused, time.monotonic() - began)
