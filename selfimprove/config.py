@@ -44,6 +44,9 @@ class ModelConfig(Section):
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto", description="auto: bfloat16 where the device computes it natively, else float32"
     )
+    quantize: Literal["none", "4bit", "8bit"] = Field(
+        "none", description="base weights in 4 (NF4) or 8 bits, by bitsandbytes; the adapter stays beside them (QLoRA)"
+    )
     device: str = Field("auto", description="auto, cpu, cuda, cuda:N or mps")
     threads: Count = Field(
         0, description="CPU threads; 0: one per core. Results are reproducible for equal numbers of threads"
@@ -205,6 +208,9 @@ class TrainConfig(Section):
     beta: float = Field(0.02, ge=0, description="weight of KL(policy || reference), in nats per completion token")
     dpo_beta: float = Field(0.1, gt=0, description="beta of DPO (method preference)")
     clip: float = Field(1.0, gt=0, description="maximum gradient norm")
+    checkpointing: bool = Field(
+        False, description="gradient checkpointing: less memory for activations, a second forward pass per layer"
+    )
     start: Literal["base", "current"] = Field(
         "base", description="initial adapter of a round; base: a new one, current: that of the current policy"
     )

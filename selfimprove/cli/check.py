@@ -5,7 +5,6 @@ import shutil
 import time
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 from ..answers import Reader
 from ..config import RunConfig, ServerConfig
@@ -14,6 +13,7 @@ from ..memory import Embedder
 from ..models.policy import Policy
 from ..prompts import load_prompts
 from ..run.folder import RUNS
+from ..run.rehearsal import rehearse
 from ..run.validate import leave_out, refuse_unfit, refuse_unusable
 from ..types import Sampling, Split
 
@@ -25,6 +25,7 @@ def check(config: RunConfig, *, probe: bool = False) -> str:
         UserError: the run could not work.
     """
     from ..rollout import generate
+    from ..training.targets import find_targets
     from . import estimate as probing
 
     prompts = load_prompts(config.prompts)
@@ -35,12 +36,14 @@ def check(config: RunConfig, *, probe: bool = False) -> str:
     split = {s: [p for p in prompts.prompts if p.split is s and p.id not in left_out] for s in Split}
     policy = Policy.load(config.model)
     refuse_unfit(prompts.prompts, policy, config.sample.max_new_tokens)
-    needed = (config.rounds * adapter_bytes(policy.model, config.train.rank) + 2**28) / 1e9
+    targets = find_targets(policy.model)
+    needed = (config.rounds * targets.adapter_bytes(config.train.rank) + 2**28) / 1e9
     free = shutil.disk_usage(RUNS if RUNS.is_dir() else Path()).free / 1e9
     if free < needed:
         raise UserError(f"{free:.1f} GB free on disk, about {needed:.1f} GB needed for {config.rounds} rounds")
     if config.engine == "server" and config.server.command is None:
         _ask_server(config.server)
+    rehearsal = rehearse(policy, config.train, [p.messages for p in prompts.prompts])
     prompt = split[Split.TRAIN][0]
     ids = policy.encode(prompt.messages)
     began = time.monotonic()
@@ -61,6 +64,9 @@ def check(config: RunConfig, *, probe: bool = False) -> str:
         *([f"columns   {columns}"] if (columns := prompts.columns()) else []),
         f"model     {config.model.path}, {str(policy.dtype).removeprefix('torch.')} on {policy.device}, "
         f"chat template {'its own' if policy.has_chat_template else 'none: Question / Answer is used'}",
+        f"adapter   rank {config.train.rank} {rehearsal.adapted}",
+        f"rehearsal a step with a high rate changes the logits by {rehearsal.effect:.0%}, "
+        f"of which merging keeps {rehearsal.kept:.0%}",
         f"tokens    {len(ids)} in the first prompt, end of turn {policy.tokenizer.decode([policy.end_of_turn])!r}",
         f"disk      {free:.0f} GB free, about {needed:.1f} GB needed",
         f"answer    {prompt.text[:60]!r} -> {answer!r} in {seconds:.1f} s",
@@ -79,16 +85,6 @@ def check(config: RunConfig, *, probe: bool = False) -> str:
         sizes = [len(split[s]) for s in (Split.TRAIN, Split.HELDOUT)]
         lines += probing.report(config, probing.take(config, policy, split[Split.TRAIN]), *sizes)
     return "\n".join(lines)
-
-
-def adapter_bytes(model: Any, rank: int) -> int:
-    """Return the size of an adapter of this rank: float32, on all linear layers but the output layer."""
-    from torch.nn import Linear
-    from transformers.pytorch_utils import Conv1D
-
-    output = model.get_output_embeddings()
-    shapes = [m.weight.shape for m in model.modules() if isinstance(m, Linear | Conv1D) and m is not output]
-    return 4 * rank * sum(map(sum, shapes))
 
 
 def _ask_server(config: ServerConfig) -> None:

@@ -176,7 +176,8 @@ def _refuse_taken(out: Path) -> None:
 
 
 def _load(model: ModelConfig, fingerprint: str | None = None) -> Policy:
-    return Policy.load(model.model_copy(update={"dtype": "float32", "device": "cpu"}), fingerprint)
+    # with model.quantize the adapter goes on the weights as they are stored: into quantized ones nothing can be merged
+    return Policy.load(model.model_copy(update={"dtype": "float32", "device": "cpu", "quantize": "none"}), fingerprint)
 
 
 # -- writers: each fills a folder and returns the model and tokenizer read back from it, and the stored dtype

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ModelError, first_line
+from .quantized import keep_gradients, quantize_options
 from .sources import read_settings
 
 if TYPE_CHECKING:
@@ -43,13 +44,19 @@ def load_tokenizer(folder: Path) -> Any:
         raise ModelError(f"cannot load the tokenizer in {folder}: {' '.join(str(error).split())}") from None
 
 
-def load_weights(folder: Path, dtype: torch.dtype, device: torch.device) -> Any:
+def load_weights(folder: Path, dtype: torch.dtype, device: torch.device, quantize: str = "none") -> Any:
     """Return the causal language model in a folder, in eval mode and without gradients.
 
     Of its generation_config.json only token ids are kept: how text is drawn is this project's to say.
 
+    Args:
+        folder: as `resolve_model` returns it.
+        dtype: of weights that are not quantized, and of activations.
+        device: where the weights are put.
+        quantize: 4bit or 8bit: quantize the weights while they are loaded.
+
     Raises:
-        ModelError: it cannot be loaded, or is quantized and needs a package that is not installed.
+        ModelError: it cannot be loaded, is to be quantized twice, or needs a package that is not installed.
     """
     from safetensors import SafetensorError
     from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
@@ -57,6 +64,11 @@ def load_weights(folder: Path, dtype: torch.dtype, device: torch.device) -> Any:
     method = quantization(folder)
     _refuse_missing_quantizer(folder, method)
     options: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
+    if quantize != "none" and method is not None:
+        raise ModelError(f"the weights in {folder} are quantized already ({method}); set model.quantize to none")
+    how = quantize_options(quantize, dtype) if quantize != "none" else {}
+    if method == "bitsandbytes" or how:
+        how["device_map"] = {"": device}  # such weights are loaded to their device, and cannot all be moved
     try:
         config = AutoConfig.from_pretrained(folder, **options)
         for settings in {id(part): part for part in (config, config.get_text_config())}.values():
@@ -71,8 +83,12 @@ def load_weights(folder: Path, dtype: torch.dtype, device: torch.device) -> Any:
             dtype=dtype,
             use_safetensors=True,
             **options,
+            **how,
         )
-        model = model.to(device)
+        if how:
+            keep_gradients(model)
+        else:
+            model = model.to(device)
         if method == "fp8":  # parts of it are in bfloat16, whatever was asked for
             model = model.to(dtype)
     except (OSError, ValueError, RuntimeError, ImportError, KeyError, TypeError, SafetensorError) as error:

@@ -47,8 +47,18 @@ AttentionInterface.register(NAME, _forward)
 @contextmanager
 def packed_attention(model: PreTrainedModel) -> Iterator[None]:
     """Let the model's layers attend as their `layout` argument says; what they called before is put back at the end."""
+    with attention(model, NAME):
+        yield
+
+
+@contextmanager
+def attention(model: PreTrainedModel, name: str) -> Iterator[None]:
+    """Let the model's layers call the attention function of this name; the one before is put back at the end."""
     before = model.config._attn_implementation
-    model.set_attn_implementation(NAME)
+    if name == before:
+        yield
+        return
+    model.set_attn_implementation(name)
     try:
         yield
     finally:

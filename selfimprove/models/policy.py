@@ -18,6 +18,7 @@ from ..errors import ModelError, first_line
 from ..fsio import folder_digest
 from ..types import Message
 from .loading import load_tokenizer, load_weights, pick_device, pick_dtype
+from .quantized import is_quantized
 from .sources import WANTED, absolute_name, hub_commit, resolve_model
 from .stop_strings import StopStrings
 from .template import PLAIN_STOPS, PLAIN_TEMPLATE, LeftContext, end_of_turn, plain_ids, tells_date, with_date
@@ -110,12 +111,17 @@ class Policy:
     # -- weights
 
     def use(self, adapter: Path | None) -> None:
-        """Make the model the base (None) or the base with the PEFT adapter folder merged in."""
+        """Make the model the base (None) or the base with a PEFT adapter folder merged in (quantized: beside it)."""
         if adapter == self.adapter and self.model is not None:
             return
         self.model = None  # free the old weights before the new ones are read
         base = self._load_base()
-        self.model = base if adapter is None else self.merge(base, adapter)
+        if adapter is None:
+            self.model = base
+        elif is_quantized(base):
+            self.model = self.attach(base, adapter).get_base_model().requires_grad_(False)
+        else:
+            self.model = self.merge(base, adapter)
         self.adapter = adapter
 
     def release(self) -> None:
@@ -172,7 +178,7 @@ class Policy:
     def _load_base(self) -> Any:
         if self._read_stamps() != self._stamps:
             raise ModelError(f"the files of the base model in {self.folder} changed while it was in use; put them back")
-        return load_weights(self.folder, self.dtype, self.device)
+        return load_weights(self.folder, self.dtype, self.device, self.config.quantize)
 
     def _read_stamps(self) -> dict[str, tuple[int, int]]:
         """Return name -> (size in bytes, time of the last change in ns) of the model's files."""

@@ -121,8 +121,15 @@ def _choose_rows(model: PreTrainedModel, columns: int) -> int:
         memory = torch.cuda.get_device_properties(model.device).total_memory
     else:
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    row = prod(cache_shape(model, 1, columns)) * model.dtype.itemsize
-    return max(1, min(MAX_ROWS, int(memory * CACHE_SHARE) // row))
+    return max(1, min(MAX_ROWS, int(memory * CACHE_SHARE) // (_row_elements(model, columns) * model.dtype.itemsize)))
+
+
+def _row_elements(model: PreTrainedModel, columns: int) -> int:
+    """Return the elements that a row's cache holds; about so many where it is a state of fixed size."""
+    config = model.config.get_text_config()
+    if hasattr(config, "num_attention_heads"):
+        return prod(cache_shape(model, 1, columns))
+    return 2 * config.num_hidden_layers * config.hidden_size * getattr(config, "state_size", 16)
 
 
 def _unless_memory_runs_out(run: Callable[[], dict[int, Rollout]]) -> dict[int, Rollout] | None:

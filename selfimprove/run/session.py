@@ -23,6 +23,7 @@ from ..prompts import load_prompts
 from ..types import Prompt, Split
 from .folder import RUNS, adapter_folder, environment, recorded_left_out
 from .progress import Progress
+from .rehearsal import rehearse
 from .resume import as_resumed, refuse_fewer_rounds
 from .validate import leave_out, prompts_digest, refuse_unfit, refuse_unusable
 
@@ -79,6 +80,9 @@ def open_run(
     policy = Policy.load(config.model)
     config = config.model_copy(update={"model": policy.config})
     refuse_unfit(prompt_set.prompts, policy, config.sample.max_new_tokens)
+    conversations = [prompt.messages for prompt in prompt_set.prompts]
+    # resumed: it was done; Ray's driver may have no room for a training step: `check` does it
+    rehearsal = None if exists or config.engine == "ray" else rehearse(policy, config.train, conversations)
     embedder = Embedder.load(config.embedder)
     vectors = embedder.encode([p.conversation for p in prompt_set.prompts])
     near = leave_out(prompt_set.prompts, vectors, embedder.encode)
@@ -101,6 +105,8 @@ def open_run(
         train, heldout = (sum(p.split is s for p in prompt_set.prompts) for s in (Split.TRAIN, Split.HELDOUT))
         progress.say(f"run       {folder}" + ("   (resumed)" if exists else ""))
         progress.say(f"model     {config.model.path}, {str(policy.dtype).removeprefix('torch.')}, {policy.device}")
+        if rehearsal is not None and rehearsal.partial:
+            progress.say(f"adapter   {rehearsal.adapted}")
         progress.say(
             f"prompts   {train - len(left_out)} to learn from, {heldout} held out"
             f"   ({prompt_set.duplicates} duplicates and {len(prompt_set.skipped)} malformed lines left out)"

@@ -15,11 +15,12 @@ from ..errors import TrainingError
 from ..fsio import new_folder, write_json
 from ..models.policy import quiet_peft
 from .fused_lora import fuse
+from .targets import find_targets
 
 
 @contextmanager
 def attached(model: Any, spec: TrainConfig, *, seed: int, start: Path | None) -> Iterator[PeftModel]:
-    """Put a trainable adapter on all linear layers of `model` but its output layer; take it off at the end.
+    """Put a trainable adapter on the weights that `find_targets` names; take it off at the end.
 
     A new adapter is drawn from `seed` and changes nothing yet (B = 0); with `start` it is the one in that folder.
     """
@@ -28,8 +29,15 @@ def attached(model: Any, spec: TrainConfig, *, seed: int, start: Path | None) ->
     with torch.random.fork_rng(), quiet_peft():
         torch.manual_seed(seed)
         if start is None:
+            targets = find_targets(model)
             config = LoraConfig(
-                r=spec.rank, lora_alpha=spec.alpha, target_modules="all-linear", lora_dropout=0.0, task_type="CAUSAL_LM"
+                r=spec.rank,
+                lora_alpha=spec.alpha,
+                target_modules=list(targets.layers),
+                target_parameters=list(targets.weights) or None,
+                lora_dropout=0.0,
+                fan_in_fan_out=targets.transposed,
+                task_type="CAUSAL_LM",
             )
             policy = get_peft_model(model, config)
         else:
@@ -53,7 +61,9 @@ def save_adapter(policy: PeftModel, out: Path, base_name: str | None, base_revis
     """
     config = {key: sorted(v) if isinstance(v, set) else v for key, v in policy.peft_config["default"].to_dict().items()}
     config |= {"base_model_name_or_path": base_name, "revision": base_revision, "inference_mode": True}
-    config["target_modules"] = sorted(config["target_modules"])
+    config["target_modules"] = sorted(config["target_modules"])  # PEFT keeps them in sets
+    if config["target_parameters"]:
+        config["target_parameters"] = sorted(config["target_parameters"])
     weights = get_peft_model_state_dict(policy, save_embedding_layers=False)
     with new_folder(out) as folder:
         tensors = {name: tensor.contiguous() for name, tensor in weights.items()}

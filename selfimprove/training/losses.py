@@ -27,7 +27,7 @@ class Head:
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """(N, d) -> (N, V), in float32 or wider."""
-        z = hidden if self.weight is None else F.linear(hidden, self.weight, self.bias)
+        z = hidden if self.weight is None else F.linear(hidden.to(self.weight.dtype), self.weight, self.bias)
         z = z.to(torch.promote_types(z.dtype, torch.float32))
         if self.scale != 1.0:
             z = z * self.scale
@@ -39,7 +39,7 @@ class Head:
             d_logits = d_logits * (1 - (logits / self.softcap) ** 2)
         if self.scale != 1.0:
             d_logits = d_logits * self.scale
-        return d_logits.to(dtype) if self.weight is None else d_logits.to(dtype) @ self.weight
+        return d_logits.to(dtype) if self.weight is None else (d_logits.to(self.weight.dtype) @ self.weight).to(dtype)
 
 
 def token_losses(

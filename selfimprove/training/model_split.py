@@ -116,7 +116,9 @@ def fitted_head(model: Any, ids: Sequence[int]) -> Head | None:
 
 def _find_head(model: Any) -> Head | None:
     layer = model.get_output_embeddings()
-    if not isinstance(layer, torch.nn.Linear) or model.get_decoder() is None:
+    if not isinstance(layer, torch.nn.Linear) or not layer.weight.is_floating_point():
+        return None
+    if model.get_decoder() in (None, model):  # Llama4ForCausalLM finds none of its own
         return None
     config = model.config.get_text_config()
     return Head(layer.weight.detach(), layer.bias, softcap=getattr(config, "final_logit_softcapping", None))

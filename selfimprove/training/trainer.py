@@ -5,6 +5,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from peft import PeftModel
 from ..config import TrainConfig
 from ..errors import TrainingError
 from .adapter import attached, save_adapter
+from .checkpointing import checkpointed
 from .distributed import ALONE, Peers
 from .footprint import peak_gb
 from .model_split import Network, split_network
@@ -102,7 +104,8 @@ def train_adapter(
         torch.cuda.reset_peak_memory_stats(device)
     network = split_network(model, examples, pad_id)
     steps = plan_steps(examples, spec.epochs, spec.batch_tokens, seed)
-    with attached(model, spec, seed=seed, start=start) as policy:
+    layers_again = checkpointed(model) if spec.checkpointing else nullcontext()
+    with attached(model, spec, seed=seed, start=start) as policy, layers_again:
         loop = _Loop(policy, network, spec, len(steps), peers)
         for members in steps:
             loop.step([examples[i] for i in members])
@@ -195,7 +198,8 @@ class _Loop:
             longest = max(e.tokens for e in examples)
             raise TrainingError(
                 f"out of memory on a single example of up to {longest} tokens; "
-                "use a smaller model, or lower select.length_factor or sample.max_new_tokens"
+                + ("" if self.spec.checkpointing else "set train.checkpointing, ")
+                + "use a smaller model or model.quantize, or lower select.length_factor or sample.max_new_tokens"
             ) from None
         self.row_tokens //= 2
         log.warning("out of memory: rows are now at most %d tokens", self.row_tokens)

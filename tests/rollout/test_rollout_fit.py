@@ -4,9 +4,12 @@ import logging
 
 import pytest
 import torch
+from families import build
+from tasks.tiny import exactly
 from tiny_models import prompts_that_share, reference, tiny
 from transformers import GPT2Config, GPT2LMHeadModel
 
+from selfimprove.models.policy import Policy
 from selfimprove.rollout import generate, prefill
 from selfimprove.rollout import generation as entry
 from selfimprove.rollout.compatibility import misfit
@@ -75,3 +78,12 @@ def test_an_architecture_without_rotary_positions_is_served():
     model, rows = gpt2(), prompts_that_share(3)
     rollouts = generate(model, rows, list(range(len(rows))), GREEDY, eos_ids=EOS, pad_id=2)
     assert [r.token_ids for r in rollouts] == [reference(model, ids, 12, EOS) for ids in rows]
+
+
+@pytest.mark.parametrize("family", ["mamba", "mamba2", "falcon_h1"])
+def test_recurrent_architectures_are_served(family, tmp_path):
+    """Prompts of different lengths together: their states pass over the padding."""
+    policy = Policy.load(exactly(build(family, tmp_path / "base")))
+    rows = [[token % 300 for token in ids] for ids in prompts_that_share(4)[:10]]
+    rollouts = generate(policy.model, rows, list(range(10)), GREEDY, eos_ids=EOS, pad_id=2)
+    assert [r.token_ids for r in rollouts] == [reference(policy.model, ids, 12, EOS) for ids in rows]
