@@ -1,7 +1,8 @@
 """The configuration of a run: all settings with description, default and bounds."""
 
 import datetime as dt
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -176,9 +177,21 @@ class VoteConfig(Section):
     labels: Literal["current", "base"] = Field(
         "current", description="responses that vote; base: those of the base alone (set after a rejected round)"
     )
-    prior: Share = Field(
-        0.0, description="exponent of the division of votes by the answer's frequency over other prompts; 0: off"
+    calibration: Share = Field(
+        0.0, description="exponent of the division of votes by the answer's mean share over the nearest prompts; 0: off"
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_prior(cls, raw: Any) -> Any:
+        """Accept the setting that `calibration` replaced where it is off, as in runs made before."""
+        if isinstance(raw, Mapping) and "prior" in raw:
+            if raw["prior"]:
+                raise ValueError(
+                    "vote.prior was replaced by vote.calibration, which looks at the nearest prompts; set that"
+                )
+            return {key: value for key, value in raw.items() if key != "prior"}
+        return raw
 
 
 class SelectConfig(Section):

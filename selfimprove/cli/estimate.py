@@ -170,6 +170,6 @@ def warnings(config: RunConfig, probe: Probe) -> list[str]:
         )
     if probe.top_answer > config.select.answer_share and probe.prompts == PROMPTS:
         found.append(
-            f"one answer wins {probe.top_answer:.0%} of the prompts: unless that is right, set vote.prior to 1"
+            f"one answer wins {probe.top_answer:.0%} of the prompts: unless that is right, set vote.calibration to 0.75"
         )
     return found

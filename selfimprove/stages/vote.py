@@ -16,6 +16,12 @@ from ..types import BASE, VOTERS, Judgement, Poll, Response, Split, Stage, Tally
 from .reading import Readings, read_once
 from .units import by_prompt
 
+NEIGHBOURS = 24
+"""Nearest prompts whose answers calibrate a vote."""
+
+SMOOTHING = 0.05
+"""Mean share at which an answer's votes are divided by 2 ** exponent."""
+
 
 @dataclass(frozen=True, slots=True)
 class Ballot:
@@ -46,8 +52,7 @@ def count_votes(
     the votes cast after both corrections (0 when nothing can win; the margin is 0 too where an unelectable answer
     weighs more than the winner).
 
-    `prior` maps an answer to the divisor of its votes, from `cross_prompt_prior`: an answer that is given to every
-    question says little about this one (calibration as in Zhao et al. 2021, with the other prompts as the context).
+    `prior` maps an answer to the divisor of its votes, from `neighbour_prior`.
 
     Raises:
         ValueError: a weight is negative or not finite.
@@ -96,24 +101,31 @@ def count_votes(
     return tally, judgements
 
 
-def cross_prompt_prior(ballots_P: Mapping[str, Sequence[Ballot]], *, strength: float) -> dict[str, dict[str, float]]:
-    """Return, for each prompt id, the divisor of each answer's votes there: (1 + f) ^ strength.
+def neighbour_prior(
+    ballots_P: Mapping[str, Sequence[Ballot]], vectors: np.ndarray, *, exponent: float
+) -> dict[str, dict[str, float]]:
+    """Return, for each prompt id, the divisor of each answer's votes there: (1 + m / SMOOTHING) ** exponent.
 
-    f is the sum over the *other* prompts of the answer's share of their originals' votes: the number of other prompts
-    that the answer would fill. An answer seen nowhere else keeps its votes (divisor 1); at strength 1 one that fills
-    nine other prompts keeps a tenth. Right where answers should differ between prompts; wrong for closed sets such as
-    yes and no, where frequent answers are frequent for a reason.
+    m is the answer's mean share of the originals' votes over the `NEIGHBOURS` nearest other prompts; `vectors` (P, d)
+    are the unit vectors of the prompts, in the order of `ballots_P`. An answer that no near prompt gets keeps its
+    votes; one that all near prompts get says little about this one. Contextual calibration (Zhao et al. 2021) and batch
+    calibration (Zhou et al. 2023), with the neighbourhood as the context.
     """
-    shares_P = {prompt_id: _shares(ballots) for prompt_id, ballots in ballots_P.items()}
-    everywhere: dict[str, list[float]] = {}
-    for shares in shares_P.values():
-        for answer, share in shares.items():
-            everywhere.setdefault(answer, []).append(share)
-    filled = {answer: math.fsum(shares) for answer, shares in everywhere.items()}
-    return {
-        prompt_id: {answer: (1 + max(0.0, filled[answer] - share)) ** strength for answer, share in shares.items()}
-        for prompt_id, shares in shares_P.items()
-    }
+    ids = list(ballots_P)
+    shares = [_shares(ballots) for ballots in ballots_P.values()]
+    vectors = np.asarray(vectors, dtype=np.float64)
+    priors: dict[str, dict[str, float]] = {}
+    for row, prompt_id in enumerate(ids):
+        cosines = np.round(vectors @ vectors[row], 9)
+        cosines[row] = -np.inf
+        near = np.argsort(-cosines, kind="stable")[: min(NEIGHBOURS, len(ids) - 1)]
+        priors[prompt_id] = {
+            answer: (1 + math.fsum(shares[other].get(answer, 0.0) for other in near) / len(near) / SMOOTHING)
+            ** exponent
+            for answer in shares[row]
+            if len(near)
+        }
+    return priors
 
 
 def _shares(ballots: Sequence[Ballot]) -> dict[str, float]:
@@ -143,7 +155,10 @@ VOTING = {
 def majority(run: Run, _round: int, ballots_P: Mapping[str, Sequence[Ballot]]) -> Votes:
     """Return the weighted majority vote on each prompt, with the priors and caps of the configuration."""
     config = run.config.vote
-    priors = cross_prompt_prior(ballots_P, strength=config.prior) if config.prior else {}
+    priors: dict[str, dict[str, float]] = {}
+    if config.calibration:
+        vectors = run.memory.prompt_vectors(list(ballots_P))
+        priors = neighbour_prior(ballots_P, vectors, exponent=config.calibration)
     votes = [
         count_votes(id_, ballots, derived_cap=config.derived_cap, prior=priors.get(id_))
         for id_, ballots in ballots_P.items()

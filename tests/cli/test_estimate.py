@@ -48,7 +48,7 @@ def test_a_probe_of_a_taught_model_sees_what_it_agrees_on(taught_folder, prompts
         ({"parse_rate": 0.0, "mean_tokens": 0.0, "tokens_per_s": 0.0}, "every answer is empty"),
         ({"trusted": 0.05}, "select.threshold 0.5"),
         ({"headroom": 0.02}, "98% of the samples"),
-        ({"top_answer": 0.4}, "vote.prior"),
+        ({"top_answer": 0.4}, "vote.calibration"),
     ],
 )
 def test_what_speaks_against_rounds_is_said(change, says, taught_folder, prompts):

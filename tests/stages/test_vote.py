@@ -3,6 +3,7 @@
 from collections import Counter
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,7 +13,7 @@ from selfimprove.answers import Kind, Reader
 from selfimprove.memory import Embedder, ResponseMemory
 from selfimprove.stages import evaluate, reading
 from selfimprove.stages.reading import answer_kind, read_texts
-from selfimprove.stages.vote import Ballot, count_votes, cross_prompt_prior
+from selfimprove.stages.vote import SMOOTHING, Ballot, count_votes, neighbour_prior
 from selfimprove.types import VOTERS, Message, Origin, Poll, Prompt, Response, Split
 
 
@@ -85,15 +86,19 @@ def test_weights_that_are_none_are_refused():
             count_votes("p", [Ballot(1, "a", False, weight)], derived_cap=0.5)
 
 
-def test_an_answer_given_everywhere_loses_its_votes():
-    groups = {f"p{i}": ballots(["0", "0", "0", f"own{i}", f"own{i}"]) for i in range(10)}
-    priors = cross_prompt_prior(groups, strength=1.0)
-    assert priors["p3"] == pytest.approx({"0": 1 + 9 * 0.6, "own3": 1.0})
+def test_an_answer_given_to_all_near_prompts_loses_its_votes_and_far_prompts_do_not_matter():
+    """Two families on two axes: `0` wins everywhere in one, and nowhere in the other."""
+    groups = {f"p{i}": ballots(["0", "0", "0", f"own{i}", f"own{i}"]) for i in range(30)}
+    groups |= {f"q{i}": ballots(["0", "0", "other", f"far{i}"]) for i in range(1)}
+    vectors = np.array([[1.0, 0.0]] * 30 + [[0.0, 1.0]])
+    priors = neighbour_prior(groups, vectors, exponent=1.0)
+    assert priors["p3"] == pytest.approx({"0": 1 + 0.6 / SMOOTHING, "own3": 1.0})
     assert count_votes("p3", groups["p3"], derived_cap=0.5)[0].answer == "0"
     tally, _ = count_votes("p3", groups["p3"], derived_cap=0.5, prior=priors["p3"])
     assert tally.answer == "own3"
-    assert tally.agreement == pytest.approx(2 / (2 + 3 / 6.4))
-    assert cross_prompt_prior(groups, strength=0.0)["p3"] == {"0": 1.0, "own3": 1.0}
+    assert tally.agreement == pytest.approx(2 / (2 + 3 / 13))
+    assert neighbour_prior(groups, vectors, exponent=0.0)["p3"] == {"0": 1.0, "own3": 1.0}
+    assert neighbour_prior({"p": groups["p1"]}, vectors[:1], exponent=1.0) == {"p": {}}, "nobody is near"
 
 
 CAST = st.lists(
