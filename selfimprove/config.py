@@ -126,11 +126,11 @@ class ExemplarConfig(Section):
     below: float = Field(1.0, ge=0, le=2, description="only for prompts with support below this; 2: for all prompts")
     draw: Literal["distinct", "nearest", "mmr", "shared", "random"] = Field(
         "distinct",
-        description="how each response's demonstrations are drawn from the trusted responses to its nearest prompts: "
-        "distinct: with different answers; nearest: any; mmr: from a near and diverse pool; shared: one draw for "
-        "the near prompts of a unit; random: one draw for all prompts, from all trusted responses",
+        description="draw of a response's demonstrations among the trusted responses to the nearest prompts; distinct: "
+        "with different answers; nearest: without that condition; mmr: near and diverse; shared: one draw for the "
+        "prompts of a unit; random: one draw for all prompts, among all trusted responses",
     )
-    pool: Positive = Field(16, description="trusted responses to a prompt's nearest prompts that draws are made from")
+    pool: Positive = Field(16, description="number of trusted responses per prompt that demonstrations are drawn from")
     diversity: Share = Field(0.7, description="MMR weight of diversity; 0: the nearest, 1: the most different")
 
 
