@@ -19,14 +19,14 @@ class Section(BaseModel):
 
 
 class TemplateConfig(Section):
-    """What the chat template gets besides the messages, and what it marks reasoning with."""
+    """Arguments of the chat template, and the tags of reasoning."""
 
     arguments: dict[str, bool | int | float | str] = Field(
         {}, description="arguments of the chat template, such as {enable_thinking: false}"
     )
     thinking: tuple[tuple[str, str], ...] | None = Field(
         None,
-        description="[[open, close], ...] marks around reasoning, which is no part of an answer; unset: known ones",
+        description="[[open, close], ...] tags of reasoning, which is not part of the answer; unset: known tags",
     )
 
 
@@ -45,7 +45,7 @@ class ModelConfig(Section):
         "auto", description="auto: bfloat16 where the device computes it natively, else float32"
     )
     quantize: Literal["none", "4bit", "8bit"] = Field(
-        "none", description="base weights in 4 (NF4) or 8 bits, by bitsandbytes; the adapter stays beside them (QLoRA)"
+        "none", description="quantization of the base weights by bitsandbytes (QLoRA); 4bit: NF4"
     )
     device: str = Field("auto", description="auto, cpu, cuda, cuda:N or mps")
     threads: Count = Field(
@@ -168,7 +168,7 @@ class VoteConfig(Section):
         "auto", description="kind of final answer; auto: decided for each prompt"
     )
     reader: str | None = Field(
-        None, description="your own reader, path/to/file.py:function; function(text, prompt) returns a class or None"
+        None, description="own answer parser, path/to/file.py:function; function(text, prompt) returns a class or None"
     )
     same: Share = Field(0.85, description="cosine above which two free-text answers count as equal (kind free)")
     derived_cap: Share = Field(0.5, description="maximum weight of all revisions and stitches, relative to the others")
