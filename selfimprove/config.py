@@ -20,14 +20,14 @@ class Section(BaseModel):
 
 
 class TemplateConfig(Section):
-    """What the chat template gets besides the messages, and what it marks reasoning with."""
+    """Arguments of the chat template, and the tags of reasoning."""
 
     arguments: dict[str, bool | int | float | str] = Field(
         {}, description="arguments of the chat template, such as {enable_thinking: false}"
     )
     thinking: tuple[tuple[str, str], ...] | None = Field(
         None,
-        description="[[open, close], ...] marks around reasoning, which is no part of an answer; unset: known ones",
+        description="[[open, close], ...] tags of reasoning, which is not part of the answer; unset: known tags",
     )
 
 
@@ -46,7 +46,7 @@ class ModelConfig(Section):
         "auto", description="auto: bfloat16 where the device computes it natively, else float32"
     )
     quantize: Literal["none", "4bit", "8bit"] = Field(
-        "none", description="base weights in 4 (NF4) or 8 bits, by bitsandbytes; the adapter stays beside them (QLoRA)"
+        "none", description="quantization of the base weights by bitsandbytes (QLoRA); 4bit: NF4"
     )
     device: str = Field("auto", description="auto, cpu, cuda, cuda:N or mps")
     threads: Count = Field(
@@ -127,11 +127,11 @@ class ExemplarConfig(Section):
     below: float = Field(1.0, ge=0, le=2, description="only for prompts with support below this; 2: for all prompts")
     draw: Literal["distinct", "nearest", "mmr", "shared", "random"] = Field(
         "distinct",
-        description="how each response's demonstrations are drawn from the trusted responses to its nearest prompts: "
-        "distinct: with different answers; nearest: any; mmr: from a near and diverse pool; shared: one draw for "
-        "the near prompts of a unit; random: one draw for all prompts, from all trusted responses",
+        description="draw of a response's demonstrations among the trusted responses to the nearest prompts; distinct: "
+        "with different answers; nearest: without that condition; mmr: near and diverse; shared: one draw for the "
+        "prompts of a unit; random: one draw for all prompts, among all trusted responses",
     )
-    pool: Positive = Field(16, description="trusted responses to a prompt's nearest prompts that draws are made from")
+    pool: Positive = Field(16, description="number of trusted responses per prompt that demonstrations are drawn from")
     diversity: Share = Field(0.7, description="MMR weight of diversity; 0: the nearest, 1: the most different")
 
 
@@ -169,7 +169,7 @@ class VoteConfig(Section):
         "auto", description="kind of final answer; auto: decided for each prompt"
     )
     reader: str | None = Field(
-        None, description="your own reader, path/to/file.py:function; function(text, prompt) returns a class or None"
+        None, description="own answer parser, path/to/file.py:function; function(text, prompt) returns a class or None"
     )
     same: Share = Field(0.85, description="cosine above which two free-text answers count as equal (kind free)")
     derived_cap: Share = Field(0.5, description="maximum weight of all revisions and stitches, relative to the others")
