@@ -175,17 +175,30 @@ def _chosen(text: str, offered: Options) -> str | None:
     if len(plain) > 300:
         return None
     lettered = set(offered) != set(offered.values())
+    if not (lettered and plain.lower() in offered) and (named := _by_text(plain, offered)):
+        return named
+    return _by_letter(plain, offered) if lettered else None
+
+
+def _by_text(plain: str, offered: Options) -> str | None:
+    """The options whose texts, or equal amounts, an answer consists of."""
+    names = {option: name for name, option in offered.items() if option}
     folded = wording.fold(plain)
-    for name, option in offered.items():
-        if folded and folded == option:
-            return name
-    whole = quantity.whole(plain, quantity.Asked())
-    if whole is not None:
-        same = [name for name, option in offered.items() if quantity.whole(option, quantity.Asked()) == whole]
-        if len(same) == 1 and not (lettered and plain in offered):
+    if folded in names:
+        return names[folded]
+    amount = quantity.whole(plain, quantity.Asked())
+    if amount is not None:
+        same = [name for option, name in names.items() if quantity.whole(option, quantity.Asked()) == amount]
+        if len(same) == 1:
             return same[0]
-    if not lettered:
-        return None
+    parts = [wording.fold(part) for part in re.split(r"\s*(?:,|;|\band\b|&)\s*", plain) if part.strip()]
+    if len(parts) > 1 and all(part in names for part in parts):
+        return ", ".join(sorted({names[part] for part in parts}))
+    return None
+
+
+def _by_letter(plain: str, offered: Options) -> str | None:
+    """The options whose letters an answer consists of; behind one, the option's text may stand."""
     letters = _letter_class(offered)
     if match := re.fullmatch(
         rf"(?:the\s+)?(?:(?:correct\s+)?(?:answer|option|choice)s?\s*(?:is|are)?\s*:?\s*)?[(\[]?({letters})[)\]]?",
@@ -207,10 +220,6 @@ def _chosen(text: str, offered: Options) -> str | None:
         return several
     if re.fullmatch(r"[A-Z]{2,}", plain) and set(plain.lower()) <= set(offered):
         return ", ".join(sorted(set(plain.lower())))
-    parts = [wording.fold(part) for part in re.split(r"\s*(?:,|;|\band\b|&)\s*", plain) if part.strip()]
-    by_text = {option: name for name, option in offered.items()}
-    if len(parts) > 1 and all(part in by_text for part in parts):
-        return ", ".join(sorted({by_text[part] for part in parts}))
     return _none_of(plain, offered)
 
 

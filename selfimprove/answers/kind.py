@@ -75,7 +75,8 @@ _MATHS = re.compile(
     re.I,
 )
 _ASKS_TEXT = re.compile(
-    r"^\W*(?:please\s+)?(?:(?:to\s+)?(?:write(?! (?:the|this|that|it|your|down|out)\b)|writing|describe|explain|explaining|summari[sz]e|"
+    r"^\W*(?:please\s+)?(?:(?:to\s+)?(?:write(?! (?:the|this|that|it|your|down|out)\b)|writing|"
+    r"describe|explain|explaining|summari[sz]e|"
     r"compose|draft|rewrite|discuss|create|generate|suggest|outline|elaborate|paraphrase|"
     r"compare|argue|imagine|brainstorm|recommend|tell (?:me |us )?(?:a|an|some|something|"
     r"more|about)|give (?:me )?(?:some|an? (?:example|overview|summary|short|brief|explanation|"

@@ -124,6 +124,7 @@ def split(text: str, separators: Sequence[str]) -> list[str]:
 def explicit(text: str) -> str:
     """A formula with products that the parser would take for sums written out: `2(3)` is 2 times 3."""
     text = re.sub(r"(?<![\d.}])(\d+)\s*(\\frac\s*\{\d+\}\s*\{\d+\})", r"(\1+\2)", text)
+    text = re.sub(r"(?<![\^_\w\\.}{])(\d+)\s*(?=\()", r"\1 \\cdot ", text)
     return re.sub(r"(?<=\))\s*(?=\()|(?<=\))\s*(?=\d)", r" \\cdot ", text)
 
 

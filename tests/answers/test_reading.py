@@ -242,3 +242,49 @@ def test_reading_never_raises_and_an_answer_is_never_empty(text, prompt):
 def test_one_number_has_one_spelling(value, zeros):
     spellings = [str(value), f"{value:,}", f"{value}.{'0' * zeros}", f"The answer is {value}.", f"{2 * value}/2"]
     assert {extract(text, Kind.NUMBER, "How many?") for text in spellings} == {str(value)}
+
+
+SENTENCES = st.sampled_from(
+    [
+        "The answer is {}.",
+        "{}",
+        "So it is {}",
+        "\\boxed{{{}}}",
+        "#### {}",
+        "<think>7</think>{}",
+        "We get {} in the end.",
+    ]
+)
+ANSWERS = st.sampled_from(
+    [
+        "12",
+        "-3.5",
+        "1,234",
+        "3/4",
+        "5 1/2",
+        "50%",
+        "3:30 pm",
+        "3:2",
+        "3 R 2",
+        "$5",
+        "8 May 1945",
+        "2 kg",
+        "Paris",
+        "C++",
+    ]
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.tuples(SENTENCES, ANSWERS), min_size=1, max_size=5), st.sampled_from(list(Kind)))
+def test_a_response_is_read_the_same_whatever_the_others_say(parts, kind):
+    texts = [sentence.format(answer) for sentence, answer in parts]
+    together = classes(texts, kind, "What is it?", None, 0.85)
+    assert together == [classes([text], kind, "What is it?", None, 0.85)[0] for text in texts]
+
+
+@given(ANSWERS, st.sampled_from([Kind.NUMBER, Kind.SHORT, Kind.CODE]))
+def test_a_class_read_again_is_itself(answer, kind):
+    once = extract(answer, kind, "What is it?")
+    if once is not None:
+        assert extract(once, kind, "What is it?") == once
