@@ -21,8 +21,6 @@ CALLERS = {
 ONE_IMPORTER = {
     "selfimprove.evaluation.accuracy": "reports alone may see accuracy",
     "selfimprove.evaluation.likelihood": "a metric, apart from the stage that measures it",
-    "selfimprove.memory.search.embedder": "public through memory, which imports it when it is asked for",
-    "selfimprove.memory.search.vector_index": "public through memory, which imports it when it is asked for",
     "selfimprove.memory.store.dictionary": "describes the schema, beside which it lies",
 }
 """Other modules with one importer outside their package, and why."""

@@ -11,6 +11,8 @@ from selfimprove.models.policy import Policy
 from selfimprove.models.template import PLAIN_TEMPLATE
 from selfimprove.types import BASE, Example, Finish, Message, Origin, Request, Sampling, Stage, Unit
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def base_folder(tmp_path_factory):

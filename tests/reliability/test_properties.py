@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -165,7 +166,7 @@ class MemoryAgainstDictionary(RuleBasedStateMachine):
 
 
 MemoryAgainstDictionary.TestCase.settings = settings(max_examples=15, stateful_step_count=12, deadline=None)
-TestMemoryAgainstDictionary = MemoryAgainstDictionary.TestCase
+TestMemoryAgainstDictionary = pytest.mark.slow(MemoryAgainstDictionary.TestCase)
 
 BALLOTS = st.lists(
     st.tuples(st.sampled_from([None, "4", "5", "6"]), st.booleans(), st.sampled_from([0.0, 0.25, 0.5, 1.0])),

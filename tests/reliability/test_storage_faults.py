@@ -21,6 +21,8 @@ from selfimprove.reports import summary
 from selfimprove.run.progress import Progress
 from selfimprove.types import Stage
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def finished(world, tmp_path):

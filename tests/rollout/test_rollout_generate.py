@@ -19,7 +19,8 @@ from selfimprove.types import Finish, Sampling
 GREEDY = Sampling(0.0, 0, 1.0, 16)
 SAMPLED = Sampling(1.0, 20, 0.95, 16)
 EOS = (1, 5, 23, 40, 60, 71)
-FITTING = ["llama", "qwen2", "qwen3", "gemma", "gemma3"]
+OTHERS = [pytest.param(name, marks=pytest.mark.slow) for name in ("qwen2", "qwen3", "gemma")]
+FITTING = ["llama", "gemma3", *OTHERS]
 
 
 @pytest.fixture(scope="module")
