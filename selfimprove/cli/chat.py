@@ -1,10 +1,9 @@
-"""Talk to a run's current policy, beside the base or another round and with recall from the memory, if asked."""
+"""Chat with a run's current policy; optionally side by side with another policy, and with demonstrations."""
 
 from __future__ import annotations
 
 import shutil
 import sys
-import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import zip_longest
@@ -18,8 +17,8 @@ from ..memory import ResponseMemory
 from ..models.policy import Policy
 from ..prompts import make_prompt
 from ..run.folder import adapter_folder, saved_config
-from ..types import BASE, Message, Sampling
-from .terminal import printable
+from ..types import Message, Sampling
+from .terminal import padded, printable, wrapped
 
 if TYPE_CHECKING:
     from ..config import RunConfig
@@ -29,12 +28,13 @@ NEW_TOKENS = 256
 
 
 def policy_name(folder: Path, against: str) -> str:
-    """Return the policy that `against` names: `base` or a round number.
+    """Return the policy that `against` names: `base`, or a round as `2`, `r2` or `r0002`.
 
     Raises:
         UserError: that round has no adapter.
     """
-    name = against if against == BASE else f"r{int(against):04d}" if against.isdecimal() else against
+    digits = against.removeprefix("r")
+    name = f"r{int(digits):04d}" if digits.isdecimal() else against
     adapter = adapter_folder(folder, name)
     if adapter is not None and not adapter.is_dir():
         raise UserError(f"no policy {against!r} in {folder}; use base or the number of a trained round")
@@ -42,7 +42,7 @@ def policy_name(folder: Path, against: str) -> str:
 
 
 def chat_loop(folder: Path, against: str | None, recalling: bool = False) -> None:
-    """Read lines and answer each with every chosen policy, with the same seed; each goes on with its own answers."""
+    """Answer each line with all chosen policies, same seed; every policy continues its own conversation."""
     config = saved_config(folder)
     with ResponseMemory.open(folder / "memory.db") as memory:
         names = [memory.current, *([] if against is None else [policy_name(folder, against)])]
@@ -60,7 +60,7 @@ def chat_loop(folder: Path, against: str | None, recalling: bool = False) -> Non
             asked = {name: p.encode([*shown, *histories[name], said]) for name, p in policies.items()}
             left = min(room(policies[name], ids) for name, ids in asked.items())
             if left < 1:
-                click.echo("that is not answered: with it the conversation is longer than the model reads; begin anew")
+                click.echo("not answered: the conversation would exceed the model's context; start a new chat")
                 continue
             how = replace(sampling, max_new_tokens=min(NEW_TOKENS, left))
             streams = [stream(policies[name], ids, turn, how) for name, ids in asked.items()]
@@ -70,12 +70,12 @@ def chat_loop(folder: Path, against: str | None, recalling: bool = False) -> Non
 
 
 def room(policy: Policy, ids: Sequence[int]) -> int:
-    """Return how many tokens may follow these: the model's positions, less what is there."""
+    """Return how many tokens may follow `ids`: the model's positions minus their number."""
     return NEW_TOKENS if policy.positions is None else policy.positions - len(ids)
 
 
 def _ask() -> str:
-    """Return what the user says next; "" for an empty line, Ctrl-D or Ctrl-C."""
+    """Return the user's next line; "" for an empty line, Ctrl-D or Ctrl-C."""
     try:
         return click.prompt("you", default="", show_default=False, prompt_suffix=" > ").strip()
     except click.Abort:
@@ -83,13 +83,13 @@ def _ask() -> str:
 
 
 class Recall:
-    """Trusted answers to other prompts, as the exemplar operator shows them: earlier turns of the conversation."""
+    """Demonstrations from the memory for a question, formatted as by the recall operator: earlier turns."""
 
     def __init__(self, memory: ResponseMemory, config: RunConfig) -> None:
-        """Find whom the last vote that trusts anybody trusts.
+        """Load the demonstration pool of the latest vote that has one.
 
         Raises:
-            UserError: no vote of the run trusts any answer.
+            UserError: no vote of the run has a trusted answer.
         """
         from ..memory import Embedder, VectorIndex
         from ..memory.retrieval import latest_pool
@@ -98,11 +98,11 @@ class Recall:
         self._index, self._embedder = VectorIndex(memory), Embedder.load(config.embedder)
         trusted = latest_pool(memory, self._embedder.encode, config.propose.exemplar.trust)
         if not trusted.shown:
-            raise UserError("this memory trusts no answer yet; chat without --memory")
+            raise UserError("no answer in this memory is trusted yet (propose.exemplar.trust); chat without --memory")
         self._trusted = trusted
 
     def __call__(self, text: str, turn: int) -> list[Message]:
-        """Return the demonstrations for a question, and say which they are."""
+        """Return the demonstrations for a question, and print which they are."""
         from ..memory.retrieval import recall
         from ..stages.recall import plan_recall
 
@@ -122,7 +122,7 @@ class Recall:
 
 
 def stream(policy: Policy, ids: Sequence[int], seed: int, sampling: Sampling) -> Iterator[str]:
-    """Yield the answer so far after each token; draws are keyed as in a rollout, so a seed gives one answer."""
+    """Yield the answer so far after each token. Sampling is keyed as in a rollout: a seed gives one answer."""
     import torch
     from transformers import DynamicCache
 
@@ -144,7 +144,7 @@ def stream(policy: Policy, ids: Sequence[int], seed: int, sampling: Sampling) ->
 
 
 def show(names: Sequence[str], streams: Sequence[Iterator[str]]) -> list[str]:
-    """Show answers while they are written, in columns; one after the other where nobody watches. Return them whole."""
+    """Stream answers in columns to a terminal; in a pipe, print them one after the other. Return the whole answers."""
     answers = [""] * len(names)
     live = sys.stdout.isatty()
     width, height = shutil.get_terminal_size()
@@ -158,7 +158,7 @@ def show(names: Sequence[str], streams: Sequence[Iterator[str]]) -> list[str]:
     if not live:
         for name, answer in zip(names, answers, strict=True):
             click.echo(f"{name:>6} > {printable(answer)}")
-    elif drawn == height - 2:  # the beginning had scrolled out of what is redrawn
+    elif drawn == height - 2:  # the beginning had scrolled out of the redrawn area
         click.echo(f"\x1b[{drawn}A\x1b[J" + "\n".join(columns(names, answers, width)))
     return answers
 
@@ -169,8 +169,8 @@ def columns(names: Sequence[str], texts: Sequence[str], width: int) -> list[str]
     blocks = [
         [
             name,
-            *(part for line in printable(text).expandtabs(4).split("\n") for part in textwrap.wrap(line, each) or [""]),
+            *(part for line in printable(text).expandtabs(4).split("\n") for part in wrapped(line, each)),
         ]
         for name, text in zip(names, texts, strict=True)
     ]
-    return [" | ".join(f"{cell:{each}}" for cell in row).rstrip() for row in zip_longest(*blocks, fillvalue="")]
+    return [" | ".join(padded(part, each) for part in row).rstrip() for row in zip_longest(*blocks, fillvalue="")]

@@ -1,4 +1,4 @@
-"""Look before spending: prompts, model, chat template, disk, one real answer, and a probe when asked."""
+"""`selfimprove check`: prompts, model, chat template, disk, one generated answer, and a probe when asked for."""
 
 import os
 import shutil
@@ -19,7 +19,7 @@ from ..types import Sampling, Split
 
 
 def check(config: RunConfig, *, probe: bool = False) -> str:
-    """Return a report of what a run with this configuration would meet; `probe` samples a little for it.
+    """Return a report on the prompts, model and disk of a configuration; `probe` adds a small sample.
 
     Raises:
         UserError: the run could not work.

@@ -1,7 +1,7 @@
-"""Before spending: sample a little, and say what rounds can be expected to do.
+"""Label-free estimate from a small sample: parse rate, agreement, headroom, time of the rounds, warnings.
 
-As free of labels as the rounds are. What voting can teach is the distance between one sample and the majority (the
-headroom), and only at prompts whose majority is trusted.
+Voting can teach the difference between a single sample and the majority answer (the headroom), and only on prompts
+whose majority is trusted.
 """
 
 import time
@@ -23,16 +23,16 @@ from ..types import BASE, Finish, Origin, Prompt, Request, Stage, Unit
 from .terminal import printable
 
 PROMPTS = 32
-"""Prompts that are asked."""
+"""Number of prompts sampled."""
 
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """What the first samples of `prompts` prompts say: shares in [0, 1], lengths in tokens, speed in new tokens/s.
+    """Statistics of the sample: fractions in [0, 1], lengths in tokens, speed in new tokens/s.
 
-    `headroom` is the mean share of a prompt's samples that do not give its majority answer, unreadable ones included;
-    `trusted` the share of prompts whose support reaches `select.threshold`, and `open` of those that the exemplar
-    operator would answer again; `top_answer` the share of prompts that the most frequent majority answer wins.
+    `headroom` is the mean fraction of a prompt's samples without its majority answer, unreadable ones included;
+    `trusted` the fraction of prompts whose support reaches `select.threshold`, and `open` of those that the recall
+    operator would answer again; `top_answer` the fraction of prompts that the most frequent majority answer wins.
     """
 
     prompts: int
@@ -104,7 +104,7 @@ def take(config: RunConfig, policy: Policy, prompts: Sequence[Prompt]) -> Probe:
 
 
 def generation_seconds(config: RunConfig, probe: Probe, train: int, heldout: int) -> float:
-    """Return about how long all rounds generate, at the probe's speed and length: samples, recall, measurement."""
+    """Estimate the seconds of generation of all rounds at the probe's speed: samples, recall, evaluation."""
     measured = min(heldout, config.evaluate.limit or heldout) * (config.evaluate.k + 1)
     written = train * (config.sample.k + probe.open * config.propose.exemplar.k)
     answers = config.rounds * written + (config.rounds + 1) * measured
@@ -112,7 +112,7 @@ def generation_seconds(config: RunConfig, probe: Probe, train: int, heldout: int
 
 
 def report(config: RunConfig, probe: Probe, train: int, heldout: int) -> list[str]:
-    """Return the probe in words: what was seen, what to expect, and a warning for all that speaks against rounds."""
+    """Return the probe as lines of text: statistics, expectation, time, warnings."""
     rounds = f"{config.rounds} rounds"
     time_ = f"about {generation_seconds(config, probe, train, heldout):.0f} s of sampling, recall and measurement"
     return [
@@ -149,7 +149,7 @@ def _as_read(probe: Probe) -> list[str]:
 
 
 def warnings(config: RunConfig, probe: Probe) -> list[str]:
-    """Return why rounds may not help, as far as it can be seen without labels; that a majority is wrong cannot."""
+    """Return reasons why rounds may not help, as far as they show without labels (a wrong majority does not)."""
     if not probe.mean_tokens:
         return ["every answer is empty: the model ends its turn at once; look at its chat template, or take another"]
     found = []

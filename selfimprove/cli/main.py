@@ -1,4 +1,4 @@
-"""The command line: thin. Every command imports what it needs when it runs, so that --help answers at once."""
+"""The commands. Each imports what it needs when it runs, so that `--help` is fast."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 @click.version_option(__version__)
 def main() -> None:
     """Make a language model better from its own history alone."""
-    # Notes of one library to another's developers are not the user's.
+    # These warnings address developers of libraries, not users.
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
 
 
@@ -53,9 +53,9 @@ def main() -> None:
 @overrides_argument
 @click.option("--rounds", type=click.IntRange(min=1), help="Number of rounds; also extends a finished run.")
 @click.option("--resume", is_flag=True, help="Go on with an existing run from its last committed unit.")
-@click.option("--dry-run", is_flag=True, help="Check everything, show the resolved configuration, spend nothing.")
+@click.option("--dry-run", is_flag=True, help="Check everything and show the resolved configuration, without running.")
 def run(config: Path, overrides: tuple[str, ...], rounds: int | None, resume: bool, dry_run: bool) -> None:
-    """Run improvement rounds as CONFIG says; `section.key=value` overrides settings."""
+    """Run the improvement rounds of CONFIG; `section.key=value` overrides settings."""
     from ..config_file import load_config, to_yaml
 
     if rounds is not None:
@@ -90,7 +90,7 @@ def run(config: Path, overrides: tuple[str, ...], rounds: int | None, resume: bo
 @main.command()
 @config_argument
 @overrides_argument
-@click.option("--probe", is_flag=True, help="Sample a little as well, and say what rounds can be expected to do.")
+@click.option("--probe", is_flag=True, help="Also sample a few prompts, and estimate time and headroom.")
 def check(config: Path, overrides: tuple[str, ...], probe: bool) -> None:
     """Check CONFIG, prompts, model, chat template and disk, and generate one answer; nothing is kept."""
     from ..config_file import load_config
@@ -124,7 +124,7 @@ def read(file: Path, kind: str, own: str | None, as_json: bool) -> None:
 @main.command()
 @click.argument("key", required=False, shell_complete=complete_keys)
 def explain(key: str | None) -> None:
-    """Say what a configuration KEY means, its default and its values; KEY may be a section, or left out for all."""
+    """Describe a configuration KEY or section: meaning, default and allowed values; without KEY, all of them."""
     from ..config_file import config_keys, config_values, suggestions
 
     keys, values = config_keys(), config_values()
@@ -143,7 +143,7 @@ def explain(key: str | None) -> None:
 @click.argument("run_name", metavar="[RUN]", required=False, shell_complete=complete_runs)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 def status(run_name: str | None, as_json: bool) -> None:
-    """Show how far RUN is, what was decided and which policy is current; without RUN, list the runs."""
+    """Show progress, decisions, accuracy by round and the current policy of RUN; without RUN, list the runs."""
     from ..run.folder import run_folder
 
     folder = run_folder(run_name) if run_name else None
@@ -164,7 +164,7 @@ def status(run_name: str | None, as_json: bool) -> None:
 def rollback(run_name: str, round_: int) -> None:
     """Make the policy of a kept ROUND current again; 0 is the base.
 
-    A run that goes on, goes on from there: the guard no longer measures new rounds against those that came after.
+    A resumed run continues from it: the guard no longer compares new rounds with those that came after.
     """
     from ..memory import ResponseMemory
     from ..run.folder import run_folder
@@ -213,7 +213,7 @@ def export(
     push: str | None,
     public: bool,
 ) -> None:
-    """Write the improved model of RUN to the folder OUT, reload it and compare before saying done."""
+    """Export the improved model of RUN to the folder OUT; it is reloaded and compared before that is reported."""
     from ..run.folder import run_folder
 
     if public and push is None:
@@ -231,10 +231,10 @@ def export(
 
 @main.command()
 @run_argument
-@click.option("--against", metavar="base|ROUND", help="Answer with this policy too, side by side, same seed.")
-@click.option("--memory", "recalling", is_flag=True, help="Show the model trusted answers from its memory first.")
+@click.option("--against", metavar="base|ROUND", help="Also answer with this policy, side by side, same seed.")
+@click.option("--memory", "recalling", is_flag=True, help="Give the model demonstrations from its memory.")
 def chat(run_name: str, against: str | None, recalling: bool) -> None:
-    """Talk to the current policy of RUN; an empty line or Ctrl-D ends."""
+    """Chat with the current policy of RUN; an empty line or Ctrl-D ends."""
     from ..run.folder import run_folder
 
     folder = run_folder(run_name)

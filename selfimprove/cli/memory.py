@@ -1,4 +1,4 @@
-"""`selfimprove memory RUN ...`: the group, and its commands on the memory as a whole."""
+"""`selfimprove memory RUN ...`: the group, and its commands for the memory as a whole."""
 
 from __future__ import annotations
 
@@ -35,19 +35,19 @@ from .parameters import Round, id_argument, run_argument
 @run_argument
 @click.pass_context
 def memory(ctx: click.Context, run_name: str) -> None:
-    """Look into the response memory of RUN: who wrote what, from what, and why it was kept or dropped."""
+    """Inspect the response memory of RUN: responses, their ancestors, votes and verdicts."""
     ctx.obj = run_name
 
 
 @memory.command()
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option(
-    "--to", "form", type=click.Choice(["jsonl", "parquet", "lance"]), help="Said by OUT's suffix if not given."
+    "--to", "form", type=click.Choice(["jsonl", "parquet", "lance"]), help="Format; default: by the suffix of OUT."
 )
 @filters
 @click.pass_obj
 def export(run_name: str, out: Path, form: str | None, **wanted: Any) -> None:
-    """Write responses to OUT: a .jsonl or .parquet file, or a .lance data set, which holds their vectors, too.
+    """Write responses to OUT: a .jsonl or .parquet file, or a .lance data set with their vectors.
 
     Lance needs `selfimprove[lance]`; `nearest` searches such a data set.
     """
@@ -74,7 +74,7 @@ def export(run_name: str, out: Path, form: str | None, **wanted: Any) -> None:
 @click.option("-n", "limit", type=click.IntRange(1), default=10, show_default=True)
 @click.option("--round", "round_", type=Round(), help="Only responses written in this round.")
 @click.option("--prompt", "prompt_id", help="Only responses to this prompt (its whole id).")
-@click.option("--reason", multiple=True, help="Only those last judged so; may be repeated.")
+@click.option("--reason", multiple=True, help="Only those with this last verdict; may be repeated.")
 @click.option("--ray", "on_ray", is_flag=True, help="On the cluster at the run's ray.address, or one started here.")
 @json_option
 @click.pass_obj
@@ -116,7 +116,7 @@ def nearest(
 @json_option
 @click.pass_obj
 def verify(run_name: str, as_json: bool) -> None:
-    """Recompute every hash and count of the memory; name what is wrong. The exit code is 2 where something is."""
+    """Recompute all hashes, links and counts of the memory; exit code 2 if any is wrong."""
     with opened_memory(run_name) as opened:
         faults = opened.verify()
         count = opened.count()
@@ -143,9 +143,9 @@ def path(run_name: str, as_json: bool) -> None:
 @click.argument("file", type=click.Path(path_type=Path))
 @click.pass_obj
 def import_(run_name: str, file: Path) -> None:
-    """Add the responses in FILE, as `export` writes it, in quarantine: to look at, never recalled, never voting.
+    """Add the responses in FILE, as `export` writes it, in quarantine: for inspection; never recalled, never voting.
 
-    Where each comes from is kept. Responses to prompts that this run does not have are left out.
+    The origin of each is recorded. Responses to prompts that this run does not have are left out.
     """
     from ..memory.importing import import_file
 
@@ -160,7 +160,7 @@ def import_(run_name: str, file: Path) -> None:
 @click.argument("embedder")
 @click.pass_obj
 def reembed(run_name: str, embedder: str) -> None:
-    """Make every vector anew with EMBEDDER (an id, a folder, bundled:minilm or hash:N), and use it from now on."""
+    """Recompute all vectors with EMBEDDER (an id, a folder, bundled:minilm or hash:N), and use it from now on."""
     from ..config_file import to_yaml
     from ..fsio import write_text
     from ..memory import Embedder
@@ -173,7 +173,7 @@ def reembed(run_name: str, embedder: str) -> None:
     with opened_memory(run_name, write=True) as opened:
         make_anew(opened, loaded)
     write_text(folder / "config.yaml", to_yaml(config.model_copy(update={"embedder": embedder})))
-    click.echo(f"every vector is {embedder}'s now, and so is the embedder in {folder / 'config.yaml'}")
+    click.echo(f"all vectors are recomputed with {embedder}, which is now the embedder in {folder / 'config.yaml'}")
 
 
 @memory.command()
@@ -181,7 +181,7 @@ def reembed(run_name: str, embedder: str) -> None:
 @click.option("--no-open", is_flag=True, help="Do not open a browser.")
 @click.pass_obj
 def browse(run_name: str, port: int, no_open: bool) -> None:
-    """Look around in the browser: Datasette on this machine, for reading, until Ctrl-C. Needs `selfimprove[browse]`."""
+    """Browse the memory with Datasette on this machine, read-only, until Ctrl-C. Needs `selfimprove[browse]`."""
     from ..memory.inspect import browse as browser
     from ..run.folder import run_folder
 

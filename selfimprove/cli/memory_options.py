@@ -1,4 +1,4 @@
-"""What the memory commands share: filters, the run's memory while a command lasts, and tables of responses."""
+"""Shared parts of the memory commands: filter options, opening the memory, lists of responses."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ PROMPT = 32
 
 
 def filters(command: Command) -> Command:
-    """Give a command the filters that `found_entries` and `allowed_ids` read."""
+    """Add the filter options that `found_entries` and `allowed_ids` read."""
     for option in (
         click.option("--prompt", "prompt_id", help="Only this prompt: the beginning of its id, or of its text."),
         click.option("--reason", multiple=True, help="Only verdicts with this reason; may be repeated."),
@@ -71,7 +71,9 @@ def vector_of(opened: ResponseMemory, response_id: int) -> np.ndarray:
     try:
         return opened.vectors([response_id])
     except KeyError:
-        raise UserError(f"response {response_id} ({entry.origin}) has no embedding: it is never recalled") from None
+        raise UserError(
+            f"response {response_id} ({entry.origin}) has no embedding; such responses are never recalled"
+        ) from None
 
 
 def found_entries(opened: ResponseMemory, wanted: dict[str, Any], limit: int) -> Iterator[Entry]:

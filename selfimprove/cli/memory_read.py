@@ -1,4 +1,4 @@
-"""`selfimprove memory RUN ...`, the commands that look: they work while the run is writing, too."""
+"""`selfimprove memory RUN ...`: the read-only commands; they also work while the run is writing."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ inspection = Group()
 @json_option
 @click.pass_obj
 def list_(run_name: str, limit: int, as_json: bool, **wanted: Any) -> None:
-    """List responses, the first ones first."""
+    """List responses in the order in which they were written."""
     from ..memory.inspect.lineage import trained_in
 
     with opened_memory(run_name) as opened:
@@ -55,7 +55,7 @@ def list_(run_name: str, limit: int, as_json: bool, **wanted: Any) -> None:
 @json_option
 @click.pass_obj
 def search(run_name: str, words: tuple[str, ...], limit: int, as_json: bool, **wanted: Any) -> None:
-    """Find responses in which, prompt included, all WORDS occur; the best match first."""
+    """Find responses that contain all WORDS, prompt included; best match first."""
     from ..memory.inspect.entries import in_order
 
     with opened_memory(run_name) as opened:
@@ -68,7 +68,7 @@ def search(run_name: str, words: tuple[str, ...], limit: int, as_json: bool, **w
 @json_option
 @click.pass_obj
 def show(run_name: str, response_id: int, as_json: bool) -> None:
-    """Show one response whole: prompt, vote, verdict, what it was shown, what was made from it or recalled it."""
+    """Show one response in full: prompt, vote, verdict, parents, descendants, survivors it was a demonstration for."""
     from ..memory.inspect.lineage import recalled_for, shown
 
     with opened_memory(run_name) as opened:
@@ -94,7 +94,7 @@ def show(run_name: str, response_id: int, as_json: bool) -> None:
 
 
 def _told(value: Any) -> str:
-    """Return a fact as people read it: of many ids the first few."""
+    """Format a value for people: of many ids the first few."""
     if isinstance(value, list):
         more = f", and {len(value) - SHOWN_IDS} more (--json)" if len(value) > SHOWN_IDS else ""
         return ", ".join(map(str, value[:SHOWN_IDS])) + more
@@ -103,11 +103,11 @@ def _told(value: Any) -> str:
 
 @inspection.command()
 @id_argument
-@click.option("--children", is_flag=True, help="Draw what was made from it instead of what it was made from.")
+@click.option("--children", is_flag=True, help="Draw its descendants instead of its ancestors.")
 @json_option
 @click.pass_obj
 def trace(run_name: str, response_id: int, children: bool, as_json: bool) -> None:
-    """Draw the tree of past responses that a response was made from, with votes and verdicts."""
+    """Draw the tree of a response's ancestors (or descendants), with votes and verdicts."""
     from ..memory.inspect.lineage import lines, offspring
     from ..memory.inspect.lineage import trace as parents_of
 
@@ -129,7 +129,7 @@ def trace(run_name: str, response_id: int, children: bool, as_json: bool) -> Non
 @json_option
 @click.pass_obj
 def similar(run_name: str, response_id: int, limit: int, as_json: bool, **wanted: Any) -> None:
-    """List the responses nearest in meaning to a response, with their cosine."""
+    """List the responses nearest to a response by embedding, with their cosine."""
     from ..memory import VectorIndex
     from ..memory.inspect.entries import in_order
 
@@ -200,7 +200,7 @@ def diff(run_name: str, prompt_id: str, before: int, after: int, as_json: bool) 
 @json_option
 @click.pass_obj
 def votes(run_name: str, prompt_id: str, as_json: bool) -> None:
-    """List the votes on PROMPT, the oldest first: who won, by how much, and where the answer flipped."""
+    """List the votes on PROMPT, the oldest first: winner, agreement, margin, and changes of the winner."""
     from ..memory.inspect.lineage import turns
 
     with opened_memory(run_name) as opened:
@@ -223,7 +223,7 @@ def votes(run_name: str, prompt_id: str, as_json: bool) -> None:
 @json_option
 @click.pass_obj
 def stats(run_name: str, as_json: bool) -> None:
-    """Count responses, survivors and tokens by operator, verdicts by reason, and the most flipped prompts."""
+    """Count responses, survivors and tokens by operator, verdicts by reason, and changes of a prompt's winner."""
     from ..memory.inspect.entries import in_order
     from ..memory.inspect.overview import overview
 
@@ -246,7 +246,7 @@ def stats(run_name: str, as_json: bool) -> None:
         for prompt in found.flipped:
             click.echo(f"  {prompt.flips:3}  {prompt.prompt_id}  {printable(prompt.prompt, 80)}")
     if found.echo:
-        click.echo(f"\nfarthest-reaching responses: survivors of round {found.echo_round} that descend from them")
+        click.echo(f"\nancestor concentration: descendants among the survivors of round {found.echo_round}")
         _show_echo(found.echo, reaching)
 
 
@@ -256,7 +256,7 @@ def stats(run_name: str, as_json: bool) -> None:
 @json_option
 @click.pass_obj
 def echo_(run_name: str, round_: int | None, limit: int, as_json: bool) -> None:
-    """List the responses that most survivors of a round descend from: few of them reaching far is an echo."""
+    """List the responses with the most descendants among the survivors of a round (ancestor concentration)."""
     from ..memory.inspect.entries import in_order
     from ..memory.inspect.lineage import echo
     from ..memory.inspect.overview import last_selection

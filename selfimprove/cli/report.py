@@ -1,4 +1,4 @@
-"""`selfimprove report` and `selfimprove compare`: look at what runs did."""
+"""`selfimprove report` and `selfimprove compare`."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from .parameters import complete_runs, run_argument
     type=click.IntRange(min=1),
     default=10_000,
     show_default=True,
-    help="Show about this many responses; beyond, prompts are left out at random.",
+    help="Most responses, about; prompts beyond are left out at random.",
 )
 def report(run_name: str, out: Path | None, responses: int) -> None:
-    """Write one HTML file that shows what RUN did; it works offline, also while the run is going."""
+    """Write a report of RUN as one HTML file, usable offline; also of a run in progress."""
     from ..reports.html import write_report
     from ..run.folder import run_folder
 
@@ -47,7 +47,7 @@ def _why_not(out: Path) -> str:
 @click.argument("after", metavar="RUN", shell_complete=complete_runs)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 def compare(before: str, after: str, as_json: bool) -> None:
-    """Show the figures of two runs side by side, and the settings in which they differ."""
+    """Compare the figures and the settings of two runs, side by side."""
     from ..reports.compare import compare_runs
     from ..run.folder import run_folder
 

@@ -36,6 +36,23 @@ def cell(text: str, width: int) -> str:
     return padded(printable(text, width), width)
 
 
+def wrapped(text: str, width: int) -> list[str]:
+    """Return the lines of at most `width` columns that `text` wraps to, at spaces where there are any."""
+    lines, line = [], ""
+    for word in text.split():
+        if line and columns(line) + 1 + columns(word) <= width:
+            line = f"{line} {word}"
+            continue
+        if line:
+            lines.append(line)
+        while columns(word) > width:
+            head = _beginning(word, width) or word[0]
+            lines.append(head)
+            word = word[len(head) :]
+        line = word
+    return [*lines, line] if line or not lines else lines
+
+
 def _columns_of(character: str) -> int:
     if unicodedata.category(character) in {"Mn", "Me", "Cf"}:  # combining marks and zero-width characters
         return 0

@@ -1,4 +1,4 @@
-"""Two runs side by side: their figures, and the settings in which they differ."""
+"""Comparison of two runs: figures side by side, settings that differ, warnings."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass

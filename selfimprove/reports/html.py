@@ -24,7 +24,7 @@ from ..types import Judgement, Prompt, Response, Stage, Verdict
 from .figures import RoundFigures, load_figures
 
 RESPONSES = 10_000
-"""Responses in the browser of samples, about: what keeps the file small enough to send."""
+"""Default limit of the responses in the file, which keeps it small enough to send."""
 
 VOTES = 3
 """Votes held in a round."""
@@ -33,7 +33,7 @@ SCRIPTS = ("d3.min.js", "plot.min.js", "report.js")
 
 
 def write_report(folder: Path, out: Path, responses: int = RESPONSES) -> str:
-    """Write the report of the run in `folder` to `out`, whole, and return a line that says what is in it."""
+    """Write the report of the run in `folder` to `out`, and return a line that describes it."""
     with ResponseMemory.open(folder / "memory.db") as memory, memory.db.snapshot():
         data = chart_data(folder, memory) | samples(memory, responses)
     write_text(out, render(data))
@@ -43,7 +43,7 @@ def write_report(folder: Path, out: Path, responses: int = RESPONSES) -> str:
 
 
 def render(data: dict[str, Any]) -> str:
-    """Return the page. Every text of a model or a person is escaped, and the policy admits our own scripts alone."""
+    """Render the page. All texts are escaped; the content security policy allows only our own scripts."""
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
@@ -133,7 +133,7 @@ def _reasons(memory: ResponseMemory) -> list[dict[str, Any]]:
 
 
 def _lengths(memory: ResponseMemory, current: int) -> list[dict[str, Any]]:
-    """Return how the lengths of held-out samples are distributed before and after, and of the last survivors."""
+    """Return the length distributions of held-out samples before and after, and of the last survivors."""
     groups = {"held-out, base": memory.responses(rounds=[0], stages=[Stage.PROBE])}
     if current:
         groups["held-out, now"] = memory.responses(rounds=[current], stages=[Stage.PROBE])
@@ -150,24 +150,24 @@ COLUMNS = (
     *("id", "prompt", "round", "origin", "answer", "share", "reason", "value", "limit", "decided"),
     *("finish", "tokens", "text", "parents"),
 )
-"""What a row of `responses` holds; the page reads it by these names."""
+"""Columns of `responses`; the page reads them by these names."""
 
 
 @dataclass(frozen=True)
-class Opinions:
-    """What was thought of responses and prompts, as of the last vote and the last verdict on each."""
+class Outcomes:
+    """Last judgement and last verdict of each response, and all votes on each prompt."""
 
     judgements: dict[int, Judgement]
     verdicts: dict[int, tuple[int, Verdict]]
-    """With the round that decided."""
+    """With the round of the selection."""
     votes: dict[str, list[dict[str, Any]]]
     """All votes on a prompt, by its id."""
 
 
 def samples(memory: ResponseMemory, limit: int) -> dict[str, Any]:
-    """Return prompts with their votes, and all responses to them, for the browser: about `limit` responses.
+    """Return prompts with their votes and all responses to them: about `limit` responses.
 
-    When there are more, prompts are left out, chosen by their ids (hashes, so at random); a prompt is never cut.
+    If there are more, whole prompts are left out, chosen by their ids (hashes, thus at random).
     """
     answered = [id_ for (id_,) in memory.db.rows("SELECT DISTINCT prompt_id FROM responses ORDER BY prompt_id")]
     share = min(1.0, limit / max(memory.count(), 1))
@@ -175,38 +175,38 @@ def samples(memory: ResponseMemory, limit: int) -> dict[str, Any]:
     prompts, left_out = memory.prompts(), recorded_left_out(memory)
     shown = [prompt for prompt in prompts if prompt.id in chosen]
     place = {prompt.id: number for number, prompt in enumerate(shown)}
-    opinions = _opinions(memory)
+    outcomes = _outcomes(memory)
     return {
-        "prompts": [_prompt(prompt, opinions) for prompt in shown],
+        "prompts": [_prompt(prompt, outcomes) for prompt in shown],
         "prompts_in_all": len(answered),
         "columns": COLUMNS,
-        "responses": [_row(r, place[r.prompt_id], opinions) for r in memory.responses(prompt_ids=list(place))],
+        "responses": [_row(r, place[r.prompt_id], outcomes) for r in memory.responses(prompt_ids=list(place))],
         "splits": Counter(prompt.split.value for prompt in prompts if prompt.id not in left_out),
     }
 
 
-def _opinions(memory: ResponseMemory) -> Opinions:
-    opinions = Opinions({}, {}, defaultdict(list))
+def _outcomes(memory: ResponseMemory) -> Outcomes:
+    outcomes = Outcomes({}, {}, defaultdict(list))
     for round_ in range(1, _last_round(memory) + 1):
         for index in range(VOTES):
-            opinions.judgements.update(memory.judgements(round_, index))
+            outcomes.judgements.update(memory.judgements(round_, index))
             for id_, t in memory.tallies(round_, index).items():
                 vote = {"round": round_, "vote": index, "answer": t.answer}
-                opinions.votes[id_].append(vote | {"agreement": _short(t.agreement), "support": _short(t.support)})
-        opinions.verdicts.update({id_: (round_, verdict) for id_, verdict in memory.verdicts(round_).items()})
-    return opinions
+                outcomes.votes[id_].append(vote | {"agreement": _short(t.agreement), "support": _short(t.support)})
+        outcomes.verdicts.update({id_: (round_, verdict) for id_, verdict in memory.verdicts(round_).items()})
+    return outcomes
 
 
-def _prompt(prompt: Prompt, opinions: Opinions) -> dict[str, Any]:
+def _prompt(prompt: Prompt, outcomes: Outcomes) -> dict[str, Any]:
     turns = [f"{message.role}: {message.content}" for message in prompt.messages]
     text = prompt.text if len(turns) == 1 else "\n".join(turns)
-    return {"id": prompt.id, "split": prompt.split, "text": text, "votes": opinions.votes.get(prompt.id, [])}
+    return {"id": prompt.id, "split": prompt.split, "text": text, "votes": outcomes.votes.get(prompt.id, [])}
 
 
-def _row(response: Response, prompt: int, opinions: Opinions) -> list[Any]:
+def _row(response: Response, prompt: int, outcomes: Outcomes) -> list[Any]:
     """Return a response as the values of COLUMNS."""
-    judgement = opinions.judgements.get(response.id)
-    decided, verdict = opinions.verdicts.get(response.id, (None, None))
+    judgement = outcomes.judgements.get(response.id)
+    decided, verdict = outcomes.verdicts.get(response.id, (None, None))
     return [
         *(response.id, prompt, response.round, response.origin),
         *((judgement.answer, _short(judgement.share)) if judgement else (None, None)),

@@ -1,4 +1,4 @@
-"""How far a run is, read from its memory without disturbing the process that writes it."""
+"""Status of a run, read from its memory; also while another process writes it."""
 
 from pathlib import Path
 from typing import Any
@@ -10,9 +10,9 @@ from .tables import by_round
 
 
 def run_status(folder: Path) -> dict[str, Any]:
-    """Return current policy, decisions, counts and the last committed unit of a run, ready for JSON.
+    """Return the current policy, decisions, counts and last committed unit of a run, ready for JSON.
 
-    Agreement and accuracy (None without an audit file) are given by round and, as `base`, for the base.
+    Agreement and accuracy (None without an audit file) are given for each round, and under `base` for the base.
     """
     with ResponseMemory.open(folder / "memory.db") as memory:
         units = memory.units()

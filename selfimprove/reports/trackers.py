@@ -1,4 +1,4 @@
-"""Experiment trackers: each round's figures, sent when the round is decided. metrics.jsonl is written without any."""
+"""Experiment trackers get the figures of each round once it is decided. metrics.jsonl is written in any case."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def refuse_missing(kind: str) -> None:
 
 @contextmanager
 def tracker(kind: str, name: str, folder: Path, settings: Mapping[str, Any]) -> Iterator[Log]:
-    """Open the tracker that `report_to` names, for the run `name` with these settings, until the block ends.
+    """Open the tracker that `report_to` names for the run `name` and its settings, until the block ends.
 
     Raises:
         UserError: its package is not installed, or it does not start.
@@ -57,7 +57,7 @@ def tracker(kind: str, name: str, folder: Path, settings: Mapping[str, Any]) -> 
 
 
 def numbers(row: Mapping[str, Any]) -> dict[str, float]:
-    """Return what a tracker can draw of a row of metrics: its numbers."""
+    """Return the numbers in a row of metrics: what a tracker can plot."""
     return {key: value for key, value in row.items() if isinstance(value, int | float) and key != "round"}
 
 

@@ -1,4 +1,4 @@
-"""A run's folder: where it is, its saved configuration, its adapters. Imports are light: every command starts here."""
+"""A run's folder: its place, saved configuration and adapters. Light imports: every command starts here."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def adapter_folder(folder: Path, policy: str) -> Path | None:
 
 
 def environment(policy: Policy) -> dict[str, Any]:
-    """Return what reproducing the run depends on: versions, device, threads. No host name, no environment variables."""
+    """Return versions, device and threads, for reproduction. No host name, no environment variables."""
     import platform
 
     import torch

@@ -1,22 +1,23 @@
-"""What a person sees while it runs: bars in a terminal, plain lines in a pipe or a log."""
+"""Progress of a run: bars in a terminal, plain lines in a pipe or a log."""
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import click
 from tqdm import tqdm
 
 PLAIN_SECONDS = 15
-"""Without a terminal, one line at most this often within a stage."""
+"""Least interval between the lines of a stage without a terminal."""
 
 
 class Bar:
     """Progress of one stage: counts, rate and time left."""
 
-    def __init__(self, name: str, total: int, noun: str, live: bool) -> None:
-        """`total` items called `noun`; `live` draws a bar, otherwise lines are printed now and then."""
+    def __init__(self, name: str, total: int, noun: str, live: bool, say: Callable[[str], None]) -> None:
+        """`total` items called `noun`; `live` draws a bar, otherwise `say` is given a line now and then."""
+        self._say = say
         self._name, self._total, self._noun = name, total, noun
         self._done = self._tokens = 0
         self._started = self._said = time.monotonic()
@@ -31,10 +32,10 @@ class Bar:
             self._said = time.monotonic()
             elapsed = self._said - self._started
             left = elapsed / self._done * (self._total - self._done) if self._done else 0
-            click.echo(f"  {self._name:9} {self._done}/{self._total} {self._noun}, about {left:.0f} s left")
+            self._say(f"  {self._name:9} {self._done}/{self._total} {self._noun}, about {left:.0f} s left")
 
     def reach(self, done: int, total: int) -> None:
-        """Set how far it is, where the total is known late."""
+        """Set the count and the total, for totals that are known late."""
         if self._tqdm is not None:
             self._tqdm.total = total
         self._total = total
@@ -63,19 +64,20 @@ class Progress:
     def say(self, text: str = "") -> None:
         """Print one line."""
         if not self.quiet:
-            click.echo(text)
+            try:
+                click.echo(text)
+            except BrokenPipeError:  # the reader is gone, the run goes on
+                self.quiet = True
 
     def line(self, stage: str, *facts: str, seconds: float | None = None) -> None:
-        """Print the closing line of a stage: its name, its counts, its time."""
+        """Print the result of a stage: its name, counts and time."""
         time_text = "" if seconds is None else f"{seconds:.1f} s"
         self.say(f"  {stage:9} {'   '.join(fact for fact in facts if fact):76} {time_text:>9}".rstrip())
 
     @contextmanager
     def stage(self, name: str, total: int, noun: str) -> Iterator[Bar]:
-        """Show a bar (or now and then a line) while the block runs."""
-        bar = Bar(name, total, noun, live=not self.quiet and sys.stderr.isatty())
-        if self.quiet:
-            bar._said = float("inf")
+        """Show a bar, or a line now and then, while the block runs."""
+        bar = Bar(name, total, noun, live=not self.quiet and sys.stderr.isatty(), say=self.say)
         try:
             yield bar
         finally:

@@ -1,4 +1,4 @@
-"""A run: one folder that holds the resolved configuration, the memory, the adapters and the figures."""
+"""An open run: its configuration, memory, index, engine and policy, held by one writing process."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from .validate import leave_out, prompts_digest, refuse_unfit, refuse_unusable
 
 @dataclass(frozen=True)
 class Run:
-    """Everything a stage needs, opened for writing by one process."""
+    """Everything that a stage needs."""
 
     folder: Path
     config: RunConfig
@@ -39,10 +39,10 @@ class Run:
     embedder: Embedder
     engine: Engine
     policy: Policy
-    """For what becomes tokens, and how; its weights are the engine's."""
+    """Tokenizer and chat template; the engine manages the weights."""
     progress: Progress
     begun: float
-    """When this process began to open it, by `time.monotonic`."""
+    """Start of this process's work on the run, by `time.monotonic`."""
     families: tuple[Family, ...] = ()
     """Groups of prompts that ask alike, of both splits."""
     reader: Reader = field(default_factory=Reader)
@@ -64,11 +64,11 @@ def open_run(
     progress: Progress | None = None,
     own: OwnReader | None = None,
 ) -> Iterator[Run]:
-    """Create a run, or go on with one, and hold its lock until the block ends; `own` reads its answers, if given.
+    """Create a run, or resume one, and hold its lock until the block ends; `own` reads its answers, if given.
 
     Raises:
         ConfigError: the run exists and `resume` is off, or its settings differ.
-        UserError: another process holds it, or its prompts or models are not those it was started with.
+        UserError: another process holds it, or its prompts, model or embedder differ from those it was started with.
     """
     begun = time.monotonic()
     folder = folder or RUNS / config.name
@@ -90,7 +90,7 @@ def open_run(
     make_folder(folder)
     path = folder / "memory.db"
     with ResponseMemory.open(path, write=True) if exists else ResponseMemory.create(path) as memory:
-        if memory.units() and not recorded:  # without units it died before it was recorded
+        if memory.units() and not recorded:  # without units it stopped before it was recorded
             raise ConfigError(f"{folder / 'config.yaml'} is missing: restore it, or start another run: name=NEW")
         refuse_fewer_rounds(memory, config.rounds)
         memory.check_fingerprint("model", policy.fingerprint)

@@ -15,7 +15,7 @@ from ..types import Prompt, Split
 
 
 def refuse_unusable(config: PromptsConfig, prompts: Sequence[Prompt]) -> None:
-    """Raise a PromptError where no prompt is learnt from or measured on, or the audit file is missing."""
+    """Raise a PromptError if a split has no prompts, or the audit file is missing."""
     for split in Split:
         if not any(prompt.split is split for prompt in prompts):
             raise PromptError(
@@ -40,7 +40,7 @@ def leave_out(prompts: Sequence[Prompt], vectors: np.ndarray, encode: Encode) ->
 
 
 def _refuse_missing_audit(audit: str, config: PromptsConfig) -> None:
-    """Raise a PromptError where the audit is not there; no answer is opened for that."""
+    """Raise a PromptError if the audit file, data set or column is missing; no answer is read for that."""
     if audit.startswith("hf:"):
         _, row = next(read_rows(audit, config.audit_split or config.split), (0, None))
         if config.audit_column is not None and isinstance(row, dict) and config.audit_column not in row:
@@ -51,9 +51,9 @@ def _refuse_missing_audit(audit: str, config: PromptsConfig) -> None:
 
 
 def refuse_unfit(prompts: Sequence[Prompt], policy: Policy, new_tokens: int) -> None:
-    """Raise a PromptError that names the first prompt that leaves no room for `new_tokens`.
+    """Raise a PromptError for the first prompt without room for `new_tokens`, or that the chat template refuses.
 
-    Or whose turns the chat template refuses: one of each sequence of roles is tried.
+    The template is tried on one prompt for each sequence of roles.
     """
     first = {tuple(m.role for m in prompt.messages): prompt for prompt in reversed(prompts)}
     for prompt in first.values():

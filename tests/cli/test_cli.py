@@ -165,6 +165,7 @@ def test_chat_answers_with_both_policies(undisturbed, cli):
     result = CliRunner().invoke(main, ["chat", "tiny", "--against", "base"], input="What is 1 plus 2?\n\n")
     assert result.exit_code == 0
     assert re.search(r"r0002 > .*plus", result.output)
+    assert CliRunner().invoke(main, ["chat", "tiny", "--against", "r1"], input="").output.startswith("r0002 | r0001")
     assert "base >" in result.output
     ended = CliRunner().invoke(main, ["chat", "tiny"], input="")
     assert (ended.exit_code, "Aborted" in ended.output) == (0, False), "Ctrl-D ends as well"

@@ -9,7 +9,8 @@ import pytest
 from click.testing import CliRunner
 
 from selfimprove.cli.main import main
-from selfimprove.cli.terminal import cell, columns, printable
+from selfimprove.cli.terminal import cell, columns, printable, wrapped
+from selfimprove.run.progress import Progress
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = [""] + sorted(main.commands) + [f"memory x {name}" for name in sorted(main.commands["memory"].commands)]
@@ -66,3 +67,21 @@ def test_wide_characters_take_two_columns_and_marks_none():
         assert columns(cell(text, 9)) == 9
     assert printable("日本語の長い答え", 8) == "日本語…"
     assert printable("\x1b[31m日本\u202e", 40) == "\\x1b[31m日本\\u202e"
+
+
+def test_lines_wrap_at_columns():
+    assert wrapped("one two three four", 9) == ["one two", "three", "four"]
+    assert wrapped("日本語の長い答え", 6) == ["日本語", "の長い", "答え"]
+    assert wrapped("", 6) == [""]
+    assert all(columns(line) <= 7 for line in wrapped("a 日本語 bcdefghijk l", 7))
+
+
+def test_a_run_goes_on_when_nobody_reads_its_progress(monkeypatch):
+    def gone(*_):
+        raise BrokenPipeError
+
+    monkeypatch.setattr("click.echo", gone)
+    progress = Progress()
+    progress.say("round 1")
+    progress.line("sample", "3 prompts", seconds=0.1)
+    assert progress.quiet

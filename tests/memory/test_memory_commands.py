@@ -33,7 +33,7 @@ def test_echo_names_who_reaches_far_and_show_whom_for(cli):
     far = [json.loads(line) for line in cli("echo", "-n", 3, "--json").splitlines()]
     assert len(far) == 3
     assert f"#{far[0]['response_id']} " in cli("echo").splitlines()[0]
-    assert f"#{far[0]['response_id']} " in cli("stats").split("farthest-reaching")[1]
+    assert f"#{far[0]['response_id']} " in cli("stats").split("ancestor concentration")[1]
     last = json.loads(cli("list", "--kept", "-n", 0, "--json").splitlines()[-1])
     for parent in json.loads(cli("show", last["id"], "--json"))["parents"]:
         assert last["id"] in json.loads(cli("show", parent, "--json"))["recalled_for"]

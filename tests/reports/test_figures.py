@@ -1,8 +1,10 @@
 """One derivation: the table, the files, the report, compare, status and the model card say the same of a run."""
 
+import ast
 import json
 import re
 import shutil
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -16,6 +18,7 @@ from selfimprove.reports.figures import load_figures
 from selfimprove.reports.html import write_report
 from selfimprove.reports.status import run_status
 
+PACKAGE = Path(__file__).parents[2] / "selfimprove"
 SUMS = [(a, b) for a in range(6) for b in range(5)]
 
 
@@ -113,3 +116,16 @@ def test_a_damaged_file_of_figures_costs_one_line(audited, tmp_path):
     result = CliRunner().invoke(main, ["status", str(folder)])
     assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
     assert "accuracy.json is damaged" in result.stderr
+
+
+def test_nothing_that_decides_can_see_accuracy():
+    """Stages, run, training, engines, memory and answers import no module that holds accuracy or figures."""
+    seen = 0
+    for room in ("stages", "run", "training", "engines", "memory", "answers", "rollout", "models", "prompts"):
+        for path in (PACKAGE / room).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.ImportFrom):
+                    names = {*(node.module or "").split("."), *(alias.name for alias in node.names)}
+                    assert not names & {"accuracy", "scores", "figures", "answer_key", "reports"}, path
+                    seen += 1
+    assert seen > 100
