@@ -12,18 +12,17 @@ import math
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence, Set
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..config import ModelConfig
-from ..errors import ModelError, UserError, first_line
+from ..errors import ModelError, UserError
 from ..fsio import MANIFEST, new_folder, write_json
 from ..models.loading import load_tokenizer, quantization
 from ..models.policy import ADAPTER_FILES, Policy
-from ..models.sources import WANTED, load_gguf, read_settings
+from ..models.sources import WANTED, disk_faults, load_gguf, read_settings
 from ..models.template import PLAIN_TEMPLATE, with_date
 from ..types import Message
 from .gguf import WEIGHTS, as_stored, template_in, write_gguf
@@ -116,7 +115,7 @@ def export(
     policy = _load(model, fingerprint)
     adapted = Policy.attach(policy.model, adapter)  # not merged: the reference for the merge
     probes = tuple(probe(adapted, policy, messages) for messages in conversations)
-    with _disk_faults(out), new_folder(out) as folder:
+    with disk_faults(out), new_folder(out) as folder:
         source = _Source(model, policy, adapter, adapted, probes, conversations)
         written, tokenizer, dtype = writers[form](source, folder)
         (folder / "README.md").write_text(card, encoding="utf-8")
@@ -127,19 +126,6 @@ def export(
         equal = sum(same_text(written, asked, found, policy.pad_id) for asked in probes)
         size = sum(file.stat().st_size for file in folder.iterdir())
         return Comparison(dtype, size, found, len(probes), equal)
-
-
-@contextmanager
-def _disk_faults(out: Path) -> Iterator[None]:
-    """Turn the disk errors of every library that writes into one line."""
-    from safetensors import SafetensorError
-
-    try:
-        yield
-    except (OSError, SafetensorError) as error:
-        raise ModelError(
-            f"{out} could not be written: {first_line(error)}; make room or choose another place (nothing was left)"
-        ) from None
 
 
 def refuse_export(form: str, weights: str, dtype: str | None, out: Path) -> None:
