@@ -5,7 +5,7 @@ from pathlib import Path
 
 from .answers import own_reader
 from .config_file import load_config
-from .exports.export import export_run
+from .exports.from_run import export_run
 from .reports.summary import Summary
 from .rounds import improve as improve_run
 from .run.folder import run_folder

@@ -219,7 +219,7 @@ def export(
     if public and push is None:
         raise UserError("--public says who may see what --push uploads; add --push OWNER/NAME, or leave it out")
     folder = run_folder(run_name)
-    from ..exports.export import prepare_export
+    from ..exports.from_run import prepare_export
     from ..exports.hub import Upload
 
     write = prepare_export(folder, out, round_=round_, form=form, weights=weights, dtype=dtype)

@@ -12,35 +12,28 @@ import math
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence, Set
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..config import ModelConfig
-from ..errors import ModelError, UserError, first_line
+from ..errors import ModelError, UserError
 from ..fsio import MANIFEST, new_folder, write_json
 from ..models.loading import load_tokenizer, quantization
 from ..models.policy import ADAPTER_FILES, Policy
-from ..models.sources import WANTED, is_gguf, load_gguf, read_settings
+from ..models.sources import WANTED, disk_faults, load_gguf, read_settings
 from ..models.template import PLAIN_TEMPLATE, with_date
-from ..types import VOTERS, Message, Split
+from ..types import Message
 from .gguf import WEIGHTS, as_stored, template_in, write_gguf
-from .model_card import KNOWN_BASES, Learnt, model_card
+from .model_card import KNOWN_BASES
 from .ollama import modelfile, parse_template
 from .verify import Probe, check_tokens, check_weights, gap, limit, probe, same_text
-
-if TYPE_CHECKING:
-    from ..memory import ResponseMemory
 
 FORMS = ("merged", "adapter", "gguf", "ollama")
 
 DTYPES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
 """Names of the dtypes that weights can be exported in, in safetensors and in torch."""
-
-CONVERSATIONS = 20
-"""Held-out prompts whose greedy answers are compared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,11 +111,11 @@ def export(
         "gguf": lambda source, folder: _write_gguf(source, folder, weights),
         "ollama": lambda source, folder: _write_ollama(source, folder, weights),
     }
-    _refuse(form, weights, dtype, out)
+    refuse_export(form, weights, dtype, out)
     policy = _load(model, fingerprint)
     adapted = Policy.attach(policy.model, adapter)  # not merged: the reference for the merge
     probes = tuple(probe(adapted, policy, messages) for messages in conversations)
-    with _disk_faults(out), new_folder(out) as folder:
+    with disk_faults(out), new_folder(out) as folder:
         source = _Source(model, policy, adapter, adapted, probes, conversations)
         written, tokenizer, dtype = writers[form](source, folder)
         (folder / "README.md").write_text(card, encoding="utf-8")
@@ -135,20 +128,13 @@ def export(
         return Comparison(dtype, size, found, len(probes), equal)
 
 
-@contextmanager
-def _disk_faults(out: Path) -> Iterator[None]:
-    """Turn the disk errors of every library that writes into one line."""
-    from safetensors import SafetensorError
+def refuse_export(form: str, weights: str, dtype: str | None, out: Path) -> None:
+    """Refuse what can be refused before a model is loaded.
 
-    try:
-        yield
-    except (OSError, SafetensorError) as error:
-        raise ModelError(
-            f"{out} could not be written: {first_line(error)}; make room or choose another place (nothing was left)"
-        ) from None
-
-
-def _refuse(form: str, weights: str, dtype: str | None, out: Path) -> None:
+    Raises:
+        UserError: no such form, or an option that the form does not have.
+        ModelError: `out` exists or cannot be written.
+    """
     if form not in FORMS:
         raise UserError(f"no export as {form!r}; there is {', '.join(FORMS)}")
     if weights not in WEIGHTS:
@@ -295,95 +281,3 @@ def _copy_side_files(policy: Policy, folder: Path, but: Set[str] = frozenset()) 
             shutil.copyfile(file, folder / file.name)
     if not policy.has_chat_template:  # the one it was trained with
         (folder / "chat_template.jinja").write_text(PLAIN_TEMPLATE, encoding="utf-8")
-
-
-def export_run(
-    folder: Path, out: Path, *, round_: int | None = None, form: str, weights: str = "f16", dtype: str | None = None
-) -> str:
-    """Export a run's current policy, or that of a round, and return what to tell the user.
-
-    Raises:
-        UserError: see `prepare_export`.
-        ModelError: see `export`.
-    """
-    return prepare_export(folder, out, round_=round_, form=form, weights=weights, dtype=dtype)()
-
-
-def prepare_export(
-    folder: Path, out: Path, *, round_: int | None = None, form: str, weights: str = "f16", dtype: str | None = None
-) -> Callable[[], str]:
-    """Validate cheaply; return a function that exports and returns what to tell the user.
-
-    Raises:
-        UserError: there is nothing to export: the policy is the base, its adapter is not there, or no summary is.
-        ModelError: `out` exists.
-    """
-    from ..memory import ResponseMemory
-    from ..run.folder import adapter_folder, saved_config
-
-    config = saved_config(folder)
-    with ResponseMemory.open(folder / "memory.db") as memory:
-        policy = memory.current if round_ is None else f"r{round_:04d}"
-        prompts = (memory.prompts(Split.HELDOUT) or memory.prompts(Split.TRAIN))[:CONVERSATIONS]
-    adapter = adapter_folder(folder, policy)
-    if adapter is None:
-        raise UserError(
-            f"the current policy of {folder} is the base model itself, nothing to export; selfimprove status {folder} "
-            "lists the rounds, --round exports one"
-        )
-    if not adapter.is_dir():
-        raise UserError(f"there is no adapter {adapter}; selfimprove status {folder} lists the rounds")
-    if not (folder / "summary.json").is_file():
-        raise UserError(f"the run {folder} is not finished; go on with it: add --resume to the command that started it")
-    _refuse(form, weights, dtype, out)
-    if dtype is None and form == "merged" and is_gguf(config.model.path):
-        dtype = _computed_dtype(folder)
-    with ResponseMemory.open(folder / "memory.db") as memory:
-        summary = _summary(folder, memory, policy)
-        card = model_card(config, summary, policy, form, _learnt(memory, int(policy.removeprefix("r"))))
-        fingerprint = memory.meta("model")
-    conversations = [p.messages for p in prompts]
-
-    def write() -> str:
-        done = export(
-            config.model,
-            adapter,
-            out,
-            form=form,
-            card=card,
-            conversations=conversations,
-            weights=weights,
-            dtype=dtype,
-            fingerprint=fingerprint,
-        )
-        return (
-            f"wrote {out}: {form}, {done.dtype}, {done.size / 1e6:.0f} MB\n"
-            f"reloaded: largest logit difference {done.gap:.1g}, {done.equal} of {done.texts} greedy texts equal"
-        )
-
-    return write
-
-
-def _summary(folder: Path, memory: ResponseMemory, policy: str) -> dict[str, Any]:
-    """Return the run's figures as in summary.json; accuracy is that of `policy` where its round was audited."""
-    from ..reports.figures import load_figures
-
-    figures = load_figures(folder, memory)
-    own = figures.heldout_of(int(policy.removeprefix("r")))
-    return figures.summary() | ({"heldout": own, "measured": policy} if own else {"measured": figures.measured})
-
-
-def _computed_dtype(folder: Path) -> str | None:
-    """Return the dtype that a run computed in: a GGUF file's own, of 4 or 8 bits, is none to export in."""
-    file = folder / "env.json"
-    return json.loads(file.read_text(encoding="utf-8")).get("dtype") if file.is_file() else None
-
-
-def _learnt(memory: ResponseMemory, round_: int) -> Learnt:
-    from ..run.folder import recorded_left_out
-
-    return Learnt(
-        prompts=len(memory.prompts(Split.TRAIN)) - len(recorded_left_out(memory)),
-        responses=len(memory.responses(rounds=range(1, round_ + 1), origins=VOTERS)),
-        survivors=sum(verdict.kept for verdict in memory.verdicts(round_).values()),
-    )

@@ -3,6 +3,8 @@
 import importlib.util
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +137,23 @@ def _from_hub(name: str, revision: str | None) -> Path:
         ) from None
 
 
+@contextmanager
+def disk_faults(path: Path) -> Iterator[None]:
+    """Turn the disk errors of every library that writes to `path` into one line.
+
+    Raises:
+        ModelError: the disk is full or fails.
+    """
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        raise ModelError(
+            f"{path} could not be written: {first_line(error)}; make room or choose another place (nothing was left)"
+        ) from None
+
+
 def load_gguf(file: Path) -> tuple[Any, Any]:
     """Return the model, in float32, and the tokenizer of a GGUF file.
 
@@ -160,7 +179,11 @@ def load_gguf(file: Path) -> tuple[Any, Any]:
 
 
 def _from_gguf(file: Path) -> Path:
-    """Dequantize a GGUF file into a cached safetensors folder, once, also where several processes ask at once."""
+    """Dequantize a GGUF file into a cached safetensors folder, once, also where several processes ask at once.
+
+    Raises:
+        ModelError: it cannot be read, or the cache (`SELFIMPROVE_CACHE`) not written.
+    """
     folder = cache_folder() / f"{file.stem}-{sha256(file)[:12]}"
     if folder.is_dir():
         return folder
@@ -168,7 +191,7 @@ def _from_gguf(file: Path) -> Path:
     with filelock.FileLock(f"{folder}.lock"):
         if not folder.is_dir():
             model, tokenizer = load_gguf(file)
-            with new_folder(folder) as temporary:
+            with disk_faults(folder), new_folder(folder) as temporary:
                 model.save_pretrained(temporary)
                 tokenizer.save_pretrained(temporary)
     return folder

@@ -12,6 +12,7 @@ from selfimprove.cli import chat
 from selfimprove.cli.main import main
 from selfimprove.config import ModelConfig
 from selfimprove.models.policy import Policy
+from selfimprove.models.stop_strings import StopStrings
 from selfimprove.rollout import generate
 from selfimprove.types import Message, Sampling
 
@@ -31,6 +32,13 @@ def test_a_stream_ends_as_the_rollout_with_its_seed(policy):
         assert parts[-1] == policy.decode(rollout.token_ids)
         assert len(parts) == len(rollout.token_ids) > 3
         assert all(whole.startswith(part.rstrip()) for part, whole in itertools.pairwise(parts))
+
+
+def test_a_stream_ends_at_a_stop_string(policy, monkeypatch):
+    ids = policy.encode([Message("user", sum_question(2, 3))])
+    whole = list(chat.stream(policy, ids, 1, HOW))[-1]
+    monkeypatch.setattr(policy, "stop", StopStrings(["plus"], policy._text))
+    assert list(chat.stream(policy, ids, 1, HOW))[-1] == whole.partition("plus")[0].strip() != whole
 
 
 def test_columns_wrap_and_stand_side_by_side():

@@ -16,6 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from selfimprove.config_file import parse_config, to_yaml
 from selfimprove.errors import ModelError, UserError
 from selfimprove.exports.export import export
+from selfimprove.exports.from_run import export_run
 from selfimprove.exports.model_card import KNOWN_BASES, Learnt, model_card
 from selfimprove.fsio import MANIFEST, manifest
 from selfimprove.memory import ResponseMemory
@@ -183,7 +184,7 @@ def keep_round_1(run):
 
 def test_the_policy_that_a_run_kept_is_exported(run, model_folder, adapter, tmp_path):
     keep_round_1(run)
-    told = exports.export_run(run, tmp_path / "out", form="merged")
+    told = export_run(run, tmp_path / "out", form="merged")
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "out").eval()
     assert (logits(model) - adapted_logits(model_folder, adapter)).abs().max() < 1e-3
     assert "merged, float32" in told
@@ -199,10 +200,10 @@ def test_a_run_with_nothing_to_export_says_why(run, tmp_path):
         ({"round_": 1, "form": "gguf", "weights": "q2"}, "no GGUF weights 'q2'"),
     ):
         with pytest.raises(UserError, match=why):
-            exports.export_run(run, tmp_path / "out", **{"form": "merged", **settings})
+            export_run(run, tmp_path / "out", **{"form": "merged", **settings})
     (run / "summary.json").unlink()
     with pytest.raises(UserError, match="not finished"):
-        exports.export_run(run, tmp_path / "out", round_=1, form="merged")
+        export_run(run, tmp_path / "out", round_=1, form="merged")
     assert nothing_left(tmp_path)
 
 

@@ -13,11 +13,16 @@ from tasks.tiny import CHAT_TEMPLATE, byte_tokenizer, exactly, tiny_llama
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, PreTrainedTokenizerFast
 
+from selfimprove.config_file import parse_config, to_yaml
 from selfimprove.errors import ModelError
 from selfimprove.exports import gguf as gguf_file
 from selfimprove.exports.export import export
+from selfimprove.exports.from_run import export_run
 from selfimprove.exports.gguf import as_stored, template_in
 from selfimprove.exports.ollama import modelfile, parse_template
+from selfimprove.memory import ResponseMemory
+from selfimprove.models.sources import resolve_model
+from selfimprove.prompts import make_prompt
 from selfimprove.types import Message
 
 MERGES = [("p", "l"), ("u", "s"), ("pl", "us"), ("Ġ", "plus"), ("h", "e")]
@@ -245,6 +250,23 @@ def test_a_template_with_a_date_is_written_as_it_is_or_not_at_all(base, adapter,
 def test_a_modelfile_stops_a_base_model_where_the_run_did(base, adapter, tmp_path):
     write(changed(base, tmp_path / "base", None), adapter, tmp_path / "out", form="ollama")
     assert 'PARAMETER stop """\nQuestion:"""' in (tmp_path / "out/Modelfile").read_text()
+
+
+def test_a_run_on_a_gguf_file_exports_what_it_computed_in(base, adapter, tmp_path, monkeypatch):
+    """Four or eight bits are the file's own, and in float32 the folder would take twice what it holds."""
+    monkeypatch.setenv("SELFIMPROVE_CACHE", str(tmp_path / "cache"))
+    write(base, adapter, tmp_path / "gguf")
+    model = exactly(tmp_path / "gguf/model-f16.gguf")
+    run = tmp_path / "run"
+    make_adapter(resolve_model(model.path), run / "adapters/r0001")
+    (run / "config.yaml").write_text(to_yaml(parse_config({"model": model.model_dump(), "prompts": {"path": "p"}})))
+    (run / "env.json").write_text('{"dtype": "bfloat16"}')
+    (run / "summary.json").write_text('{"current": "r0001", "rounds_kept": 1, "rounds": [{"round": 1}]}')
+    with ResponseMemory.create(run / "memory.db") as memory:
+        prompts = [make_prompt([Message("user", f"What is {n} plus {n}?")], 0.5) for n in range(4)]
+        memory.add_prompts(prompts, np.eye(4, dtype=np.float32))
+    assert "merged, bfloat16" in export_run(run, tmp_path / "out", form="merged", round_=1)
+    assert "merged, float32" in export_run(run, tmp_path / "wide", form="merged", round_=1, dtype="float32")
 
 
 def test_an_ollama_folder_holds_a_checked_gguf_and_its_modelfile(base, adapter, tmp_path):

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from tasks.tiny import CHAT_TEMPLATE, exactly
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -231,6 +232,20 @@ def test_two_that_ask_for_a_gguf_file_at_once_convert_it_once(tmp_path, monkeypa
         folders = set(pool.map(resolve_model, 3 * [str(tmp_path / "m.gguf")]))
     assert len(conversions) == 1
     assert [(folder / "part").read_text() for folder in folders] == ["whole"]
+
+
+def test_a_full_disk_while_converting_is_one_line_and_leaves_nothing(tmp_path, monkeypatch):
+    class Unsaved:
+        def save_pretrained(self, folder):
+            (folder / "part").write_text("some")
+            raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setenv("SELFIMPROVE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(model_source, "load_gguf", lambda file: (Unsaved(), Unsaved()))
+    (tmp_path / "m.gguf").write_bytes(b"GGUF")
+    with pytest.raises(ModelError, match=r"could not be written: .*No space left .*; make room or choose"):
+        resolve_model(str(tmp_path / "m.gguf"))
+    assert not [file for file in (tmp_path / "cache").iterdir() if file.suffix != ".lock"]
 
 
 def test_weights_and_tokenizer_must_belong_together(model_folder, tmp_path):

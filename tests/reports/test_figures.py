@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from tasks.tiny_runs import run_it, tiny_config
 
 from selfimprove.cli.main import main
-from selfimprove.exports.export import _summary
+from selfimprove.exports.from_run import _summary
 from selfimprove.memory import ResponseMemory
 from selfimprove.reports.compare import compare_runs
 from selfimprove.reports.figures import load_figures

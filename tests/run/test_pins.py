@@ -16,7 +16,7 @@ from tasks.tiny_runs import run_it, tiny_config
 from selfimprove.cli import main
 from selfimprove.config import ModelConfig
 from selfimprove.errors import ConfigError, UserError
-from selfimprove.exports.export import export_run
+from selfimprove.exports.from_run import export_run
 from selfimprove.memory import ResponseMemory
 from selfimprove.models import policy as policy_module
 from selfimprove.models import sources
