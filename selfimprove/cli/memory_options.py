@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 Command = Callable[..., None]
 
-PROMPT = 32
-"""Columns of a prompt in a list."""
+OTHER_COLUMNS = 55
+"""Columns of a list of responses beside prompt and response: ids, round, origin, verdict, share, gaps."""
 
 
 def filters(command: Command) -> Command:
@@ -147,8 +147,9 @@ def show_entries(
     trained_in: Mapping[int, Sequence[int]] | None = None,
 ) -> None:
     """Print a list of responses, with a score each, or with the rounds that trained on them (`kept_in`)."""
+    wide, rest = _widths()
     if not as_json:
-        click.echo(f"{'id':>7} {'rd':>2} {'origin':8} {'verdict':14} {'share':>5}  {'prompt':{10 + PROMPT}}  response")
+        click.echo(f"{'id':>7} {'rd':>2} {'origin':8} {'verdict':14} {'share':>5}  {'prompt':{10 + wide}}  response")
     for position, entry in enumerate(entries):
         kept_in = list(trained_in.get(entry.id, ())) if trained_in is not None else []
         if as_json:
@@ -161,7 +162,7 @@ def show_entries(
         score = "" if scores is None else f"{scores[position]:.3f}  "
         click.echo(
             f"{entry.id:7} {entry.round:2} {entry.origin:8} {_coloured(verdict)} {share:>5}  "
-            f"{entry.prompt_id[:8]}  {cell(entry.prompt, PROMPT)}  {score}{printable(entry.response, _room())}"
+            f"{entry.prompt_id[:8]}  {cell(entry.prompt, wide)}  {score}{printable(entry.response, rest - len(score))}"
         )
 
 
@@ -170,7 +171,9 @@ def _coloured(verdict: str) -> str:
     return click.style(f"{verdict:14}", fg="green" if verdict.startswith("kept") else None)
 
 
-def _room() -> int:
-    """Return the columns for a response: what a terminal has left, and 60 in a pipe or a narrow terminal."""
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
-    return max(60, width - 56 - PROMPT)
+def _widths() -> tuple[int, int]:
+    """Return the columns for prompts and for responses: what a terminal has left, divided 1 : 2; fixed in a pipe."""
+    if not sys.stdout.isatty():
+        return 32, 60
+    left = max(24, shutil.get_terminal_size().columns - OTHER_COLUMNS)
+    return left // 3, left - left // 3

@@ -69,6 +69,26 @@ def test_wide_characters_take_two_columns_and_marks_none():
     assert printable("\x1b[31m日本\u202e", 40) == "\\x1b[31m日本\\u202e"
 
 
+def test_lists_respect_the_width_of_a_terminal_and_colour_what_is_kept(undisturbed):
+    """In a pseudo-terminal of 90 columns; in a pipe there are no colours."""
+    program = "import pty, sys; sys.exit(pty.spawn(sys.argv[1:]) >> 8)"
+    command = [sys.executable, "-m", "selfimprove", "memory", str(undisturbed[0]), "list", "--kept", "-n", "5"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "90"}
+    environment.pop("NO_COLOR", None)
+
+    def lines(words, **more):
+        done = subprocess.run(words, env=environment | more, stdin=subprocess.DEVNULL, capture_output=True, check=True)
+        return done.stdout.decode().splitlines()
+
+    told = lines([sys.executable, "-c", program, *command])
+    assert len(told) == 6
+    assert all("\x1b[32mkept r" in line for line in told[1:])
+    plain = [line.replace("\x1b[32m", "").replace("\x1b[0m", "") for line in told]
+    assert all(columns(line) <= 90 for line in plain)
+    assert not any("\x1b" in line for line in lines(command))
+    assert not any("\x1b" in line for line in lines([sys.executable, "-c", program, *command], NO_COLOR="1"))
+
+
 def test_lines_wrap_at_columns():
     assert wrapped("one two three four", 9) == ["one two", "three", "four"]
     assert wrapped("日本語の長い答え", 6) == ["日本語", "の長い", "答え"]
