@@ -269,7 +269,8 @@ def stored_dtype(folder: Path) -> str:
         with safe_open(shard, "pt") as file:
             for name in file.keys():  # noqa: SIM118 - a file is no mapping
                 tensor = file.get_slice(name)
-                sizes[tensor.get_dtype()] += math.prod(tensor.get_shape())
+                if tensor.get_dtype().startswith(("F", "BF")):  # masks and packed weights are integers
+                    sizes[tensor.get_dtype()] += math.prod(tensor.get_shape())
     return DTYPES.get(max(sizes, key=sizes.__getitem__), "bfloat16")
 
 

@@ -1,4 +1,4 @@
-"""Placing text into a conversation without disturbing what the user set up around it."""
+"""Edits of a conversation that keep its system messages: demonstrations, another last user turn."""
 
 from collections.abc import Sequence
 from dataclasses import replace

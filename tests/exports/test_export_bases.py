@@ -63,7 +63,7 @@ def test_settings_of_the_base_travel_and_disturb_nothing(base, adapter, tmp_path
 
 def test_the_dtype_is_that_of_the_weights_not_of_the_first_tensor(base, adapter, tmp_path):
     """GPT-Neo's attention masks are stored as uint8, and come first in the file."""
-    weights = load_file(base / "model.safetensors") | {"a.attn.bias": torch.ones(8, 8, dtype=torch.uint8)}
+    weights = load_file(base / "model.safetensors") | {"a.attn.bias": torch.ones(512, 512, dtype=torch.uint8)}
     save_file(weights, base / "model.safetensors", metadata={"format": "pt"})
     assert write(base, adapter, tmp_path / "out").dtype == "float32"
 

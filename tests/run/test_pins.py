@@ -138,6 +138,7 @@ def day(*date):
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_a_run_that_goes_on_another_day_asks_the_same_prompts(taught_folder, prompts, tmp_path, monkeypatch):
     base = shutil.copytree(taught_folder, tmp_path / "base")
     (base / "chat_template.jinja").write_text(DATED + CHAT_TEMPLATE)
