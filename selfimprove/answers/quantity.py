@@ -68,7 +68,8 @@ _MONEY_ASKED = re.compile(
 )
 _VERBATIM = re.compile(
     r"\b(?:versions?|prefix|area code|zip code|post(?:al)? code|country code|dialling code|(?:tele)?phone number|"
-    r"serial number|isbn|ip address|password|pin code|flight number|licen[cs]e plate|postleitzahl|vorwahl|telefonnummer)\b",
+    r"serial number|isbn|ip address|password|pin code|flight number|licen[cs]e plate|"
+    r"postleitzahl|vorwahl|telefonnummer)\b",
     re.I,
 )
 _HOW_MANY = re.compile(
