@@ -11,7 +11,8 @@ MAX_DIGITS = 64
 class Asked:
     """What a prompt says of the amount it asks for.
 
-    `unit` is the unit that a bare number has (as written, such as `km`); `comma`: numbers have a decimal comma.
+    `unit` is the unit that a bare number has (as written, such as `km`); `comma`: numbers have a decimal comma;
+    `verbatim`: digits are a name, such as a version or a prefix, where 3.10 is not 3.1.
     """
 
     language: str = ""
@@ -20,6 +21,8 @@ class Asked:
     ratio: bool = False
     clock: bool = False
     unit: str | None = None
+    money: bool = False
+    verbatim: bool = False
 
 
 UNASKED = Asked()

@@ -25,7 +25,8 @@ class Kind(StrEnum):
 
 _POLITE = re.compile(
     r"^\W*(?:(?:hi|hello|hey|please|excuse me|quick question|hallo|bonjour|hola|ciao)[\s,.!:-]+)*"
-    r"(?:(?:can|could|would|will|may|might)\s+(?:you|i|we|anyone|someone|anybody)\s+(?:please\s+|"
+    r"(?:(?:can|could|would|will|may|might)\s+"
+    r"(?:you|anyone|someone|anybody|(?:i|we)(?= (?:ask|know|have|get|find)))\s+(?:please\s+|"
     r"kindly\s+|perhaps\s+|possibly\s+|maybe\s+|be so kind (?:as )?to\s+|be able to\s+|"
     r"like to\s+|mind\s+|ask(?: you)?\s+|have\s+|get\s+)*"
     r"|do you (?:happen to )?(?:know|remember|recall|think you (?:can|could))\s+|(?:i(?:'d|"
@@ -68,7 +69,7 @@ _MATHS = re.compile(
     r"ed)?|expand|differentiate|integrate|derivative|integral|"
     r"polynomial|equation|inequality|interval|matrix|determinant|eigenvalues?|vectors?|"
     r"exact value|expression|domain of|range of|roots? of|function f|f\(x\)|in terms of|"
-    r"prove|for all real|find all|find the (?:value|number|sum|product|area|range|domain|"
+    r"solutions|limit|prove|for all real|find all|find the (?:value|number|sum|product|area|range|domain|"
     r"set|smallest|largest|least|maximum|minimum|remainder)|asymptotes?|coordinates|ordered "
     r"(?:pair|triple)s?|löse|vereinfache|résou(?:s|dre)|simplifie|resuelve|simplifica|"
     r"solution set)\b",
@@ -104,7 +105,8 @@ _ASKS_YES_NO = re.compile(
     re.I | re.S,
 )
 _YES_OR_NO = re.compile(r"\byes(?:,? or |\s?/\s?)no\b|\bja oder nein\b|\boui ou non\b|\bs[ií] o no\b", re.I)
-_ASKS_YES_NO_CJK = re.compile(r"(?:吗|嗎)[?？]?\s*$|ですか[?？]?\s*$")
+_ASKS_YES_NO_CJK = re.compile(r"(?:吗|嗎)[?？]?\s*$|(?<!\w)ли(?!\w)|ですか[?？]?\s*$")
+_OPENING = " \u00bf\u00a1"
 _CJK_WORD = re.compile(r"什么|什麼|谁|誰|哪|多少|几|何|だれ|どこ|どれ|いつ|いくつ|なに|怎|为什么|なぜ")
 _ASKING = re.compile(
     r"\b(?:what|which|who|whom|whose|where|when|why|how|was|wer|welche[rsnm]?|wo|wann|"
@@ -162,6 +164,8 @@ def kind_of(prompt_text: str, texts: Sequence[str], thinking: Thinking = PLAIN) 
         return Kind.YES_NO
     if _MATHS.search(prompt_text) and not _ASKS_TEXT.match(rest):
         return Kind.MATH
+    if quantity.asked(prompt_text).verbatim:
+        return Kind.SHORT
     if _ASKS_NUMBER.search(quantity.prepare(rest)):
         return Kind.MATH if formulas else Kind.NUMBER
     if _ASKS_TEXT.match(rest):
@@ -177,7 +181,7 @@ def _asks_yes_no(prompt_text: str, rest: str, whether: bool) -> bool:
     question = wording.question(prompt_text)
     if _ASKS_YES_NO_CJK.search(question) and not _CJK_WORD.search(question):
         return True
-    return bool(_ASKS_YES_NO.match(rest)) and rest.strip() == question.strip()
+    return bool(_ASKS_YES_NO.match(rest)) and rest.strip(_OPENING) == question.strip(_OPENING)
 
 
 def _by_texts(prompt_text: str, texts: Sequence[str], formulas: Sequence[str]) -> Kind:

@@ -89,7 +89,9 @@ def read(text: str, prompt_text: str) -> str | None:
         name = _several(final, about) if _COMMA_LIST.search(final) and not about.comma else None
         if name := name or one(final, about) or _several(final, about) or _formula(final, about):
             return name
-    elif len(text) < 200 and (name := _formula(text.strip(), about)):
+    elif len(text) < 200 and (name := _formula(text.strip(), about) or _listed(text.strip(), about)):
+        return name
+    if (name := quantity.whole(text, about)) is not None:
         return name
     prepared = _LIST.sub(" ", prepare(text, about.language))
     found = quantity.scan(prepared, about)
@@ -195,9 +197,14 @@ _OR = re.compile(r"\s*(?:,?\s*\b(?:or|and|oder|und|ou|et|o|y|e)\b\s*|[,;]\s*)(?:
 _ASSIGNED = re.compile(r"(?:^|[\s:(])[a-z](?:_?\w)?\s*=\s*$", re.I)
 
 
+def _listed(text: str, about: Asked) -> str | None:
+    """The amounts of a text that is a list; `1,08` is none."""
+    return None if re.fullmatch(r"\W*\d+,\d+\D*", text) else _several(text, about)
+
+
 def _several(text: str, about: Asked) -> str | None:
     """The amounts of a list, in order of their names: `2 and 3`."""
-    prepared = prepare(text, about.language).strip(" .")
+    prepared = prepare(text, about.language).replace("\\{", "{").replace("\\}", "}").strip(" .")
     if not about.comma:
         prepared = re.sub(r"(?<=\d),(?=-?\d{1,2}(?!\d)|-)", ", ", prepared)
     found = quantity.scan(prepared, about)

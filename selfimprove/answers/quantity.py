@@ -58,11 +58,20 @@ def asked(prompt_text: str) -> Asked:
             r"\b(?:ratio|odds|scale|verhältnis|rapport|proportion|razón|rapporto|proporción)\b", prompt_text, re.I
         )
     )
-    return Asked(
-        language, wording.decimal_comma(prompt_text), percent, ratio, clock, _asked_unit(prompt_text, question)
-    )
+    unit = _asked_unit(prompt_text, question)
+    money, verbatim = bool(_MONEY_ASKED.search(question)), bool(_VERBATIM.search(question))
+    return Asked(language, wording.decimal_comma(prompt_text), percent, ratio, clock, unit, money, verbatim)
 
 
+_MONEY_ASKED = re.compile(
+    r"\b(?:costs?|prices?|pa(?:y|id)|earn\w*|spen[dt]\w*|money|owe|expensive|fee|rent|salary)\b", re.I
+)
+_VERBATIM = re.compile(
+    r"\b(?:versions?|prefix|area code|zip code|post(?:al)? code|country code|dialling code|(?:tele)?phone number|"
+    r"serial number|isbn|ip address|password|pin code|flight number|licen[cs]e plate|"
+    r"postleitzahl|vorwahl|telefonnummer)\b",
+    re.I,
+)
 _HOW_MANY = re.compile(
     rf"(?:how many|how much|number of|wie ?viele?|combien d[e']\s?|cu[aá]nt[oa]s|quant[ieoa]s?|"
 rf"hoeveel)\s*(?:\w+\s+){{0,1}}?"
@@ -136,6 +145,8 @@ def _named(match: re.Match[str], text: str, about: Asked) -> Quantity | None:
     for kind, name in _FORMS:
         if match[kind]:
             found = name(match, about)
+            if found is not None and kind == "range":
+                return _range_with_unit(Quantity(start, end, found), text, about)
             return None if found is None else Quantity(start, end, found)
     value = _value(match, about)
     if value is None:
@@ -149,9 +160,7 @@ def _named(match: re.Match[str], text: str, about: Asked) -> Quantity | None:
         value *= scale(match["scale"].rstrip("."), about.language)
     if match["percent"] or (about.percent and not match["unit"] and not match["money"] and abs(value) >= 1):
         value /= 100
-    base, size = _unit(match)
-    if base == "$" and about.unit is None:
-        base = None  # the currency of a number without any
+    base, size = _unit(match, about)
     end = match.end()
     qualifier = _qualified(match["qualifier"])
     if base is None and about.percent:
@@ -164,6 +173,20 @@ def _named(match: re.Match[str], text: str, about: Asked) -> Quantity | None:
     if base == wanted:
         return Quantity(start, end, qualifier + canonical(value * size / wanted_size), value, base, size)
     return Quantity(start, end, qualifier + named(value * size, base), value, base, size)
+
+
+_UNIT_BEHIND = re.compile(rf"\s?({UNIT})(?![^\W_])", re.I)
+
+
+def _range_with_unit(found: Quantity, text: str, about: Asked) -> Quantity:
+    """A range with the unit behind it, where that is not the one asked for: `2 to 3 days`."""
+    unit = _UNIT_BEHIND.match(text, found.end)
+    if unit is None:
+        return found
+    base, size = _base(unit[1])
+    if about.unit is not None and (base, size) == _base(about.unit):
+        return Quantity(found.start, unit.end(), found.name)
+    return Quantity(found.start, unit.end(), f"{found.name} {named(size, base) if base else unit[1]}")
 
 
 def _is_operator(text: str, at: int) -> bool:
@@ -235,7 +258,17 @@ def _base(unit: str) -> tuple[str | None, Fraction]:
 _PER = re.compile(r"\s?/\s?|\sper\s")
 
 
-def _unit(match: re.Match[str]) -> tuple[str | None, Fraction]:
+def _unit(match: re.Match[str], about: Asked) -> tuple[str | None, Fraction]:
+    """The base unit of a quantity and its size in it, seen from what is asked."""
+    base, size = _written_unit(match)
+    if base == "pound" and about.money:
+        return "£", size
+    if base == "$" and about.unit is None:
+        return None, size  # the currency of a number without any
+    return base, size
+
+
+def _written_unit(match: re.Match[str]) -> tuple[str | None, Fraction]:
     """The base unit of a quantity and its size in it."""
     written = match["unit"]
     if match["money"]:
@@ -286,6 +319,8 @@ def _summed(found: list[Quantity], text: str) -> list[Quantity]:
     return joined
 
 
+_FROM = re.compile(r"^(\W*(?:(?:about|around|roughly|approximately|some)\s+)?)(\d[\d.,]*\s+to\s+\d)", re.I)
+"""A range that a text begins with: `2 to 3 days`."""
 _TO = re.compile(r"(?<=\d)\s+(?:to|zu|à|a|su|para)\s+(?=\d)")
 
 
@@ -293,7 +328,9 @@ def whole(text: str, about: Asked) -> str | None:
     """Return the name of the amount that a text is as a whole, or None: nothing but punctuation may stand beside it."""
     if not re.search(r"\d|half|third|quarter|[^\W\d_]{2}", text):
         return None
-    prepared = prepare(text, about.language).strip(" !?:;*\n").rstrip(". ")
+    if about.verbatim:
+        return None
+    prepared = _FROM.sub(r"\1from \2", prepare(text, about.language).strip(" !?:;*\n").rstrip(". "))
     if about.ratio:
         prepared = _TO.sub(":", prepared)
     found = scan(prepared, about)

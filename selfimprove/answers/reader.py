@@ -7,7 +7,7 @@ from ..config import RunConfig
 from .final import PLAIN, Thinking, final_text
 from .kind import Kind, kind_of
 from .own import OwnReader, load_reader
-from .reading import Embed, classes
+from .reading import Embed, Pieces, classes
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,12 +21,17 @@ class Reader:
     setting: str = "auto"
     same: float = 0.85
     thinking: Thinking = PLAIN
-    embed: Embed | None = None
+    embed: Embed | Pieces | None = None
     own: OwnReader | None = None
 
     @classmethod
     def of(
-        cls, config: RunConfig, embed: Embed | None = None, *, opened: bool = False, own: OwnReader | None = None
+        cls,
+        config: RunConfig,
+        embed: Embed | Pieces | None = None,
+        *,
+        opened: bool = False,
+        own: OwnReader | None = None,
     ) -> "Reader":
         """Return the reader that a configuration asks for; `own` goes before `vote.reader`.
 

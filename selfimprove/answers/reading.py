@@ -8,6 +8,7 @@ class is worse than none. Reading never raises and takes bounded time, and it se
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from hashlib import blake2b
+from typing import Protocol
 
 import numpy as np
 
@@ -17,6 +18,19 @@ from .final import PLAIN, Thinking, final_text
 from .kind import Kind
 
 Embed = Callable[[Sequence[str]], np.ndarray]
+"""From n texts to (n, d) unit rows."""
+
+
+class Pieces(Protocol):
+    """An embedder that tells what it sees of a text: `memory.Embedder`."""
+
+    def encode_pieces(self, texts: Sequence[str]) -> list[np.ndarray]:
+        """Return for each text the unit vectors of the pieces that the model sees whole, (p, d) each."""
+
+    def knows(self, text: str) -> bool:
+        """Return whether the model has tokens for the script of a text."""
+
+
 MAX_NAME = 200
 """Characters of a class; a longer one is named by its hash."""
 
@@ -62,29 +76,47 @@ def classes(
     texts: Sequence[str],
     kind: Kind,
     prompt_text: str,
-    embed: Embed | None,
+    embed: Embed | Pieces | None,
     same: float,
     thinking: Thinking = PLAIN,
 ) -> list[str | None]:
     """Return the class of each text's answer.
 
     Free text is clustered greedily in the order given: a text joins the first cluster whose *first* member it has
-    cosine >= `same` with, else it founds one; clusters are named by their first member. `embed` maps n texts to (n, d)
-    unit rows; without it only equal texts are one class. All other kinds are read one by one.
+    cosine >= `same` with, else it founds one; clusters are named by their first member. Texts longer than the embedder
+    sees must be that near in each of their pieces; texts in a script that it does not know, and all texts without
+    `embed`, must be equal. All other kinds are read one by one.
     """
     names = [extract(text, kind, prompt_text, thinking) for text in texts]
     readable = [index for index, name in enumerate(names) if name is not None]
     if kind is not Kind.FREE or embed is None or not readable:
         return names
-    vectors = embed([final_text(texts[index], thinking) or "" for index in readable])  # (n, d)
+    free = [final_text(texts[index], thinking) or "" for index in readable]
+    if callable(embed):
+        pieces, known = [row[None] for row in embed(free)], [True] * len(free)
+    else:
+        pieces, known = embed.encode_pieces(free), [embed.knows(text) for text in free]
     founders: list[int] = []
     for row, index in enumerate(readable):
-        near = np.flatnonzero(vectors[founders] @ vectors[row] >= same)  # positions in founders
-        if near.size:
-            names[index] = names[readable[founders[near[0]]]]
-        else:
+        joined = next(
+            (
+                founder
+                for founder in founders
+                if names[readable[founder]] == names[index]
+                or (known[founder] and known[row] and _near(pieces[founder], pieces[row], same))
+            ),
+            None,
+        )
+        if joined is None:
             founders.append(row)
+        else:
+            names[index] = names[readable[joined]]
     return names
+
+
+def _near(one: np.ndarray, other: np.ndarray, same: float) -> bool:
+    """Whether two texts have as many pieces, (p, d) each, and each pair of pieces cosine >= `same`."""
+    return one.shape == other.shape and bool(np.all(np.einsum("pd,pd->p", one, other) >= same))
 
 
 def _hashed(text: str) -> str:

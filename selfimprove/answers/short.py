@@ -54,6 +54,22 @@ officially considered basically probably certainly sure well ok okay hello hi gr
 followed always therefore thus hence course term
 """
 _FILLERS = frozenset(_FILLER.split())
+_NOTHING = frozenset(
+    [
+        "well",
+        "ok",
+        "okay",
+        "sure",
+        "certainly",
+        "probably",
+        "actually",
+        "simply",
+        "just",
+        "indeed",
+        "answer",
+        "followed",
+    ]
+)
 _KEPT = frozenset(["not", "no", "never", "none", "nor", "yes"])
 """Function words that change an answer, or are one."""
 _LOOSE = (FUNCTION_WORDS | _FILLERS) - _KEPT
@@ -167,6 +183,8 @@ def read(text: str, prompt_text: str) -> str | None:
         return unspaced.chinese_japanese(cleaned, prompt.text)
     if unspaced.KOREAN.search(cleaned):
         return unspaced.korean(cleaned, prompt.text)
+    if not re.search(r"\w", cleaned):
+        return _sign(cleaned, prompt)
     brief = _PRONOUN.sub("", cleaned, count=1)
     if len(brief.split()) <= 4 and re.search(r"\w", brief):
         cleaned = brief
@@ -232,7 +250,7 @@ def _beside_echo(segments: list[_Segment], prompt: _Prompt) -> str | None:
 
     def new(index: int) -> bool:
         return 0 <= index < len(segments) and any(
-            word not in asked and word not in prompt.loose for word in segments[index].words
+            word not in asked and (word not in prompt.loose or word in _FILLERS) for word in segments[index].words
         )
 
     def answer(index: int, beside: int) -> str | None:
@@ -325,4 +343,4 @@ def _phrase(text: str, prompt: _Prompt, *, cut: bool = True) -> str | None:
     if len(left) > _MOST_WORDS:
         left = wording.words(text)
     answer = wording.fold(" ".join(left))
-    return None if not answer or answer in _FILLERS else answer
+    return None if not answer or answer in _NOTHING else answer

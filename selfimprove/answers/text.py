@@ -34,6 +34,7 @@ _SENTENCE = re.compile(r"(?<=[.!?])(?<!\b[A-Z]\.)(?<!^\d\.)\s+|\n+")
 _EDGES = ".,;:!?\"'()[]{}\u2026\u00a1\u00bf\u3001\u300c\u300d\u300e\u300f\u201a`\u060c\u061b\u061f\u104a\u104b"
 _POSSESSIVE = re.compile(r"(?<=\w)'s?$")
 _WORD = re.compile(r"\S+")
+_ALNUM = re.compile(r"\w")
 _PLUS = re.compile(r"(?<=\w)\s+\+\s+(?=\w)")
 _BREAK = re.compile(r"(?<=[^\W\d_])[,;:!?()\[\]{}/\u3001](?=[^\W\d_])|(?<=\w)[,;](?=\s)")
 _INSTRUCTION = re.compile(
@@ -90,6 +91,8 @@ def words(text: str) -> list[str]:
     found = []
     for match in _WORD.finditer(_BREAK.sub(" ", text)):
         word = _POSSESSIVE.sub("", match[0].strip(_EDGES))
+        if word and not _ALNUM.search(word):
+            word = match[0].strip(".,;\"'`")  # != is not =
         if (word and word.strip("-*_")) or word in ("-", "*"):
             found.append(word)
     return found if len(found) > 1 or not found or found[0] != "-" else []

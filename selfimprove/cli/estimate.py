@@ -74,7 +74,7 @@ def take(config: RunConfig, policy: Policy, prompts: Sequence[Prompt]) -> Probe:
     begun = time.monotonic()
     answers = engine.answer(Unit(1, Stage.SAMPLE, 0, requests, sampling, BASE))
     seconds = time.monotonic() - begun
-    reader = Reader.of(config, Embedder.load(config.embedder).encode, opened=policy.opens_thinking)
+    reader = Reader.of(config, Embedder.load(config.embedder), opened=policy.opens_thinking)
     tallies = []
     read: list[ReadAnswer] = []
     for i, prompt in enumerate(asked):

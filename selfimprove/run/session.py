@@ -86,7 +86,7 @@ def open_run(
     embedder = Embedder.load(config.embedder)
     vectors = embedder.encode([p.conversation for p in prompt_set.prompts])
     near = leave_out(prompt_set.prompts, vectors, embedder.encode)
-    reader = Reader.of(config, embedder.encode, opened=policy.opens_thinking, own=own)
+    reader = Reader.of(config, embedder, opened=policy.opens_thinking, own=own)
     make_folder(folder)
     path = folder / "memory.db"
     with ResponseMemory.open(path, write=True) if exists else ResponseMemory.create(path) as memory:
@@ -95,7 +95,9 @@ def open_run(
         refuse_fewer_rounds(memory, config.rounds)
         memory.check_fingerprint("model", policy.fingerprint)
         memory.check_fingerprint("embedder", embedder.fingerprint)
-        if reader.own is not None or memory.meta("reader") is not None:
+        if reader.own is not None or memory.meta("reader") is not None:  # runs without one note nothing
+            if memory.units() and memory.meta("reader") is None:
+                memory.set_meta("reader", Reader().fingerprint)
             memory.check_fingerprint("reader", reader.fingerprint)
         memory.check_fingerprint("prompts", prompts_digest(prompt_set.prompts))
         memory.add_prompts(prompt_set.prompts, vectors)
@@ -113,6 +115,11 @@ def open_run(
         )
         if columns := prompt_set.columns():
             progress.say(f"columns   {columns}")
+        if unknown := sum(not embedder.knows(p.text) for p in prompt_set.prompts):
+            progress.say(
+                f"embedder  {config.embedder} does not know the script of {unknown} prompts: free-text answers in it "
+                "agree only where they are equal; take a multilingual embedder"
+            )
         if left_out:
             progress.say(
                 f"left out  {len(left_out)} prompts are near-duplicates of held-out prompts: learning from them would "

@@ -195,6 +195,33 @@ def test_free_text_joins_the_first_cluster_it_is_close_to():
     assert found[0] == extract("red", Kind.FREE)
 
 
+class Short:
+    """An embedder that sees five characters at once, and knows no Thai."""
+
+    def encode_pieces(self, texts):
+        rows = {"a": (1, 0), "b": (0, 1)}
+        return [np.array([rows[text[i]] for i in range(0, len(text), 5)], dtype=float) for text in texts]
+
+    def knows(self, text):
+        return text.isascii()
+
+
+def test_free_text_beyond_what_the_embedder_sees_counts():
+    texts = ["aaaaaaaaaa", "aaaaaaaaab", "aaaaabbbbb", "aaaaa"]
+    found = classes(texts, Kind.FREE, "", Short(), 0.85)
+    assert found[0] == found[1]
+    assert len({found[0], found[2], found[3]}) == 3
+
+
+def test_free_text_in_a_script_that_the_embedder_does_not_know_is_one_only_where_it_is_equal():
+    class Blind(Short):
+        def encode_pieces(self, texts):
+            return [np.ones((1, 1)) for _ in texts]
+
+    found = classes(["กข", "กค", "กข"], Kind.FREE, "", Blind(), 0.85)
+    assert found[0] == found[2] != found[1]
+
+
 def test_without_an_embedder_only_equal_free_texts_are_one():
     found = classes(["Red.", "red", "crimson"], Kind.FREE, "", None, 0.85)
     assert found[0] == found[1] != found[2]

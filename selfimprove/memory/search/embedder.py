@@ -17,6 +17,9 @@ from ...models.sources import check_folder, resolve_model
 BATCH = 64
 """Texts per batch; fixed, because the last bits of a vector depend on the batch."""
 
+MOST_UNKNOWN = 0.1
+"""Fraction of unknown tokens above which the vector of a text says little of it."""
+
 NGRAM = 3
 """Characters per hashed n-gram."""
 
@@ -24,7 +27,8 @@ NGRAM = 3
 class Embedder:
     """Maps a text to a unit vector of `dimension` float32 numbers; `fingerprint` names the map.
 
-    `windows` cuts a text into pieces that the model sees whole; None: it sees all of any text.
+    `windows` cuts a text into pieces that the model sees whole; None: it sees all of any text. `unknown` is the
+    fraction of a text's tokens that the model does not know; None: it knows all.
     """
 
     def __init__(
@@ -33,11 +37,13 @@ class Embedder:
         dimension: int,
         embed: Callable[[list[str]], np.ndarray],
         windows: Callable[[str], list[str]] | None = None,
+        unknown: Callable[[str], float] | None = None,
     ) -> None:
         self.fingerprint = fingerprint
         self.dimension = dimension
         self._embed = embed
         self._windows = windows or (lambda text: [text])
+        self._unknown = unknown or (lambda _: 0.0)
 
     @classmethod
     def load(cls, spec: str) -> "Embedder":
@@ -73,7 +79,8 @@ class Embedder:
             return model.encode(texts, batch_size=BATCH, show_progress_bar=False, convert_to_numpy=True)
 
         windows = partial(_windows, model.tokenizer, model.max_seq_length)
-        return cls(folder_digest(folder), embed([""]).shape[1], embed, windows)
+        unknown = partial(_unknown, model.tokenizer)
+        return cls(folder_digest(folder), embed([""]).shape[1], embed, windows, unknown)
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """Return the unit vectors of `texts`, (n, d) float32.
@@ -85,6 +92,10 @@ class Embedder:
         vectors = self._encoded(piece for some in pieces.values() for piece in some)
         means = {text: _mean(some, [vectors[piece] for piece in some]) for text, some in pieces.items()}
         return np.stack([means[text] for text in texts]) if texts else np.zeros((0, self.dimension), dtype=np.float32)
+
+    def knows(self, text: str) -> bool:
+        """Return whether the model has tokens for a text: at most a tenth of them are unknown."""
+        return text.isascii() or self._unknown(text) <= MOST_UNKNOWN
 
     def encode_pieces(self, texts: Sequence[str]) -> list[np.ndarray]:
         """Return for each text the unit vectors of the pieces that the model sees whole, (p, d) float32 each."""
@@ -117,6 +128,12 @@ def _windows(tokenizer: Any, tokens: int | None, text: str) -> list[str]:
     found = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, truncation=False, verbose=False)
     starts = [start for start, _ in found["offset_mapping"]][::size]
     return [text[a:b] for a, b in pairwise([0, *starts[1:], len(text)])]
+
+
+def _unknown(tokenizer: Any, text: str) -> float:
+    """The fraction of unknown tokens in a text."""
+    ids = tokenizer(text, add_special_tokens=False, truncation=False, verbose=False)["input_ids"]
+    return ids.count(tokenizer.unk_token_id) / len(ids) if ids and tokenizer.unk_token_id is not None else 0.0
 
 
 def _mean(pieces: Sequence[str], vectors: Sequence[np.ndarray]) -> np.ndarray:
