@@ -116,7 +116,7 @@ def _longest(model: PreTrainedModel, token_ids: Sequence[Sequence[int]], samplin
 
 
 def _choose_rows(model: PreTrainedModel, columns: int) -> int:
-    """Return the batch size whose cache fits a fraction of the device's total memory; of the free, runs would differ."""
+    """Return the batch size whose cache fits a fraction of the device's total memory, so that it is reproducible."""
     if model.device.type == "cuda":
         memory = torch.cuda.get_device_properties(model.device).total_memory
     else:
