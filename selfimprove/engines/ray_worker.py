@@ -13,7 +13,7 @@ from ..errors import ModelError
 from ..models.loading import pick_dtype
 from ..models.policy import ADAPTER_FILES, Policy
 from ..training import TrainReport, train_adapter
-from ..training.distributed import Peers, device, shard
+from ..training.distributed import Ranks, device, shard
 from ..types import Generation, Unit
 from .engine import TrainingJob
 from .local import LocalEngine, encode_examples
@@ -64,7 +64,7 @@ def train_on_rank(config: dict[str, Any]) -> tuple[Files, TrainReport]:
     order: TrainingOrder = config["order"]
     job = order.job
     context = get_context()
-    peers = Peers(context.get_world_rank(), context.get_world_size(), lockstep=order.shard)
+    ranks = Ranks(context.get_world_rank(), context.get_world_size(), lockstep=order.shard)
     policy = _load(to_shard(order.model, device()) if order.shard else order.model, order.fingerprint)
     if order.shard:
         shard(policy.model)
@@ -80,9 +80,9 @@ def train_on_rank(config: dict[str, Any]) -> tuple[Files, TrainReport]:
             pad_id=policy.pad_id,
             base_name=policy.config.path,
             base_revision=policy.config.commit,
-            peers=peers,
+            ranks=ranks,
         )
-        return {name: (out / name).read_bytes() for name in ADAPTER_FILES if peers.rank == 0}, report
+        return {name: (out / name).read_bytes() for name in ADAPTER_FILES if ranks.rank == 0}, report
 
 
 def _load(model: ModelConfig, fingerprint: str) -> Policy:

@@ -1,4 +1,4 @@
-"""Fast generation: prompts share their prefill, finished rows leave, every draw is keyed by its own seed."""
+"""Batched generation: shared prefixes are computed once, finished rows are removed, draws are keyed by seed."""
 
 from .decode import Rollout
 from .generation import generate

@@ -1,4 +1,4 @@
-"""The rows of a batch as branches: rows whose tokens are all equal so far are computed as one.
+"""Deduplicated decoding: rows of a batch whose tokens are all equal so far are one branch, computed once.
 
 Samples of one prompt often begin alike, the more so after training. A branch is a prompt and what has been drawn after
 it; when its rows draw different tokens, it forks. Draws stay each row's own, so this changes the cost and nothing else.
@@ -21,7 +21,7 @@ GROWTH = 32
 
 @dataclass(slots=True)
 class Branches:
-    """B branches side by side in the cache, and the R rows that follow them.
+    """The cache of B branches, and which branch each of R rows is on.
 
     `cache` has room for R branches; places B.. are free. Columns without a token hold zeros, and `mask_B` hides them.
     """
@@ -34,7 +34,7 @@ class Branches:
     branch_R: Tensor  # where each row is
 
     def advance(self, model: PreTrainedModel, tokens_R: Tensor, going_R: Tensor) -> Tensor:
-        """Append a token to each row that goes on, let the others leave; return the logits after it, (B, V)."""
+        """Append a token to each unfinished row and remove the others; return the next logits, (B, V)."""
         tokens_B = self._fork(tokens_R[going_R], self.branch_R[going_R])
         if self.column == self.cache.shape[-2]:
             self._grow(rows=int(going_R.sum()))
@@ -78,7 +78,7 @@ def grown(cache: Tensor, rows: int, columns: int) -> Tensor:
 
 
 def arrange(segments: Sequence[Segment], sources: Sequence[int]) -> tuple[tuple[Segment, ...], list[int]]:
-    """Give each child a place: the new segments, and for each place the child that takes it.
+    """Assign cache places to the children of branches: the new segments, and the child at each place.
 
     `sources` names the branch that each child continues, ascending. The first child of a branch stays where the branch
     is if it can, so the cache copies about as many rows as are born or leave.
@@ -90,7 +90,7 @@ def arrange(segments: Sequence[Segment], sources: Sequence[int]) -> tuple[tuple[
         if not children:
             continue
         places = range(len(order), len(order) + len(children))
-        arranged.append(Segment(places.start, places.stop, segment.trunk))
+        arranged.append(Segment(places.start, places.stop, segment.prefix))
         firsts = (next(same) for _, same in groupby(children, key=lambda c: sources[c]))
         stays = {sources[child]: child for child in firsts if sources[child] in places}
         staying = set(stays.values())

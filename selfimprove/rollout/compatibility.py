@@ -1,4 +1,4 @@
-"""Does the packed path compute what this model computes? Found out by asking the model, once."""
+"""Whether packed attention reproduces a model's logits, tested once per model on two short prompts."""
 
 from weakref import WeakKeyDictionary
 
@@ -6,7 +6,7 @@ import torch
 from transformers import PreTrainedModel
 
 from ..models.packed_attention import packed_attention
-from .prefill import make_segments, prefill, prefill_trunks
+from .prefill import make_segments, prefill, prefill_prefixes
 from .shared_prefix import Group, Prompt
 
 _TOLERANCE = 1e-3
@@ -31,7 +31,7 @@ def misfit(model: PreTrainedModel, longest: int) -> str:
 
 
 def _probe(model: PreTrainedModel) -> str:
-    """Compare logits of two short prompts on a shared trunk with the model's own."""
+    """Compare logits of two short prompts on a shared prefix with the model's own."""
     if not model._can_set_attn_implementation():
         return "its attention cannot be exchanged"
     size = model.config.get_text_config().vocab_size
@@ -41,7 +41,7 @@ def _probe(model: PreTrainedModel) -> str:
         expected = torch.stack([model(torch.tensor([ids], device=model.device)).logits[0, -1] for ids in texts]).float()
         try:
             with packed_attention(model):
-                segments = make_segments([2], prefill_trunks(model, [group]))
+                segments = make_segments([2], prefill_prefixes(model, [group]))
                 logits = prefill(model, [ids[3:] for ids in texts], [3, 3], segments).logits.float()
         except NotImplementedError as error:
             return str(error)

@@ -1,4 +1,4 @@
-"""One batch: prefill the trunks, then the leaves on top of them, then draw tokens until every row has ended."""
+"""Decoding of one batch: prefill of shared prefixes, then of suffixes, then a token per row and step."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from transformers import PreTrainedModel
 
 from ..types import Finish, Sampling
 from .branches import GROWTH, Branches, grown
-from .prefill import additive, make_segments, prefill, prefill_trunks
+from .prefill import additive, make_segments, prefill, prefill_prefixes
 from .sampling import draw
 from .shared_prefix import Group
 
@@ -82,10 +82,10 @@ def _prefill_rows(model: PreTrainedModel, groups: Sequence[Group], new_tokens: i
     """Prefill each prompt once: a branch for each, and the logits after it, (B, V)."""
     prompts = [prompt for group in groups for prompt in group.prompts]
     starts = [group.shared for group in groups for _ in group.prompts]
-    leaves = [prompt.token_ids[start:] for prompt, start in zip(prompts, starts, strict=True)]
-    trunks = prefill_trunks(model, groups)
-    segments = make_segments([len(g.prompts) for g in groups], trunks)
-    filled = prefill(model, leaves, starts, segments)
+    suffixes = [prompt.token_ids[start:] for prompt, start in zip(prompts, starts, strict=True)]
+    prefixes = prefill_prefixes(model, groups)
+    segments = make_segments([len(g.prompts) for g in groups], prefixes)
+    filled = prefill(model, suffixes, starts, segments)
     device = model.device
     rows = torch.tensor([len(p.rows) for p in prompts], device=device)
     cache = grown(filled.own, int(rows.sum()), min(GROWTH, new_tokens - 1))

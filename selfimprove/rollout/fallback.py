@@ -1,4 +1,4 @@
-"""transformers' own `generate`, for models that the packed path does not fit; draws are keyed in the same way."""
+"""Generation by transformers' own `generate`, for models without packed attention; draws use the same keys."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -21,7 +21,7 @@ from .shared_prefix import Group
 
 
 class _Keyed(LogitsProcessor):  # type: ignore[misc]  # transformers is not followed: pyproject.toml
-    """Draws here and hands back logits whose argmax is what was drawn."""
+    """Replaces the logits by ones whose argmax is the token drawn with the row's key."""
 
     def __init__(self, seeds: Tensor, prompt_tokens: int, sampling: Sampling) -> None:
         self._seeds, self._prompt_tokens, self._sampling = seeds, prompt_tokens, sampling
@@ -52,7 +52,7 @@ def generate_batch(
     on_tokens: Callable[[int], None] | None = None,
     stop: Stop | None = None,
 ) -> dict[int, Rollout]:
-    """Return a rollout for every row of the groups, as `decode_batch` does; nothing is shared and no row leaves."""
+    """Return a rollout for every row of the groups, without shared prefixes; finished rows stay in the batch."""
     prompts = [(row, prompt.token_ids) for group in groups for prompt in group.prompts for row in prompt.rows]
     longest = max(len(ids) for _, ids in prompts)
     padded = torch.tensor([[pad_id] * (longest - len(ids)) + list(ids) for _, ids in prompts], device=model.device)

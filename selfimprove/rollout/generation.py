@@ -1,4 +1,4 @@
-"""The entry: rows in, continuations out, in the order given, whatever is shared, cut or retried in between."""
+"""`generate`: continuations of rows of token ids, in the order given, in batches that fit the memory."""
 
 import logging
 import os
@@ -74,7 +74,7 @@ def generate(
         run = partial(decode_batch, model)
     rollouts: dict[int, Rollout] = {}
     groups = group_prompts(token_ids)
-    own = longest if reason else max(g.longest_leaf for g in groups) + sampling.max_new_tokens
+    own = longest if reason else max(g.longest_suffix for g in groups) + sampling.max_new_tokens
     waiting = list(cut_batches(groups, batch_size or _choose_rows(model, own)))
     with torch.inference_mode(), nullcontext() if reason else packed_attention(model):
         while waiting:
@@ -94,7 +94,7 @@ def generate(
 
 
 def _say_once(model: PreTrainedModel, reason: str) -> None:
-    """Say that a model runs on the slow path; a run asks for many batches of it."""
+    """Log once per model that it is generated from by transformers' `generate`."""
     if model not in _told:
         _told.add(model)
         log.warning("%s runs on transformers' generate, which is slower: %s", type(model).__name__, reason)
@@ -116,7 +116,7 @@ def _longest(model: PreTrainedModel, token_ids: Sequence[Sequence[int]], samplin
 
 
 def _choose_rows(model: PreTrainedModel, columns: int) -> int:
-    """Rows whose cache fits the share of the device's memory: of all of it, not the free part, so runs repeat."""
+    """Return the batch size whose cache fits a fraction of the device's total memory, so that it is reproducible."""
     if model.device.type == "cuda":
         memory = torch.cuda.get_device_properties(model.device).total_memory
     else:
@@ -125,7 +125,7 @@ def _choose_rows(model: PreTrainedModel, columns: int) -> int:
 
 
 def _row_elements(model: PreTrainedModel, columns: int) -> int:
-    """Return the elements that a row's cache holds; about so many where it is a state of fixed size."""
+    """Return the number of elements of a row's cache; an estimate for recurrent models, of a fixed size."""
     config = model.config.get_text_config()
     if hasattr(config, "num_attention_heads"):
         return prod(cache_shape(model, 1, columns))
@@ -133,7 +133,7 @@ def _row_elements(model: PreTrainedModel, columns: int) -> int:
 
 
 def _unless_memory_runs_out(run: Callable[[], dict[int, Rollout]]) -> dict[int, Rollout] | None:
-    """Return None when memory runs out. The frames that held it are gone by then, so a retry finds it free."""
+    """Return None on out-of-memory; the caller retries after this frame's tensors are freed."""
     try:
         return run()
     except torch.OutOfMemoryError:

@@ -16,40 +16,42 @@ PREFILL_TOKENS = 2048
 
 @dataclass(frozen=True, slots=True)
 class Prefilled:
-    """Leaves in the cache, right-aligned: `own` (layers, 2, U, Hkv, L, D), `padding_U`, `logits` of the last (U, V)."""
+    """Suffixes in the cache, right-aligned: `own` (layers, 2, U, Hkv, L, D), `padding_U`, last `logits` (U, V)."""
 
     own: Tensor
     padding_U: Tensor
     logits: Tensor
 
 
-def prefill_trunks(model: PreTrainedModel, groups: Sequence[Group]) -> list[Tensor | None]:
-    """Return the trunk of each group, (layers, 2, Hkv, P, D)."""
-    trunks: list[Tensor | None] = [None] * len(groups)
+def prefill_prefixes(model: PreTrainedModel, groups: Sequence[Group]) -> list[Tensor | None]:
+    """Return the prefix of each group, (layers, 2, Hkv, P, D)."""
+    prefixes: list[Tensor | None] = [None] * len(groups)
     shared = [i for i, group in enumerate(groups) if group.shared]
     if shared:
         ids = [groups[i].prompts[0].token_ids[: groups[i].shared] for i in shared]
         filled = prefill(model, ids, [0] * len(ids), (Segment(0, len(ids), None),))
         for row, i in enumerate(shared):
-            trunks[i] = filled.own[:, :, row, :, -groups[i].shared :].contiguous()
-    return trunks
+            prefixes[i] = filled.own[:, :, row, :, -groups[i].shared :].contiguous()
+    return prefixes
 
 
 def prefill(
-    model: PreTrainedModel, leaves: Sequence[Sequence[int]], starts: Sequence[int], segments: tuple[Segment, ...]
+    model: PreTrainedModel, suffixes: Sequence[Sequence[int]], starts: Sequence[int], segments: tuple[Segment, ...]
 ) -> Prefilled:
-    """Compute the keys and values of the leaves, and the logits after each.
+    """Compute the keys and values of the suffixes, and the logits after each.
 
-    Leaf u stands at positions starts[u], starts[u] + 1, ... and attends to its segment's trunk and to itself. A pass
-    holds several whole leaves; a leaf of more than PREFILL_TOKENS takes several passes.
+    Suffix u stands at positions starts[u], starts[u] + 1, ... and attends to its segment's prefix and to itself. A pass
+    holds several whole suffixes; a suffix of more than PREFILL_TOKENS takes several passes.
     """
     device = model.device
-    lengths = [len(leaf) for leaf in leaves]
+    lengths = [len(suffix) for suffix in suffixes]
     longest = max(lengths)
     padding = torch.tensor([longest - n for n in lengths], device=device)
     offset = torch.tensor(starts, device=device) - padding  # position = column + offset
-    token_ids = torch.tensor([[0] * (longest - len(leaf)) + list(leaf) for leaf in leaves], device=device)  # (U, L)
-    own = new_cache(model, len(leaves), longest)
+    token_ids = torch.tensor(
+        [[0] * (longest - len(suffix)) + list(suffix) for suffix in suffixes], device=device
+    )  # (U, L)
+    own = new_cache(model, len(suffixes), longest)
     valid = torch.arange(longest, device=device) >= padding[:, None]  # (U, L)
     logits = []
     for start, stop in _passes(lengths):
@@ -98,11 +100,11 @@ def forward(
     return out.logits[0]
 
 
-def make_segments(sizes: Sequence[int], trunks: Sequence[Tensor | None]) -> tuple[Segment, ...]:
-    """Return segments of so many rows each, one after the other, with their trunks."""
+def make_segments(sizes: Sequence[int], prefixes: Sequence[Tensor | None]) -> tuple[Segment, ...]:
+    """Return segments of so many rows each, one after the other, with their prefixes."""
     segments, start = [], 0
-    for size, trunk in zip(sizes, trunks, strict=True):
-        segments.append(Segment(start, start + size, trunk))
+    for size, prefix in zip(sizes, prefixes, strict=True):
+        segments.append(Segment(start, start + size, prefix))
         start += size
     return tuple(segments)
 

@@ -1,6 +1,6 @@
 """Attention for packed rollouts.
 
-Here, and only here, tokens are laid out by row: each row attends to the trunk of its group, stored once (Juravsky et
+Here, and only here, tokens are laid out by row: each row attends to the prefix of its group, stored once (Juravsky et
 al. 2024, "Hydragen"), and to its own columns. A group's query heads share one product per key/value head (grouped
 queries).
 """
@@ -13,11 +13,11 @@ from torch import Tensor
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """Rows start..stop and the trunk they share: keys and values (layers, 2, Hkv, P, D), or None."""
+    """Rows start..stop and the prefix they share: keys and values (layers, 2, Hkv, P, D), or None."""
 
     start: int
     stop: int
-    trunk: Tensor | None
+    prefix: Tensor | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,38 +58,38 @@ class Pass:
         parts = []
         for segment in self.segments:
             part = slice(segment.start, segment.stop)
-            trunk = None if segment.trunk is None else segment.trunk[layer]
+            prefix = None if segment.prefix is None else segment.prefix[layer]
             mask = None if self.mask is None else self.mask[part]
-            parts.append(_attend(grouped[part], keys[part], values[part], mask, trunk))
+            parts.append(_attend(grouped[part], keys[part], values[part], mask, prefix))
         out = torch.cat(parts) if len(parts) > 1 else parts[0]
         out = out.unflatten(2, (width, -1)).transpose(1, 2).flatten(2, 3)  # (R, w, H, D)
         packed = out[:, 0] if self.place_T is None else out[row, column - self.first]
         return packed.unsqueeze(0)
 
 
-def _attend(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, trunk: Tensor | None) -> Tensor:
-    """Softmax attention over [trunk | own columns].
+def _attend(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, prefix: Tensor | None) -> Tensor:
+    """Softmax attention over [prefix | own columns].
 
     Args:
         query: (n, Hkv, Q, D), scaled; Q = w * G queries.
         keys: (n, Hkv, C, D).
         values: (n, Hkv, C, D).
         mask: additive, (n, 1, w, 1, C), or None.
-        trunk: (2, Hkv, P, D), seen by every query, or None.
+        prefix: (2, Hkv, P, D), seen by every query, or None.
     """
     n, heads, queries, size = query.shape
     scores = query @ keys.transpose(-1, -2)  # (n, Hkv, Q, C)
     if mask is not None:
         scores.view(n, heads, mask.shape[2], -1, mask.shape[-1]).add_(mask)
-    if trunk is None:
+    if prefix is None:
         return _softmax(scores) @ values
-    trunk_keys, trunk_values = trunk
-    shared = trunk_keys.shape[1]
+    prefix_keys, prefix_values = prefix
+    shared = prefix_keys.shape[1]
     flat = query.transpose(0, 1).reshape(heads, n * queries, size)  # all rows in one product a head
-    on_trunk = (flat @ trunk_keys.transpose(-1, -2)).view(heads, n, queries, shared).transpose(0, 1)
-    weights = _softmax(torch.cat([on_trunk, scores], -1))  # (n, Hkv, Q, P + C)
-    on_trunk = weights[..., :shared].transpose(0, 1).reshape(heads, n * queries, shared)
-    out = (on_trunk @ trunk_values).view(heads, n, queries, size).transpose(0, 1)
+    on_prefix = (flat @ prefix_keys.transpose(-1, -2)).view(heads, n, queries, shared).transpose(0, 1)
+    weights = _softmax(torch.cat([on_prefix, scores], -1))  # (n, Hkv, Q, P + C)
+    on_prefix = weights[..., :shared].transpose(0, 1).reshape(heads, n * queries, shared)
+    out = (on_prefix @ prefix_values).view(heads, n, queries, size).transpose(0, 1)
     return out + weights[..., shared:] @ values
 
 

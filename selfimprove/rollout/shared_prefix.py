@@ -1,8 +1,8 @@
-"""Which prompts share a prefix that is worth computing, and keeping, once.
+"""Grouping of prompts by shared prefixes that are worth computing and caching once.
 
 Rows that are equal become one prompt. Prompts are sorted by their tokens, so those with a long common prefix are
-neighbours; an exact partition of that order into groups decides which neighbours share a *trunk*. What follows the
-trunk is a prompt's *leaf*.
+neighbours; an exact partition of that order into groups decides which neighbours share a *prefix*. What follows the
+prefix is a prompt's *suffix*.
 """
 
 from collections.abc import Iterator, Sequence
@@ -38,13 +38,13 @@ class Group:
         return sum(len(p.rows) for p in self.prompts)
 
     @property
-    def longest_leaf(self) -> int:
-        """Most tokens that a prompt has after the trunk."""
+    def longest_suffix(self) -> int:
+        """Most tokens that a prompt has after the prefix."""
         return max(len(p.token_ids) for p in self.prompts) - self.shared
 
 
 def group_prompts(token_ids: Sequence[Sequence[int]]) -> list[Group]:
-    """Return the groups that save most, those with short leaves first. Every row appears once; no row may be empty.
+    """Return the partition that saves most, groups with short suffixes first. Every row appears once; none is empty.
 
     A group of U prompts and R rows with P shared tokens saves the computing of (U - 1) P tokens, and (R - U) P columns
     that would be copied and read again and again.
@@ -55,12 +55,12 @@ def group_prompts(token_ids: Sequence[Sequence[int]]) -> list[Group]:
     rows = np.cumsum([0] + [len(p.rows) for p in prompts])
     saved = np.zeros(len(prompts) + 1)  # best total over the first `end` prompts
     cut = [0] * (len(prompts) + 1)  # where the last group of that optimum starts
-    trunk = np.zeros(len(prompts), dtype=np.int64)  # trunk of start..end, for each start
+    prefix = np.zeros(len(prompts), dtype=np.int64)  # prefix of start..end, for each start
     for end in range(1, len(prompts) + 1):
-        trunk[end - 1] = lengths[end - 1] - 1  # the last token is left to the leaf: its logits are needed
-        trunk[: end - 1] = np.minimum(trunk[: end - 1], min(shared[end - 1], lengths[end - 1] - 1))
+        prefix[end - 1] = lengths[end - 1] - 1  # the last token is left to the suffix: its logits are needed
+        prefix[: end - 1] = np.minimum(prefix[: end - 1], min(shared[end - 1], lengths[end - 1] - 1))
         unique = end - np.arange(end)
-        gain = trunk[:end] * (_PREFILL * (unique - 1) + (rows[end] - rows[:end]) - unique) - _GROUP
+        gain = prefix[:end] * (_PREFILL * (unique - 1) + (rows[end] - rows[:end]) - unique) - _GROUP
         total = saved[:end] + np.maximum(gain, 0)
         cut[end] = int(total.argmax())
         saved[end] = total[cut[end]]
@@ -68,13 +68,13 @@ def group_prompts(token_ids: Sequence[Sequence[int]]) -> list[Group]:
     while end:
         start = cut[end]
         if saved[end] > saved[start]:
-            groups.append(Group(_trunk(shared, lengths, start, end), _by_length(prompts[start:end])))
+            groups.append(Group(_prefix_length(shared, lengths, start, end), _by_length(prompts[start:end])))
         else:
             alone += prompts[start:end]
         end = start
     if alone:
         groups.append(Group(0, _by_length(alone)))
-    return sorted(groups, key=lambda g: (g.longest_leaf, g.prompts[0].token_ids))
+    return sorted(groups, key=lambda g: (g.longest_suffix, g.prompts[0].token_ids))
 
 
 def cut_batches(groups: Sequence[Group], rows: int) -> Iterator[tuple[Group, ...]]:
@@ -117,5 +117,5 @@ def _by_length(prompts: Sequence[Prompt]) -> tuple[Prompt, ...]:
     return tuple(sorted(prompts, key=lambda p: (len(p.token_ids), p.token_ids)))
 
 
-def _trunk(shared: Sequence[int], lengths: Sequence[int], start: int, end: int) -> int:
+def _prefix_length(shared: Sequence[int], lengths: Sequence[int], start: int, end: int) -> int:
     return min([*shared[start + 1 : end], *(n - 1 for n in lengths[start:end])])

@@ -1,4 +1,4 @@
-"""Training: survivors in, a LoRA adapter out."""
+"""LoRA fine-tuning on survivors."""
 
 from .packing import Encoded
 from .trainer import TrainReport, train_adapter

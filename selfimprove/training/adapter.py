@@ -1,4 +1,4 @@
-"""A LoRA adapter on a plain model: put on, taken off without a trace, written in PEFT format."""
+"""LoRA adapters: attached to a plain model for training, removed afterwards, saved in PEFT format."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,7 +20,7 @@ from .targets import find_targets
 
 @contextmanager
 def attached(model: Any, spec: TrainConfig, *, seed: int, start: Path | None) -> Iterator[PeftModel]:
-    """Put a trainable adapter on the weights that `find_targets` names; take it off at the end.
+    """Attach a trainable adapter to the weights that `find_targets` names; remove it at the end.
 
     A new adapter is drawn from `seed` and changes nothing yet (B = 0); with `start` it is the one in that folder.
     """

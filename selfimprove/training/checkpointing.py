@@ -14,7 +14,7 @@ from ..models.packed_attention import attention
 
 @contextmanager
 def checkpointed(model: Any) -> Iterator[None]:
-    """Let the backward pass compute each decoder layer again from its input; nothing else of it is kept.
+    """Recompute each decoder layer from its input in the backward pass; its activations are not kept.
 
     transformers' own setting works in training mode alone, which would switch dropout on.
 
@@ -24,7 +24,7 @@ def checkpointed(model: Any) -> Iterator[None]:
     layers = decoder_layers(model)
 
     def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-        """For the first computation, and for the second, when another attention function may be set."""
+        """Contexts of the forward pass and of the recomputation, which needs the same attention function."""
         return nullcontext(), attention(model, model.config._attn_implementation)
 
     for layer in layers:

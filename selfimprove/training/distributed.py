@@ -1,4 +1,4 @@
-"""Processes that share a training: each computes some of a step's examples, and the gradients are added up.
+"""Data-parallel training: each rank computes some of a step's examples; gradients are summed over ranks.
 
 The losses divide by totals of the whole step (see `Objective`), so the sum over processes of what each computes is
 what one process would have computed, to rounding. Only the adapter has gradients: a few megabytes travel a step.
@@ -18,8 +18,8 @@ from .packing import Encoded
 
 
 @dataclass(frozen=True, slots=True)
-class Peers:
-    """Process number `rank` of `size`, members of torch's default process group where there are several.
+class Ranks:
+    """Rank `rank` of `size` in torch's default process group; a single process needs no group.
 
     Where the base weights are shared out too, each pass through a layer gathers that layer from all processes, so all
     must take the same passes: in `lockstep`.
@@ -29,20 +29,20 @@ class Peers:
     size: int = 1
     lockstep: bool = False
 
-    def share(self, examples: Sequence[Encoded]) -> Sequence[Encoded]:
-        """Return this process's part: runs of examples of about equal tokens; one may be empty."""
+    def part(self, examples: Sequence[Encoded]) -> Sequence[Encoded]:
+        """Return this rank's consecutive part of the examples, of about equal numbers of tokens; it may be empty."""
         ends = list(accumulate(e.tokens for e in examples))
         cuts = [sum(end * self.size <= ends[-1] * rank for end in ends) for rank in range(self.size + 1)]
         return examples[cuts[self.rank] : cuts[self.rank + 1]]
 
-    def most(self, count: int) -> int:
-        """Return the largest `count` of all processes."""
+    def maximum(self, count: int) -> int:
+        """Return the maximum of `count` over ranks."""
         counts = torch.tensor(count, device=device())
         dist.all_reduce(counts, op=dist.ReduceOp.MAX)
         return int(counts)
 
-    def add_up(self, parameters: Sequence[torch.nn.Parameter], figures: Sequence[float]) -> list[float]:
-        """Add up gradients, in place, and figures over all processes; all get the same bits."""
+    def all_reduce(self, parameters: Sequence[torch.nn.Parameter], figures: Sequence[float]) -> list[float]:
+        """Sum gradients, in place, and figures over ranks; the result is bitwise equal on all."""
         if self.size == 1:
             return list(figures)
         for p in parameters:
@@ -58,11 +58,11 @@ class Peers:
         return flat[at:].tolist()
 
 
-ALONE = Peers()
+ALONE = Ranks()
 
 
 def shard(model: Any) -> None:
-    """Share out the weights of the decoder's layers over all processes (FSDP2); the rest, and what is put on, is whole.
+    """Shard the weights of the decoder's layers over all ranks (FSDP2); other weights and adapters are replicated.
 
     Zhao et al. 2023. Only the layer that computes is whole, for as long as it does.
     """
@@ -73,5 +73,5 @@ def shard(model: Any) -> None:
 
 
 def device() -> str:
-    """Return the kind of device that the process group talks from."""
+    """Return the device type of the process group's backend."""
     return "cuda" if dist.get_backend() == "nccl" else "cpu"

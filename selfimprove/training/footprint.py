@@ -1,11 +1,11 @@
-"""How much memory this process has taken."""
+"""Peak memory of this process."""
 
 import resource
 import sys
 
 
 def peak_gb(device: str = "cpu") -> float:
-    """Return the most memory held so far, in GB: on a CUDA device since its peak was last reset, else resident."""
+    """Return the peak memory in GB: allocated on a CUDA device since the last reset, else the resident set."""
     if device.startswith("cuda"):
         import torch
 

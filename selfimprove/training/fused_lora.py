@@ -15,14 +15,14 @@ from torch import Tensor
 
 
 def fuse(policy: PeftModel) -> None:
-    """Let the plain LoRA layers of `policy` compute with `_LoraProduct`; other kinds keep what they have."""
+    """Replace the forward pass of plain LoRA layers by `_LoraProduct`; other kinds of layer keep theirs."""
     for module in policy.modules():
         if type(module) is Linear and _plain(module):
             module.forward = MethodType(_forward, module)
 
 
 def _plain(layer: Linear) -> bool:
-    """Whether the layer is W x + s B A x and no more: an adapter made elsewhere may say otherwise."""
+    """Whether the layer is W x + s B A x without extras such as DoRA or biases."""
     extras = bool(layer.lora_variant) or any(b.bias is not None for b in layer.lora_B.values())
     return type(layer.get_base_layer()) is torch.nn.Linear and not extras
 

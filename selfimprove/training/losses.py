@@ -1,4 +1,4 @@
-"""The losses, as pure functions of arrays.
+"""Loss functions on arrays.
 
 N tokens of a step, d hidden size, V vocabulary. Everything is in nats.
 """
@@ -76,7 +76,7 @@ def token_losses(
 
 
 class _TokenLosses(torch.autograd.Function):
-    """`token_losses`: the forward pass leaves d loss_i / d hidden_i behind, the backward pass only scales it."""
+    """`token_losses`: the forward pass also computes d loss_i / d hidden_i, the backward pass scales it."""
 
     @staticmethod
     def forward(

@@ -1,4 +1,4 @@
-"""The model as the losses want it: the states that predict completion tokens, and the frozen output layer."""
+"""A model split into decoder and output layer: hidden states that predict completion tokens, and a frozen head."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """A causal language model split where the losses need it.
+    """A causal language model as decoder and head.
 
     `tree` says whether examples share a row (see `packing`); `head.weight` is None when the model's logits are not a
     plain function of its last hidden states, and the whole model must run to get them.
@@ -29,7 +29,7 @@ class Network:
     pad_id: int
 
     def rows(self, examples: Sequence[Encoded], limit: int) -> Iterator[Sequence[int]]:
-        """Cut examples into runs that one call of `pack` turns into about `limit` tokens."""
+        """Yield consecutive indices of examples that `pack` turns into about `limit` tokens."""
         return split_tree(examples, limit) if self.tree else split_rows(examples, limit)
 
     def pack(self, examples: Sequence[Encoded]) -> Packed:
@@ -58,7 +58,7 @@ class Network:
 
 @torch.no_grad()
 def split_network(model: Any, examples: Sequence[Encoded], pad_id: int) -> Network:
-    """Find out, on two short sequences, how `model` can be split and whether it can be packed; log what cannot."""
+    """Split `model` and test on two short sequences whether it can be packed; log what it cannot."""
     name = type(model).__name__
     tokens = (examples[0].prompt + examples[0].completion)[:24]
     half = len(tokens) // 2
@@ -89,7 +89,7 @@ def split_network(model: Any, examples: Sequence[Encoded], pad_id: int) -> Netwo
 
 
 def _obstacle(tree: Network, packed: Packed, padded: Network, flat: Packed) -> str | None:
-    """Return why the states in a shared row are not those of rows of their own, None when they are."""
+    """Return why packing changes the hidden states; None if it does not."""
     try:
         shared, apart = tree.states(packed), padded.states(flat)
     except NotImplementedError as error:
@@ -134,13 +134,13 @@ def _fit_scale(head: Head, states: torch.Tensor, logits: torch.Tensor) -> Head |
 
 
 def _close(a: torch.Tensor, b: torch.Tensor) -> bool:
-    """Equal but for rounding in their own dtype, which grows over the layers."""
+    """Equality up to rounding in their dtype, accumulated over the layers."""
     coarse = max(torch.finfo(a.dtype).eps, torch.finfo(b.dtype).eps)
     return bool((a - b).norm() <= coarse**0.5 * b.norm())
 
 
 def _window(model: Any) -> float:
-    """Return how far back a token sees, in tokens."""
+    """Return the attention window in tokens; infinity for full attention."""
     config = model.config.get_text_config()
     kinds = set(getattr(config, "layer_types", None) or ())
     spans = [

@@ -1,4 +1,4 @@
-"""What a row of examples contributes to the loss of its step: weighted NLL + KL, or preference pairs."""
+"""The training objective: weighted NLL + KL, or preference pairs, row by row of a step."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Packing: many examples in one row, every shared beginning encoded once.
+"""Packing: many examples in one row, shared prefixes encoded once.
 
 The examples of a row form a trie: a node is a token after a certain history. The chat prefix that all prompts share,
 a prompt that several completions share, and completions that begin alike are then single paths, and a token that
@@ -86,7 +86,7 @@ class _Trie:
 
 
 def pack_tree(examples: Sequence[Encoded]) -> Packed:
-    """Pack the examples into one row (B = 1) in which each shared beginning occurs once."""
+    """Pack the examples into one row (B = 1) in which each shared prefix occurs once."""
     trie = _Trie()
     paths = [[trie.add(example.prompt + c) for c in example.completions] for example in examples]
     positions = [0] * len(trie)
@@ -115,7 +115,7 @@ def pack_tree(examples: Sequence[Encoded]) -> Packed:
 
 
 def pad_rows(examples: Sequence[Encoded], pad_id: int) -> Packed:
-    """One completion a row, padded on the right: for architectures in which a token sees more than its ancestors."""
+    """Pad to one completion per row, on the right: for architectures that cannot attend over a trie."""
     sequences = [example.prompt + c for example in examples for c in example.completions]
     width = max(len(s) for s in sequences)
     mask = torch.arange(width) < torch.tensor([len(s) for s in sequences])[:, None]
@@ -144,7 +144,7 @@ def pad_rows(examples: Sequence[Encoded], pad_id: int) -> Packed:
 
 
 def split_tree(examples: Sequence[Encoded], limit: int) -> Iterator[Sequence[int]]:
-    """Cut into runs of examples that `pack_tree` turns into rows of at most `limit` tokens (a longer one is alone)."""
+    """Yield consecutive indices for `pack_tree`, at most `limit` tokens per row; a longer example is alone."""
     trie, run = _Trie(), list[int]()
     for i, example in enumerate(examples):
         for c in example.completions:
@@ -160,7 +160,7 @@ def split_tree(examples: Sequence[Encoded], limit: int) -> Iterator[Sequence[int
 
 
 def split_rows(examples: Sequence[Encoded], limit: int) -> Iterator[Sequence[int]]:
-    """Cut into runs of examples that `pad_rows` turns into at most `limit` tokens, padding included."""
+    """Yield consecutive indices for `pad_rows`, at most `limit` tokens per batch, padding included."""
     run, rows, width = list[int](), 0, 0
     for i, example in enumerate(examples):
         here = len(example.completions)

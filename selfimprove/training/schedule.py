@@ -1,4 +1,4 @@
-"""Which examples make up each optimizer step, and how far it goes."""
+"""The examples of each optimizer step, and its learning rate."""
 
 import math
 from collections.abc import Sequence
@@ -38,7 +38,7 @@ def _cut(sizes: Sequence[int], stream: Sequence[int], count: int) -> list[list[i
 
 
 def rate(step: int, steps: int, warmup: float) -> float:
-    """Return the share of the learning rate at `step` (from 0): linear warm-up, then a cosine that ends near 0."""
+    """Return the fraction of the peak learning rate at `step` (from 0): linear warm-up, then cosine decay."""
     warm = round(warmup * steps)
     if step < warm:
         return (step + 1) / warm

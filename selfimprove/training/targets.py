@@ -44,7 +44,7 @@ class Targets:
         """Return what is adapted and what is not, in one line."""
         stacks = [count for count, _, _ in self.sizes if count > 1]
         experts = f", {len(stacks)} of them stacks of {max(stacks)} experts" if stacks else ""
-        rest = f"; left alone: {', '.join(self.untouched)}" if self.untouched else ""
+        rest = f"; not trained: {', '.join(self.untouched)}" if self.untouched else ""
         return f"on {len(self.sizes)} matrices{experts}: {self.covered:.0%} of the parameters in matrices{rest}"
 
 

@@ -1,4 +1,4 @@
-"""The training loop: plan the steps, add up the rows of each, take it, write the adapter."""
+"""The training loop: gradient accumulation over the rows of each step, AdamW, saving the adapter."""
 
 import logging
 import math
@@ -17,7 +17,7 @@ from ..config import TrainConfig
 from ..errors import TrainingError
 from .adapter import attached, save_adapter
 from .checkpointing import checkpointed
-from .distributed import ALONE, Peers
+from .distributed import ALONE, Ranks
 from .footprint import peak_gb
 from .model_split import Network, split_network
 from .objective import Figures, Objective
@@ -73,7 +73,7 @@ def train_adapter(
     base_name: str | None = None,
     base_revision: str | None = None,
     on_step: OnStep | None = None,
-    peers: Peers = ALONE,
+    ranks: Ranks = ALONE,
 ) -> TrainReport:
     """Train a LoRA adapter on `model` and write it to the folder `out` in PEFT format.
 
@@ -91,7 +91,7 @@ def train_adapter(
         base_name: name or path of the base model, for adapter_config.json.
         base_revision: commit of a base model from the hub, for adapter_config.json.
         on_step: told about each optimizer step.
-        peers: the processes that train together, all called with the same arguments; the first of them writes.
+        ranks: the processes that train together, all called with the same arguments; rank 0 writes the adapter.
 
     Raises:
         TrainingError: nothing to train on, a malformed example, a non-finite loss or gradient, or no memory for
@@ -106,12 +106,12 @@ def train_adapter(
     steps = plan_steps(examples, spec.epochs, spec.batch_tokens, seed)
     layers_again = checkpointed(model) if spec.checkpointing else nullcontext()
     with attached(model, spec, seed=seed, start=start) as policy, layers_again:
-        loop = _Loop(policy, network, spec, len(steps), peers)
+        loop = _Loop(policy, network, spec, len(steps), ranks)
         for members in steps:
             loop.step([examples[i] for i in members])
             if on_step is not None:
                 on_step(len(loop.history), len(steps), loop.history[-1])
-        if peers.rank == 0:
+        if ranks.rank == 0:
             save_adapter(policy, out, base_name, base_revision)
     history = tuple(loop.history)
     return TrainReport(
@@ -131,14 +131,14 @@ def train_adapter(
 
 
 class _Loop:
-    """Optimizer steps: each adds up the gradients of its rows, then moves the adapter once."""
+    """Optimizer steps with gradient accumulation over rows."""
 
-    def __init__(self, policy: PeftModel, network: Network, spec: TrainConfig, steps: int, peers: Peers) -> None:
-        self.peers = peers
+    def __init__(self, policy: PeftModel, network: Network, spec: TrainConfig, steps: int, ranks: Ranks) -> None:
+        self.ranks = ranks
         self.network = network
         self.spec = spec
         self.steps = steps
-        self.objective = Objective(policy, network, spec, remember=not peers.lockstep)
+        self.objective = Objective(policy, network, spec, remember=not ranks.lockstep)
         self.parameters = [p for p in policy.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(self.parameters, lr=spec.lr, weight_decay=0.0)
         self.row_tokens = ROW_TOKENS["cpu" if network.model.device.type == "cpu" else "other"]
@@ -146,19 +146,21 @@ class _Loop:
         self.history: list[Figures] = []
 
     def step(self, examples: Sequence[Encoded]) -> None:
-        """Take one optimizer step; a row that does not fit the memory is cut in half and the step begun again."""
+        """Take one optimizer step; on out-of-memory, halve the rows and retry."""
         number = len(self.history) + 1
-        own = self.peers.share(examples)
+        own = self.ranks.part(examples)
         while True:
             try:
                 figures, encoded = self._gradients(own, examples)
                 break
             except (RuntimeError, MemoryError) as error:
-                if not _out_of_memory(error) or self.peers.lockstep:
+                if not _out_of_memory(error) or self.ranks.lockstep:
                     raise
                 self._halve(own)
         names = self.objective.figures
-        *values, encoded = self.peers.add_up(self.parameters, [*(figures.get(name, 0.0) for name in names), encoded])
+        *values, encoded = self.ranks.all_reduce(
+            self.parameters, [*(figures.get(name, 0.0) for name in names), encoded]
+        )
         figures = dict(zip(names, values, strict=True))
         self._finite("loss", figures["loss"], number)
         norm = float(torch.nn.utils.clip_grad_norm_(self.parameters, self.spec.clip))
@@ -171,12 +173,12 @@ class _Loop:
         self.history.append({**figures, "grad_norm": norm, "lr": lr})
 
     def _gradients(self, own: Sequence[Encoded], step: Sequence[Encoded]) -> tuple[Figures, float]:
-        """Add up loss, gradients and encoded tokens over the rows of this process's part of a step."""
+        """Accumulate loss, gradients and encoded tokens over this rank's rows of a step."""
         self.optimizer.zero_grad()
         total: Counter[str] = Counter()
         encoded = 0
         rows = [[own[i] for i in members] for members in self.network.rows(own, self.row_tokens)]
-        idle = self.peers.most(len(rows)) - len(rows) if self.peers.lockstep else 0
+        idle = self.ranks.maximum(len(rows)) - len(rows) if self.ranks.lockstep else 0
         for row in rows:
             packed = self.network.pack(row)
             loss, figures = self.objective.row(packed, row, step)
@@ -188,7 +190,7 @@ class _Loop:
         return dict(total), encoded
 
     def _keep_step(self, step: Sequence[Encoded]) -> None:
-        """Take a pass for nothing, because another process takes one and needs this one's part of every layer."""
+        """Dummy forward and backward with zero loss: keeps FSDP collectives in step."""
         row = [step[0]]
         loss, _ = self.objective.row(self.network.pack(row), row, step)
         (0.0 * loss).backward()

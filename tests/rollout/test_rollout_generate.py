@@ -155,7 +155,7 @@ def test_every_child_gets_a_place_beside_its_kin(sizes, data):
     arranged, order = branches.arrange(segments, sources)
     assert sorted(order) == list(range(len(sources)))
     for segment in arranged:
-        (before,) = (s for s in segments if s.trunk is segment.trunk)
+        (before,) = (s for s in segments if s.prefix is segment.prefix)
         assert all(before.start <= sources[c] < before.stop for c in order[segment.start : segment.stop])
     assert [s.start for s in arranged[1:]] == [s.stop for s in arranged[:-1]]
 

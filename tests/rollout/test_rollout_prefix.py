@@ -14,7 +14,7 @@ ROWS = st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=8), max_size=12
 
 
 def rows_of(groups, token_ids):
-    """Every row of the groups with its tokens; checks that a trunk is shared and leaves something over."""
+    """Every row of the groups with its tokens; checks that a prefix is shared and leaves something over."""
     seen = []
     for group in groups:
         assert len({p.token_ids[: group.shared] for p in group.prompts}) == 1

@@ -70,7 +70,7 @@ def test_a_crash_of_an_architecture_is_one_line_and_leaves_nothing(
 def test_a_mixture_is_told_what_is_left_alone_by_check_and_by_the_run(prompts, tmp_path, capsys):
     config = tiny_config(build("qwen3_moe", tmp_path / "base"), prompts, rounds=1)
     line = (
-        "on 12 matrices, 4 of them stacks of 4 experts: 99% of the parameters in matrices; left alone: mlp.gate.weight"
+        "on 12 matrices, 4 of them stacks of 4 experts: 99% of the parameters in matrices; not trained: mlp.gate.weight"
     )
     assert f"adapter   rank 4 {line}" in check(config)
     capsys.readouterr()

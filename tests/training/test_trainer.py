@@ -61,7 +61,7 @@ def adapter_bytes(folder):
 def gradients(model, network, spec, examples, nudge=0.3):
     """Loss and adapter gradients of one optimizer step, with an adapter that already differs from the reference."""
     with attached(model, spec, seed=1, start=None) as policy:
-        loop = _Loop(policy, network, spec, steps=1, peers=ALONE)
+        loop = _Loop(policy, network, spec, steps=1, ranks=ALONE)
         generator = torch.Generator().manual_seed(5)
         for parameter in loop.parameters:
             noise = torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype)

@@ -15,7 +15,7 @@ from tasks.tiny import exactly
 from selfimprove.config import TrainConfig
 from selfimprove.models.policy import Policy
 from selfimprove.training import Encoded, train_adapter
-from selfimprove.training.distributed import Peers, shard
+from selfimprove.training.distributed import Ranks, shard
 from selfimprove.training.schedule import plan_steps
 
 pytestmark = pytest.mark.slow
@@ -40,14 +40,14 @@ def examples(method="sft"):
     ]
 
 
-def train(model, out, peers):
+def train(model, out, ranks):
     """Train with each method; the histories as JSON."""
     found = {}
     for method, spec in SPECS.items():
         policy = Policy.load(exactly(model))
-        if peers.lockstep:
+        if ranks.lockstep:
             shard(policy.model)
-        report = train_adapter(policy.model, examples(method), spec, seed=3, out=out / method, peers=peers)
+        report = train_adapter(policy.model, examples(method), spec, seed=3, out=out / method, ranks=ranks)
         found[method] = report.history
     return found
 
@@ -59,19 +59,19 @@ def member(model, folder):
     dist.init_process_group("gloo")
     rank, size = dist.get_rank(), dist.get_world_size()
     for lockstep in (False, True):
-        peers = Peers(rank, size, lockstep)
+        ranks = Ranks(rank, size, lockstep)
         out = Path(folder) / ("sharded" if lockstep else "whole")
         out.mkdir(exist_ok=True)
-        (out / f"{rank}.json").write_text(json.dumps(train(model, out, peers)))
+        (out / f"{rank}.json").write_text(json.dumps(train(model, out, ranks)))
     dist.destroy_process_group()
 
 
 @pytest.fixture(scope="module")
 def trained(model_folder, tmp_path_factory):
     """Folder with what one process (`one`) and two processes (`whole`, `sharded`) wrote."""
-    folder = tmp_path_factory.mktemp("peers")
+    folder = tmp_path_factory.mktemp("ranks")
     (folder / "one").mkdir()
-    (folder / "one" / "0.json").write_text(json.dumps(train(model_folder, folder / "one", Peers())))
+    (folder / "one" / "0.json").write_text(json.dumps(train(model_folder, folder / "one", Ranks())))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -117,7 +117,7 @@ def test_some_steps_leave_a_process_without_work():
 @pytest.mark.parametrize("size", [1, 2, 3, 8])
 def test_a_step_is_shared_out_whole(size):
     step = examples()
-    parts = [Peers(rank, size).share(step) for rank in range(size)]
+    parts = [Ranks(rank, size).part(step) for rank in range(size)]
     assert [e for part in parts for e in part] == step
     if size == 2:
         tokens = [sum(e.tokens for e in part) for part in parts]
