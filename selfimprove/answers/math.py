@@ -7,6 +7,7 @@ from . import text as wording
 from .amount import Asked
 from .final import marked
 from .formula import name
+from .latex import tidy
 
 __all__ = ["name", "read"]
 
@@ -50,7 +51,8 @@ def read(text: str, prompt_text: str) -> str | None:
         return quantity.whole(stripped, about)
     cleaned = wording.bounded(text)
     if span := _last_span(cleaned):
-        return _answer(span, about, equation)
+        found = _answer(span, about, equation)
+        return None if _restates(span, found, prompt_text, equation) else found
     if said := _SAID.findall(cleaned):
         rest = wording.sentences(said[-1])[:1]
         if rest and not _PROSE.search(_COMMAND.sub(" ", rest[0])):
@@ -61,7 +63,18 @@ def read(text: str, prompt_text: str) -> str | None:
     found = number.read(tail, prompt_text)
     if found is None and tail is not cleaned:
         found = number.read(text, prompt_text)
-    return found or short.read(text, prompt_text)
+    return found or (short.read(text, prompt_text) if len(text.split()) <= _BRIEF else None)
+
+
+_BRIEF = 15
+"""Words: a longer text without a formula or an amount gives no mathematical answer."""
+
+
+def _restates(span: str, found: str | None, prompt_text: str, equation: bool) -> bool:
+    """Whether an unmarked formula is the prompt's own, or an equation that is still to be solved."""
+    asked = {"".join(tidy(next(body for body in m.groups() if body)).split()) for m in _SPAN.finditer(prompt_text)}
+    unsolved = not equation and found is not None and found.endswith(" = 0")
+    return unsolved or "".join(tidy(span).split()) in asked
 
 
 def _answer(final: str, about: Asked, equation: bool) -> str | None:

@@ -54,6 +54,8 @@ _COUNTED = re.compile(
     r"hoeveel)\s+(?:\w+\s+){0,2}?(\w{3,})",
     re.I,
 )
+_BRIEF = 20
+"""Words: in longer texts, amounts of the prompt are told again."""
 _ORDERED = re.compile(r"\d+\s*[.)]\s")
 _UNSURE = re.compile(
     r"^\W*(?:i(?:'m| am) not (?:sure|certain)|i (?:do not|don't|cannot|can't) (?:know|tell|answer|determine)|unknown|"
@@ -109,6 +111,11 @@ def _asserted_last(prepared: str, found: list[Quantity], prompt_text: str) -> st
     about = quantity.asked(prompt_text)
     asserted = _asserted(prepared, found)
     others = _of_others(asserted, wording.question(prompt_text))
+    if len(prepared.split()) > _BRIEF:  # "The shirt costs $40, and ..." tells the question again
+        told = {q.name for q in quantity.scan(prepare(prompt_text, about.language), about)}
+        others += [q for lead, q in asserted if q.name in told and not _ABOUT_ANSWER.search(lead)]
+        if asserted and all(q in others for _, q in asserted):
+            return None
     asserted = [pair for pair in asserted if pair[1] not in others] or asserted
     if marked_ := [q for lead, q in asserted if _MARKER.search(lead) or _ABOUT_ANSWER.search(lead)]:
         return marked_[-1].name
