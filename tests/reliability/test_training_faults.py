@@ -11,6 +11,7 @@ from selfimprove.engines.local import LocalEngine
 from selfimprove.errors import ModelError, TrainingError
 from selfimprove.memory import ResponseMemory
 from selfimprove.rollout import generation as entry
+from selfimprove.run import session
 from selfimprove.stages import recall
 from selfimprove.training import trainer
 from selfimprove.types import Decision, Finish, Generation, Origin, Stage
@@ -38,6 +39,12 @@ def stages_done(folder):
         return {unit.stage for unit in memory.units()}
 
 
+@pytest.fixture
+def unrehearsed(monkeypatch):
+    """Faults that a rehearsal would meet come in the middle of the run."""
+    monkeypatch.setattr(session, "rehearse", lambda *_: None)
+
+
 def answers(config, folder, monkeypatch, text, finish=Finish.STOP):
     """Run with a model that gives these answers: `text` maps the place of a request in its unit to what it says."""
 
@@ -48,6 +55,7 @@ def answers(config, folder, monkeypatch, text, finish=Finish.STOP):
     return run_it(config, folder)
 
 
+@pytest.mark.usefixtures("unrehearsed")
 def test_a_training_that_blows_up_leaves_no_adapter_and_goes_on_when_it_can(config, tmp_path, monkeypatch):
     row = trainer.Objective.row
 
@@ -98,6 +106,7 @@ def test_a_model_that_says_nothing_usable_keeps_the_base(config, tmp_path, monke
         assert memory.verify() == []
 
 
+@pytest.mark.usefixtures("unrehearsed")
 def test_a_memory_too_small_for_one_row_ends_with_a_message_and_no_half_unit(config, tmp_path, monkeypatch):
     def never(*_, **__):
         raise torch.OutOfMemoryError("CUDA out of memory")
