@@ -21,6 +21,7 @@ BASE = Health(
     spread=0.9,
     dispersion=0.4,
     base_majority_share=0.5,
+    finished_tokens=8.0,
     families=(),
 )
 HEALTHY = replace(
@@ -33,4 +34,5 @@ HEALTHY = replace(
     kl=0.4,
     echo=0.1,
     family_rise=0.05,
+    finished_tokens=6.5,
 )

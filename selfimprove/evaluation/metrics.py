@@ -54,6 +54,8 @@ class Health:
     """Fraction of the samples that give the base's majority answer."""
     echo: float | None = None
     """Ancestor concentration: largest fraction of survivors that descend from one response; None if at most five do."""
+    finished_tokens: float | None = None
+    """Mean length of the samples that ended by themselves, in tokens; None if fewer than one in twenty did."""
     families: tuple[FamilyMetrics, ...] | None = None
     """Metrics of each family of held-out prompts."""
     family_rise: float | None = None
@@ -228,11 +230,11 @@ METRICS = (
     ),
     Metric(
         "mean tokens, shortest",
-        lambda h: h.mean_tokens,
-        lambda base, kept, g: base.mean_tokens / g.length_factor,
+        lambda h: h.mean_tokens if h.finished_tokens is None else h.finished_tokens,
+        lambda base, kept, g: (base.finished_tokens or base.mean_tokens) / g.length_factor,
         is_minimum=True,
         rule="base / `length_factor`",
-        meaning="mean length of the samples, in tokens",
+        meaning="mean length of the samples that ended by themselves, in tokens: a base that is cut off seldom ends",
         healthy="falls a little where the base is verbose",
         red_flag="a fraction of the base's: the reasoning is dropped",
     ),

@@ -148,9 +148,15 @@ def health(run: Run, round_: int, policy: str) -> Health:
         dispersion=dispersion(run.embedder.encode([run.reader.shown(greedy[p.id][0].text) for p in heldout(run)])),
         base_majority_share=float(np.mean(base_shares)) if base_shares else None,
         echo=max((e.share for e in echo(run.memory, round_, limit=1) if e.survivors > FEW_SURVIVORS), default=None),
+        finished_tokens=_finished_tokens(lengths, cut),
         families=by_family,
         family_rise=None if round_ == 0 else rise(stored_health(run, 0).families or (), by_family),
     )
+
+
+def _finished_tokens(lengths: Sequence[int], cut: Sequence[bool]) -> float | None:
+    ended = [length for length, truncated in zip(lengths, cut, strict=True) if not truncated]
+    return float(np.mean(ended)) if len(ended) * 20 >= len(lengths) else None
 
 
 def _finite(value: float) -> float | None:

@@ -35,7 +35,8 @@ def test_a_healthy_round_is_kept_with_every_check_on_record():
         ({"base_majority_share": 0.44}, "samples in base majority"),
         ({"concentration": 0.26}, "top answer share"),
         ({"parse_rate": 0.79}, "parse rate"),
-        ({"mean_tokens": 4.9}, "mean tokens, shortest"),
+        ({"finished_tokens": 3.9}, "mean tokens, shortest"),
+        ({"finished_tokens": None, "mean_tokens": 3.9}, "mean tokens, shortest"),
         ({"mean_tokens": 20.1}, "mean tokens, longest"),
         ({"p95_tokens": 33.0}, "tokens, 95th percentile"),
         ({"truncation": 0.41}, "truncation"),
@@ -131,3 +132,18 @@ def test_the_best_round_is_the_one_with_the_best_score_the_base_included():
 def test_where_the_base_is_no_guide_the_latest_kept_round_is_the_best():
     limits = GuardConfig(base_share_drop=1)
     assert best({0: BASE, 1: replace(BASE, base_majority_share=0.2)}, limits) == 1
+
+
+def test_a_base_that_is_cut_off_seldom_is_no_measure_of_how_long_an_answer_is():
+    """Half of the base's samples reach the limit of 12 tokens, the others end after 4; the policy ends after 3."""
+    base = replace(BASE, mean_tokens=8.0, truncation=0.5, finished_tokens=4.0)
+    policy = replace(HEALTHY, mean_tokens=3.0, truncation=0.0, finished_tokens=3.0)
+    names = [check.name for check in judge([base], policy, LIMITS, 0).checks if not check.passed]
+    assert "mean tokens, shortest" not in names
+    old = replace(base, finished_tokens=None)
+    names = [
+        check.name
+        for check in judge([old], replace(policy, finished_tokens=None), LIMITS, 0).checks
+        if not check.passed
+    ]
+    assert names == ["mean tokens, shortest"]
