@@ -1,4 +1,4 @@
-"""Held-out measurement: label-free health, and, where an audit file is given, accuracy. Decisions read health alone."""
+"""Evaluate: sampled and greedy answers to the held-out prompts, and their label-free metrics."""
 
 import math
 import time
@@ -26,13 +26,13 @@ from .reading import read_answers
 from .units import by_prompt, run_units
 
 KL_COMPLETIONS = 32
-"""Base completions that the KL is measured on."""
+"""Number of base completions that the KL is computed on."""
 FEW_SURVIVORS = 5
-"""Descendants that a response may have before their share means anything."""
+"""Survivors descended from one response, up to which their fraction is not computed."""
 
 
 def heldout(run: Run) -> list[Prompt]:
-    """Return the held-out prompts that are measured: all, or those whose ids (hashes, so at random) come first."""
+    """Return the held-out prompts to evaluate: all, or the first `evaluate.limit` by id (a hash: a random subset)."""
     prompts = run.prompts(Split.HELDOUT)
     limit = run.config.evaluate.limit or len(prompts)
     chosen = set(sorted(p.id for p in prompts)[:limit])

@@ -11,7 +11,7 @@ from ..types import BASE, Decision, GuardVerdict
 from .evaluate import stored_health
 
 Judge = Callable[[Sequence[Health], Health, GuardConfig, int], GuardVerdict]
-"""From the metrics of the kept rounds (the base first), those of this one, the limits and the number of rejections."""
+"""Function of the metrics of the kept rounds (the base first), those of this round, limits and earlier rejections."""
 
 
 def guard(run: Run, round_: int, policy: str | None, judge: Judge = judge) -> None:
@@ -48,5 +48,7 @@ def with_care(run: Run, round_: int) -> Run:
     earlier = [record for record in run.memory.rounds() if record.round < round_]
     if not any(record.decision is Decision.REJECT and record.kept for record in earlier):
         return run
-    run.progress.say("more carefully: one epoch, a third of the learning rate, surer labels, the frozen base's votes")
+    run.progress.say(
+        "after a rejected round: one epoch, a third of the learning rate, a higher threshold, votes of the base alone"
+    )
     return replace(run, config=careful(run.config))

@@ -1,7 +1,6 @@
-"""Critique rival answers first, then write a corrected one.
+"""Revise: a critique of differing own answers to a prompt, then a new answer.
 
-Asking a model whether it is sure makes it worse (Huang et al. 2023); what helps is to see answers that differ, so a
-prompt whose answers all agree is not revised.
+Only for prompts with differing answers: self-correction without new evidence lowers accuracy (Huang et al. 2023).
 """
 
 from collections import Counter
@@ -31,8 +30,8 @@ def plan_critiques(
 ) -> list[Request]:
     """Return `k` requests for a critique of up to `rivals` differing answers to each prompt.
 
-    Shown is the shortest response of each of the most frequent answers, in an order that is drawn anew for each
-    request, so that no place in the list is always the majority's. Prompts with fewer than two answers are left out.
+    The context has the shortest response of each of the most frequent answers, in a random order per request, so that
+    the position does not reveal the majority. Prompts with fewer than two answers are skipped.
     """
     requests = []
     for prompt in prompts:
@@ -63,7 +62,7 @@ def plan_revisions(
 ) -> list[Request]:
     """Return one request for a corrected answer after each critique, which stays in the conversation.
 
-    Parents are the answers shown, in their order, and the critique. Empty critiques lead nowhere and are left out.
+    Parents: the answers shown, in order, and the critique. Empty critiques are skipped.
     """
     asked = {prompt.id: prompt for prompt in prompts}
     requests = []
@@ -90,7 +89,7 @@ def plan_revisions(
 
 
 def _rivals(group: Sequence[Response], answers: Mapping[int, str | None], most: int) -> list[Response]:
-    """The shortest response of each of the `most` frequent answers; ties go to the earlier response."""
+    """Return the shortest response of each of the `most` frequent answers; ties go to the earlier response."""
     answered = [response for response in group if answers.get(response.id) is not None]
     counts = Counter(answers[response.id] for response in answered)
     shortest: dict[str | None, Response] = {}
@@ -105,7 +104,7 @@ def _critique(prompt: Prompt, shown: Sequence[Response]) -> tuple[Message, ...]:
 
 
 def revise(run: Run, round_: int) -> None:
-    """Show the model its differing answers to a disputed prompt, have it criticise them, then write a better one."""
+    """Critique and revise the answers to prompts with support between `propose.revise.above` and `below`."""
     config = run.config.propose.revise
     tallies = run.memory.tallies(round_, Poll.RECALLED)
     disputed = between(run, tallies, config.above, config.below) if config.k else []

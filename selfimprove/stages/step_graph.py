@@ -1,8 +1,8 @@
-"""Past responses as a graph of steps, and the best-voted beginning in it.
+"""Graph of the steps of past responses, and its best-voted prefix.
 
-Responses are cut into steps, steps that reach the same state become one node, and a node is worth the share of the
-responses through it that end in the prompt's consensus. The best path may follow one response up to a shared node and
-another one from there: trajectory stitching (Hepburn & Montana 2022) with votes in the place of rewards.
+Responses are split into steps; steps that reach the same state are one node. The value of a node is the fraction of the
+responses through it that end in the prompt's consensus answer. The best path may follow one response up to a shared
+node and another from there: trajectory stitching (Hepburn & Montana 2022) with votes in place of rewards.
 """
 
 import re
@@ -20,7 +20,7 @@ _BOUNDARY = re.compile(r"(?<=[.!?;])\s+|\n+\s*|(?<==)(?!=)|\b(?:is|are|equals)\b
 """A step ends behind each match: a sentence, a line, an equals sign, a verb that leads to its answer."""
 _OPERATOR = re.compile(r"\s*([-+*/\u00d7\u00f7=])\s*")
 MAX_STEPS = 64
-"""Steps of a response that are looked at; what follows is one last step."""
+"""Maximum number of steps of a response; the rest is one last step."""
 
 
 def split_steps(text: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""Stitch past responses to a prompt into a better beginning, which the model then continues: see `steps`."""
+"""Stitch: steps of past responses joined along the best-voted path, which the policy continues (`step_graph`)."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -22,10 +22,10 @@ def plan_stitches(
     embed: Callable[[Sequence[str]], np.ndarray] | None,
     seed_key: tuple[object, ...],
 ) -> list[Request]:
-    """Return `k` requests to continue the best-voted beginning of each prompt that has one.
+    """Return `k` requests to continue the best-voted prefix of each prompt that has one.
 
-    `answers` are by response id; `embed` maps n texts to (n, d) unit rows. Parents are the responses that the beginning
-    joins, in its order.
+    `answers` maps response ids to classes; `embed` maps n texts to (n, d) unit rows. Parents: the responses that the
+    prefix joins, in order.
     """
     requests = []
     for prompt in prompts:

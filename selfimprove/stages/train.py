@@ -23,7 +23,7 @@ def train(run: Run, round_: int, job: TrainingJob) -> str | None:
     if recorded is not None:
         decided = run.memory.has_unit(unit_id(round_, Stage.GUARD))
         if decided and round_ not in run.memory.standing:
-            return policy  # rejected, or gone back behind: nothing will ask for it
+            return policy  # rejected or rolled back: not needed again
         if not out.is_dir() or folder_digest(out) != recorded["adapter_sha256"]:
             before = max(r for r in run.memory.standing if r < round_)
             raise MemoryError_(
@@ -40,7 +40,7 @@ def train(run: Run, round_: int, job: TrainingJob) -> str | None:
         report = run.engine.train(job, out, on_step)
     seconds = time.monotonic() - begun
     payload = report.as_dict() | {"adapter_sha256": folder_digest(out), "policy": policy}
-    del payload["wall_s"], payload["peak_gb"]  # not part of what must be equal after a resume
+    del payload["wall_s"], payload["peak_gb"]  # they differ after a resume, and the digest must not
     run.memory.commit_result(round_, Stage.TRAIN, payload, wall_s=seconds)
     kl = "" if report.kl_last is None else f"KL {report.kl_last:.3f}"
     run.progress.line(

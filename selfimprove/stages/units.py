@@ -1,4 +1,4 @@
-"""The unit of work of a stage that generates: planned from what is committed, generated, committed whole."""
+"""Units of work of the stages that generate: requests planned from committed data, generated and committed whole."""
 
 import time
 from collections import defaultdict
@@ -12,10 +12,10 @@ from ..run.session import Run
 from ..types import Generation, Poll, Prompt, Request, Response, Sampling, Split, Stage, Tally, Unit, unit_id
 
 RECALLED = {Stage.SAMPLE, Stage.RECALL, Stage.REVISE, Stage.STITCH}
-"""Stages whose responses are embedded: only these are ever looked up."""
+"""Stages whose responses are embedded, for retrieval."""
 
 Plan = Callable[[Sequence[Prompt]], list[Request]]
-"""From the prompts of one unit to its requests; a pure function of what earlier stages committed."""
+"""Function from the prompts of one unit to its requests; pure, given the data that earlier stages committed."""
 
 
 def run_units(
@@ -29,9 +29,8 @@ def run_units(
 ) -> list[Response]:
     """Generate and commit what `plan` asks for, a unit of prompts at a time; return the stage's responses.
 
-    Units that are committed already are not planned again. A unit's seconds are those since the commit before it, so
-    they add up to the time that passed, however many units the engine works on at once. Where recalled answers, rivals
-    or a critique make a request longer than the model's positions, it is not asked.
+    Committed units are skipped. A unit's seconds count from the commit before it, so that they add up to the elapsed
+    time even if the engine works on several units at once. Requests that do not fit the model's positions are dropped.
     """
     drawn = sampling or run.config.sample.sampling()
     started = begun = time.monotonic()

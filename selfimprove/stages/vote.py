@@ -1,7 +1,7 @@
 """Vote: ballots in, one tally a prompt and one judgement a response out (self-consistency, Wang et al. 2023).
 
-Universal rules: an abstention (None) does not vote, so agreement is a share of the votes *cast*; the result is the same
-in whatever order the ballots come; no label is ever seen.
+An abstention (None) does not vote: agreement is a fraction of the votes *cast*. The result does not depend on the order
+of the ballots. No label is used.
 """
 
 import math
@@ -27,8 +27,8 @@ SMOOTHING = 0.05
 class Ballot:
     """One response's vote.
 
-    `weight` carries the decay of earlier rounds (0: judged, but without a say); `derived` votes (revise, stitch) were
-    made out of the others' answers, so they are not independent and count less.
+    `weight`: decay by age; at 0 the response is judged but does not vote. `derived`: written from other answers to the
+    prompt (revise, stitch), so not independent of them.
     """
 
     response_id: int
@@ -46,11 +46,10 @@ def count_votes(
 ) -> tuple[Tally, list[Judgement]]:
     """Return the tally of one prompt and, in the order of `ballots`, a judgement of each response.
 
-    Derived votes are scaled down together until they weigh at most `derived_cap` times the originals, and an answer
-    that no original gave cannot win: proposals move the vote among the originals' answers, they never make one up. The
-    heaviest answer wins; a tie goes to the answer with the earliest response. `agreement` and `margin` are shares of
-    the votes cast after both corrections (0 when nothing can win; the margin is 0 too where an unelectable answer
-    weighs more than the winner).
+    Derived votes are scaled to weigh at most `derived_cap` times the others in total, and an answer that only derived
+    responses give cannot win. The answer with the most weight wins; ties go to the answer with the earliest response.
+    `agreement` and `margin` are fractions of the votes cast after both corrections: 0 if no answer can win; the margin
+    is also 0 if an answer that cannot win weighs more than the winner.
 
     `prior` maps an answer to the divisor of its votes, from `neighbour_prior`.
 
