@@ -38,7 +38,8 @@ class FamilyMetrics:
     """Label-free metrics of one family of held-out prompts, fractions in [0, 1] and nats.
 
     `agreement` is the mean fraction of a prompt's samples that give its top answer, `top_fraction` the fraction of the
-    prompts whose majority answer is `top_answer`, `entropy` that of the majority answers over the prompts.
+    prompts with a majority answer that have `top_answer`, `entropy` that of the majority answers over the prompts. Prompts
+    without one do not count: a policy that answers readably for the first time is not more biased for it.
     """
 
     name: str
@@ -129,7 +130,7 @@ def family_metrics(family: Family, answers: Mapping[str, Sequence[str | None]]) 
         prompts=len(agreements),
         agreement=float(np.mean(agreements)),
         top_answer=top,
-        top_fraction=0.0 if top is None else winners[top] / len(agreements),
+        top_fraction=0.0 if top is None else winners[top] / winners.total(),
         entropy=float(-(shares * np.log(shares)).sum()) if len(shares) else 0.0,
     )
 

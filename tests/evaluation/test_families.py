@@ -58,7 +58,7 @@ def test_the_metrics_of_a_family_against_counting_by_hand():
     family = Family("f", ("a", "b", "c", "d"))
     answers = {"a": ["x", "x", "y", None], "b": ["x", "x", "x", "x"], "c": ["z", "z", None, None], "d": [None] * 4}
     got = family_metrics(family, answers)
-    assert got == FamilyMetrics("f", 4, (0.5 + 1 + 0.5 + 0) / 4, "x", 0.5, got.entropy)
+    assert got == FamilyMetrics("f", 4, (0.5 + 1 + 0.5 + 0) / 4, "x", 2 / 3, got.entropy)
     shares = np.array([2 / 3, 1 / 3])
     assert np.isclose(got.entropy, -(shares * np.log(shares)).sum())
     assert family_metrics(Family("g", ("q",)), answers) is None
