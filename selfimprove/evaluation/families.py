@@ -38,8 +38,8 @@ class FamilyMetrics:
     """Label-free metrics of one family of held-out prompts, fractions in [0, 1] and nats.
 
     `agreement` is the mean fraction of a prompt's samples that give its top answer, `top_fraction` the fraction of the
-    prompts with a majority answer that have `top_answer`, `entropy` that of the majority answers over the prompts. Prompts
-    without one do not count: a policy that answers readably for the first time is not more biased for it.
+    prompts with a majority answer that have `top_answer`, `entropy` that of the majority answers over the prompts.
+    Prompts without one do not count: a policy that answers readably for the first time is not more biased for it.
     """
 
     name: str
