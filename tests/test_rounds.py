@@ -19,6 +19,7 @@ from selfimprove.answers import Kind, extract
 from selfimprove.config import PromptsConfig
 from selfimprove.engines.local import LocalEngine
 from selfimprove.errors import ConfigError, UserError
+from selfimprove.evaluation.families import FamilyMetrics
 from selfimprove.evaluation.metrics import Health
 from selfimprove.fsio import folder_digest
 from selfimprove.memory import ResponseMemory
@@ -353,3 +354,19 @@ def test_signals_leave_a_run_that_can_be_resumed(taught_folder, prompts, tmp_pat
     assert "--resume" in errors
     resumed = run_it(tiny_config(taught_folder, prompts), tmp_path / "runs" / "run", resume=True)
     assert resumed.figures["digest"] == undisturbed[1].figures["digest"]
+
+
+def test_a_round_in_which_a_family_gets_one_answer_is_rejected_by_its_name(taught_folder, prompts, tmp_path):
+    base = FamilyMetrics("animal plant object", 14, 0.6, "animal", 0.5, 0.9)
+    now = replace(base, top_fraction=1.0, entropy=0.0)
+    config = tiny_config(taught_folder, prompts, guard={"family_rise": 0.3})
+    with open_run(config, folder=tmp_path / "run", progress=Progress(quiet=True)) as run:
+        for round_, (family, rise) in enumerate(((base, None), (now, 0.5))):
+            health = replace(BASE, kl=0.1, families=(family,), family_rise=rise)
+            run.memory.commit_result(round_, Stage.HEALTH, asdict(health))
+        guard(run, 1, "r0001")
+        (record,) = run.memory.rounds()
+    assert record.decision is Decision.REJECT
+    assert record.because.startswith(
+        "top answer of a family 0.5 (limit 0.3): 100% of the prompts like 'animal plant object' are answered 'animal'"
+    )

@@ -137,6 +137,14 @@ def family_metrics(family: Family, answers: Mapping[str, Sequence[str | None]]) 
 
 def rise(base: Sequence[FamilyMetrics], now: Sequence[FamilyMetrics]) -> float:
     """Return the largest rise of `top_fraction` over the base among families of at least `LEAST` prompts; 0 if none."""
-    before = {family.name: family for family in base}
-    rises = (f.top_fraction - before[f.name].top_fraction for f in now if f.name in before and f.prompts >= LEAST)
-    return max(rises, default=0.0)
+    return max((rise for rise, _ in _rises(base, now)), default=0.0)
+
+
+def most_risen(base: Sequence[FamilyMetrics], now: Sequence[FamilyMetrics]) -> FamilyMetrics | None:
+    """Return the family with that rise; None if no family of at least `LEAST` prompts was measured twice."""
+    return max(_rises(base, now), key=lambda found: found[0], default=(0.0, None))[1]
+
+
+def _rises(base: Sequence[FamilyMetrics], now: Sequence[FamilyMetrics]) -> list[tuple[float, FamilyMetrics]]:
+    before = {family.name: family.top_fraction for family in base}
+    return [(f.top_fraction - before[f.name], f) for f in now if f.name in before and f.prompts >= LEAST]

@@ -116,6 +116,8 @@ def _plus(value: float | None, rise: float) -> float | None:
     return None if value is None else value + rise
 
 
+FAMILY_METRIC = "top answer of a family"
+
 METRICS = (
     Metric(
         "agreement",
@@ -158,7 +160,7 @@ METRICS = (
         red_flag="rises: one answer to all prompts, the collapse of Shafayat et al. 2025",
     ),
     Metric(
-        "top answer of a family",
+        FAMILY_METRIC,
         lambda h: h.family_rise,
         lambda base, kept, g: None if base.families is None else g.family_rise,
         is_minimum=False,

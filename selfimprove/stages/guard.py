@@ -4,8 +4,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from ..config import GuardConfig
+from ..evaluation.families import most_risen
 from ..evaluation.limits import best, careful, judge, rejection
-from ..evaluation.metrics import Health
+from ..evaluation.metrics import FAMILY_METRIC, Health
 from ..run.session import Run
 from ..types import BASE, Decision, GuardVerdict
 from .evaluate import stored_health
@@ -25,8 +26,9 @@ def guard(run: Run, round_: int, policy: str | None, judge: Judge = judge) -> No
         limits = run.config.guard
         health = {r: stored_health(run, r) for r in run.memory.standing}
         if policy is not None:
-            verdict = judge([*health.values()], stored_health(run, round_), limits, earlier)
-            because = verdict.because
+            now = stored_health(run, round_)
+            verdict = judge([*health.values()], now, limits, earlier)
+            because = verdict.because + _family_named(verdict, health[0], now)
         else:
             verdict = GuardVerdict(rejection(limits, earlier), ())
             because = "no candidate survived selection; lower select.threshold"
@@ -41,6 +43,15 @@ def guard(run: Run, round_: int, policy: str | None, judge: Judge = judge) -> No
         )
     record = {record.round: record for record in run.memory.rounds()}[round_]
     run.progress.line("guard", f"{record.decision.upper()}: {record.because}")
+
+
+def _family_named(verdict: GuardVerdict, base: Health, now: Health) -> str:
+    """Return which family failed its check, and with which answer; empty if none did."""
+    failed = any(check.name == FAMILY_METRIC and not check.passed for check in verdict.checks)
+    family = most_risen(base.families or (), now.families or ()) if failed else None
+    if family is None:
+        return ""
+    return f": {family.top_fraction:.0%} of the prompts like {family.name!r} are answered {family.top_answer!r}"
 
 
 def with_care(run: Run, round_: int) -> Run:

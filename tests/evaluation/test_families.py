@@ -8,7 +8,7 @@ from healths import BASE, HEALTHY
 
 from selfimprove.config import GuardConfig
 from selfimprove.evaluation import families as module
-from selfimprove.evaluation.families import REST, Family, FamilyMetrics, families, family_metrics, rise
+from selfimprove.evaluation.families import REST, Family, FamilyMetrics, families, family_metrics, most_risen, rise
 from selfimprove.evaluation.limits import judge
 from selfimprove.evaluation.metrics import Health
 from selfimprove.memory import Embedder
@@ -74,6 +74,8 @@ def test_one_answer_for_a_whole_family_is_rejected_though_it_is_a_small_fraction
     verdict = judge([base], replace(HEALTHY, families=now, family_rise=rise(base.families, now)), GuardConfig(), 0)
     assert verdict.decision is Decision.REJECT
     assert verdict.because == "top answer of a family 0.5 (limit 0.3)"
+    assert most_risen(base.families, now).name == "animal plant object"
+    assert most_risen((), now) is None
 
 
 def test_chance_in_a_handful_of_prompts_trips_nothing():
