@@ -94,7 +94,7 @@ class Poll(IntEnum):
 
 
 class Origin(StrEnum):
-    """How a response was generated."""
+    """Origin of a response: the operator that generated it."""
 
     SAMPLE = "sample"
     """Sampled from the prompt alone."""

@@ -9,7 +9,7 @@ MAX_DIGITS = 64
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a prompt says of the amount it asks for.
+    """Properties of the amount that a prompt asks for.
 
     `unit` is the unit that a bare number has (as written, such as `km`); `comma`: numbers have a decimal comma;
     `verbatim`: digits are a name, such as a version or a prefix, where 3.10 is not 3.1.

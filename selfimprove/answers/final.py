@@ -22,7 +22,7 @@ MARKS: tuple[tuple[str, str], ...] = (
     ("<|START_THINKING|>", "<|END_THINKING|>"),
     ("Here is my thought process:", "Here is my response:"),
 )
-"""Where reasoning begins and ends: the marks of the reasoning models known in 2026."""
+"""Marks at the beginning and end of reasoning, of the reasoning models known in 2026."""
 
 _PLAIN_CHANNEL = re.compile(r"^\s*analysis(?=\S)(?:.*?)(?:assistant\s*final|\Z)", re.S)
 """The channels of gpt-oss when its control tokens were left out in decoding: `analysis...assistantfinal...`."""
@@ -32,7 +32,7 @@ _TAGGED = re.compile(r"<answer>(.{0,8000}?)(?:</answer>|\Z)", re.S | re.I)
 
 @dataclass(frozen=True, slots=True)
 class Thinking:
-    """How a model marks its reasoning: (opening, closing) marks, and whether its prompt opens the block already."""
+    """The (opening, closing) marks of a model's reasoning, and whether its chat template opens the block already."""
 
     marks: Sequence[tuple[str, str]] = MARKS
     opened: bool = False

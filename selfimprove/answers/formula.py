@@ -155,7 +155,7 @@ def _relations(text: str, about: Asked, equation: bool, depth: int) -> str | Non
 
 
 def _related(text: str) -> tuple[list[str], list[str]]:
-    """What stands between the relation signs at the top of a formula, and the signs."""
+    """Return the parts of a formula between its top-level relation signs, and the signs."""
     pieces: list[str] = []
     signs: list[str] = []
     start, level, position = 0, 0, 0

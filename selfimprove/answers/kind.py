@@ -1,4 +1,4 @@
-"""Which kind of answer a prompt asks for: from what is asked, in whatever wording, and from the group of responses."""
+"""Kind of answer to a prompt: from the question, however it is worded, and from the group of responses."""
 
 import re
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from .final import PLAIN, Thinking, final_text, marked
 
 
 class Kind(StrEnum):
-    """How the final answer of a response is read."""
+    """Kind of a final answer, which decides how it is read."""
 
     NUMBER = "number"
     MATH = "math"

@@ -57,7 +57,7 @@ _HUGE = re.compile(
     r"\^\s*\{?\s*-?\d{4,}|\d{4,}\s*\}?\)?\s*!|!\s*!|\^\s*(?:\{[^{}]*|\w)\^\s*(?:\{[^{}]*|"
     r"\w)\^|\)\s*\^\s*\{?\d{3,}|\\binom\s*\{[^{}]*\^|\d{41,}"
 )
-"""What would take a process all of its time: towers of powers, large exponents and factorials."""
+"""Formulas that are refused as too expensive: towers of powers, large exponents and factorials."""
 ELLIPSIS = re.compile(r"\\(?:ldots|dots|cdots|dotsc|dotsb)|\.\.\.|…")
 
 _ARRAY = re.compile(r"\\begin\{(?:array)\}(?:\{[^{}]*\})?")

@@ -1,4 +1,4 @@
-"""How a run reads answers: what its configuration says of kinds, reasoning marks and the user's own reader."""
+"""Reader of a run: kinds, reasoning marks and the user's own reader, from the configuration."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -29,7 +29,7 @@ _BEING = {
 
 @lru_cache(maxsize=8)
 def _separator(language: str) -> re.Pattern[str]:
-    """What parts a sentence: a verb of being of its language, a colon, a comma, a bracket, a dash."""
+    """Separators of a sentence: a verb of being of its language, a colon, a comma, a bracket, a dash."""
     verbs = _BEING.get(language, _BEING["en"])
     return re.compile(rf"\s*(?P<lead>\b(?:{verbs})\b|[:=](?=\s))\s*|\s*(?P<mark>[,;()])+\s*|\s+-+\s+", re.I)
 
@@ -132,7 +132,7 @@ class _Segment:
 
 @dataclass(frozen=True, slots=True)
 class _Prompt:
-    """What a prompt says of a short answer: its words, and the words without meaning in its language."""
+    """Words of a prompt that short answers are compared with: its words, and the words without meaning in its language."""
 
     asked: frozenset[str]
     loose: frozenset[str]
@@ -271,7 +271,7 @@ def _beside_echo(segments: list[_Segment], prompt: _Prompt) -> str | None:
 
 
 def _residue(segment: _Segment, prompt: _Prompt) -> str:
-    """What a piece that repeats the question adds to it; words that it joins by "and" in alphabetical order."""
+    """Return the words that a piece adds to the question it repeats; words that it joins by "and" in alphabetical order."""
     kept: list[list[str]] = [[]]
     for word in wording.fold(segment.text).split():
         if word in ("and", "&") and kept[-1]:

@@ -94,7 +94,7 @@ r"diameter)\b", re.I), frozenset(_LENGTH)),
         MONEY,
     ),
 )  # fmt: skip
-"""What is asked, and the base units that its answer can have."""
+"""Pattern of a question, and the base units of its answer."""
 
 _MONTH_NAMES = (
     "january jan januar janvier enero gennaio janeiro januari",

@@ -1,4 +1,4 @@
-"""How the answers in a file are read, before anything is spent on them."""
+"""Classes of the answers in a file, before anything is spent on them."""
 
 from collections.abc import Iterator
 from pathlib import Path

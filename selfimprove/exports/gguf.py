@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ..models.policy import Policy
 
 WEIGHTS = ("f16", "q8_0")
-"""How matrices can be stored; vectors are always float32."""
+"""Types that matrices can be stored in; vectors are always float32."""
 
 LARGEST_F16 = 65504.0
 

@@ -1,4 +1,4 @@
-"""What the memory gives back to the loop: trusted responses to other prompts, and own past answers to the same prompt.
+"""Retrieval for the loop: trusted responses to other prompts, and own past answers to the same prompt.
 
 Only answers that the vote agreed on are shown, never those of a held-out prompt or of a near-duplicate of one, and
 never under another system message.

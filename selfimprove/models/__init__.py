@@ -1,1 +1,1 @@
-"""Where models come from, how messages become tokens, the attention backend."""
+"""Model sources, chat templates and tokenization, the attention backend."""

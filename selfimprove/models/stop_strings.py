@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 UNFINISHED = "\ufffd"
-"""What a token decodes to that holds a part of a character only."""
+"""Decoded form of a token that holds only a part of a character."""
 
 
 class StopStrings:

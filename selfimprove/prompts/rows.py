@@ -43,7 +43,7 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Which columns make the prompt, as `prompts.column`, `prompts.columns` and `prompts.template` say."""
+    """Columns that make the prompt, as `prompts.column`, `prompts.columns` and `prompts.template` say."""
 
     names: tuple[str, ...] | None = None
     renamed: Mapping[str, str] | None = None

@@ -1,1 +1,1 @@
-"""What a run came to: table, summary, HTML report, comparison, trackers."""
+"""Results of a run: table, summary, HTML report, comparison, trackers."""

@@ -1,4 +1,4 @@
-"""What a run writes about itself: the table at its end, summary.json, metrics.jsonl, accuracy.json, the tracker."""
+"""Files and output of a run: the final table, summary.json, metrics.jsonl, accuracy.json, the tracker."""
 
 import json
 import time

@@ -22,7 +22,7 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """What one forward pass writes and reads.
+    """Cache positions that one forward pass writes and reads.
 
     `own` holds the rows' keys and values, (layers, 2, R, Hkv, C, D), of which columns below `last` are read. Token t of
     the pack is in row `place_T[0][t]` and column `place_T[1][t]`, from `first` on, of w = `last` - `first` columns;

@@ -30,7 +30,7 @@ _RATE = 1e-2
 
 @dataclass(frozen=True, slots=True)
 class Rehearsal:
-    """What a rehearsal found.
+    """Result of a rehearsal.
 
     `adapted` says what an adapter reaches, `partial` whether it leaves matrices alone. `effect` is what one step with a
     high learning rate changes of the logits, relative to their norm. `kept` is how much of that change the merged model

@@ -1,4 +1,4 @@
-"""Whether a run may begin under its name, or go on: what must be as it was recorded. Imports no model library."""
+"""Checks before a run begins or resumes: its name, and settings that must be as recorded. Imports no model library."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ class Run:
     families: tuple[Family, ...] = ()
     """Groups of prompts that ask alike, of both splits."""
     reader: Reader = field(default_factory=Reader)
-    """How its answers are read."""
+    """Reads the answers of responses."""
     left_out: frozenset[str] = frozenset()
     """Ids of the near-duplicates of held-out prompts: neither learnt from nor shown."""
 

@@ -13,7 +13,7 @@ from ..types import Poll, Prompt, Response, Split
 
 @dataclass(frozen=True, slots=True)
 class Readings:
-    """What was read for a vote: the kind of answer of each prompt id, the class of each response id (None: none)."""
+    """Readings of one vote: prompt id -> kind of answer, response id -> class (None: no readable answer)."""
 
     kinds: dict[str, Kind]
     answers: dict[int, str | None]

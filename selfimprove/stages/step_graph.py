@@ -68,7 +68,7 @@ class StepGraph:
 
 @dataclass(frozen=True, slots=True)
 class _State:
-    """What a step is recognised by."""
+    """State that a step reaches: equal states are one node."""
 
     text: str
     """Folded."""

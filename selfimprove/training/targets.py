@@ -1,4 +1,4 @@
-"""Which weights of a model get a LoRA adapter.
+"""Weights of a model that get a LoRA adapter.
 
 All linear layers but the output layer, as in QLoRA (Dettmers et al. 2023), and the stacked matrices of a mixture's
 experts, each expert with an adapter of its own. PEFT finds the layers by itself ("all-linear"), but of some mixtures it

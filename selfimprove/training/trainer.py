@@ -35,7 +35,7 @@ OnStep = Callable[[int, int, Figures], None]
 
 @dataclass(frozen=True, slots=True)
 class TrainReport:
-    """What a training did.
+    """Result of a training.
 
     `completion_tokens` counts the tokens of the chosen completions once, `trained_tokens` all tokens that the loss
     saw over the epochs, `encoded_tokens` those that went through the policy (shared beginnings once, padding too).

@@ -23,7 +23,7 @@ WHERE turn > 1 AND answer IS NOT old GROUP BY prompt_id ORDER BY flips DESC, pro
 
 @dataclass(frozen=True, slots=True)
 class OperatorLine:
-    """What one origin wrote: `kept` counts responses that survived select in at least one round."""
+    """Counts of one origin: `kept` counts responses that survived select in at least one round."""
 
     origin: str
     responses: int
@@ -33,7 +33,7 @@ class OperatorLine:
 
 @dataclass(frozen=True, slots=True)
 class FlippedPrompt:
-    """How often the voted answer to a prompt changed."""
+    """Number of times that the voted answer to a prompt changed."""
 
     prompt_id: str
     prompt: str
