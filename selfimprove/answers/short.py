@@ -132,7 +132,7 @@ class _Segment:
 
 @dataclass(frozen=True, slots=True)
 class _Prompt:
-    """Words of a prompt that short answers are compared with: its words, and the words without meaning in its language."""
+    """Words of a prompt that short answers are compared with, and the words without meaning in its language."""
 
     asked: frozenset[str]
     loose: frozenset[str]
@@ -271,7 +271,7 @@ def _beside_echo(segments: list[_Segment], prompt: _Prompt) -> str | None:
 
 
 def _residue(segment: _Segment, prompt: _Prompt) -> str:
-    """Return the words that a piece adds to the question it repeats; words that it joins by "and" in alphabetical order."""
+    """Return the words that a piece adds to the question it repeats; words joined by "and" in alphabetical order."""
     kept: list[list[str]] = [[]]
     for word in wording.fold(segment.text).split():
         if word in ("and", "&") and kept[-1]:
