@@ -42,6 +42,20 @@ HEAD = LLAMA | dict(head_dim=8)
 GPT = dict(n_embd=32, n_layer=2, n_head=4, n_positions=512)
 EXPERTS = dict(num_experts=4, num_experts_per_tok=2, moe_intermediate_size=16)
 LOCAL = dict(num_local_experts=4, num_experts_per_tok=2)
+DEEPSEEK = LLAMA | dict(
+    num_key_value_heads=4,
+    n_routed_experts=4,
+    num_experts_per_tok=2,
+    moe_intermediate_size=16,
+    n_group=1,
+    topk_group=1,
+    first_k_dense_replace=1,
+    q_lora_rank=8,
+    kv_lora_rank=8,
+    qk_rope_head_dim=4,
+    qk_nope_head_dim=4,
+    v_head_dim=8,
+)
 MAMBA = dict(mamba_n_heads=8, mamba_d_head=8, mamba_n_groups=1, mamba_d_state=4, mamba_chunk_size=16)
 
 FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -133,42 +147,8 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
         "Glm4Moe",
         HEAD | EXPERTS | dict(n_routed_experts=4, n_group=1, topk_group=1, first_k_dense_replace=1),
     ),
-    "deepseek_v2": (
-        "DeepseekV2",
-        LLAMA
-        | dict(
-            num_key_value_heads=4,
-            n_routed_experts=4,
-            num_experts_per_tok=2,
-            moe_intermediate_size=16,
-            n_group=1,
-            topk_group=1,
-            first_k_dense_replace=1,
-            q_lora_rank=8,
-            kv_lora_rank=8,
-            qk_rope_head_dim=4,
-            qk_nope_head_dim=4,
-            v_head_dim=8,
-        ),
-    ),
-    "deepseek_v3": (
-        "DeepseekV3",
-        LLAMA
-        | dict(
-            num_key_value_heads=4,
-            n_routed_experts=4,
-            num_experts_per_tok=2,
-            moe_intermediate_size=16,
-            n_group=1,
-            topk_group=1,
-            first_k_dense_replace=1,
-            q_lora_rank=8,
-            kv_lora_rank=8,
-            qk_rope_head_dim=4,
-            qk_nope_head_dim=4,
-            v_head_dim=8,
-        ),
-    ),
+    "deepseek_v2": ("DeepseekV2", DEEPSEEK),
+    "deepseek_v3": ("DeepseekV3", DEEPSEEK),
     "ernie4_5": ("Ernie4_5", HEAD),
     "exaone4": ("Exaone4", LLAMA | dict(sliding_window=16)),
     "starcoder2": ("Starcoder2", LLAMA),
@@ -218,7 +198,7 @@ ANSWERS = ["5", "An apple."]
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What came of a family: the steps that passed, why the next did not, and what an adapter reaches.
+    """Result of one family: the steps that passed, why the next failed, and the weights that an adapter reaches.
 
     `refused` says that it was one line for the user (an error of exit code 2) and not a crash.
     """

@@ -137,7 +137,7 @@ def family_metrics(family: Family, answers: Mapping[str, Sequence[str | None]]) 
 
 def rise(base: Sequence[FamilyMetrics], now: Sequence[FamilyMetrics]) -> float:
     """Return the largest rise of `top_fraction` over the base among families of at least `LEAST` prompts; 0 if none."""
-    return max((rise for rise, _ in _rises(base, now)), default=0.0)
+    return max((by for by, _ in _rises(base, now)), default=0.0)
 
 
 def most_risen(base: Sequence[FamilyMetrics], now: Sequence[FamilyMetrics]) -> FamilyMetrics | None:

@@ -29,11 +29,11 @@ def guard(run: Run, round_: int, policy: str | None, judge: Judge = judge) -> No
             now = stored_health(run, round_)
             verdict = judge([*health.values()], now, limits, earlier)
             because = verdict.because + _family_named(verdict, health[0], now)
+            if verdict.decision is Decision.KEEP:
+                health[round_] = now
         else:
             verdict = GuardVerdict(rejection(limits, earlier), ())
             because = "no candidate survived selection; lower select.threshold"
-        if verdict.decision is Decision.KEEP:
-            health[round_] = stored_health(run, round_)
         ends = verdict.decision is Decision.STOP or round_ == run.config.rounds
         back_to = best(health, limits) if ends else round_
         if back_to != round_:
