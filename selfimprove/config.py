@@ -125,14 +125,13 @@ class ExemplarConfig(Section):
         0.6, description="minimum support of a demonstration's prompt (support: agreement, abstentions against it)"
     )
     below: float = Field(1.0, ge=0, le=2, description="only for prompts with support below this; 2: for all prompts")
-    draw: Literal["distinct", "nearest", "mmr", "shared", "random"] = Field(
+    draw: Literal["distinct", "nearest", "random"] = Field(
         "distinct",
         description="draw of a response's demonstrations among the trusted responses to the nearest prompts; distinct: "
-        "with different answers; nearest: without that condition; mmr: near and diverse; shared: one draw for the "
-        "prompts of a unit; random: one draw for all prompts, among all trusted responses",
+        "with different answers; nearest: without that condition; random: one draw for a unit, among all",
     )
     pool: Positive = Field(16, description="number of trusted responses per prompt that demonstrations are drawn from")
-    diversity: Share = Field(0.7, description="MMR weight of diversity; 0: the nearest, 1: the most different")
+    group: Positive = Field(8, description="number of near prompts that share the draws, and so their prefix")
 
 
 class ReviseConfig(Section):

@@ -22,7 +22,6 @@ from .terminal import padded, printable, wrapped
 
 if TYPE_CHECKING:
     from ..config import RunConfig
-    from ..memory.retrieval import Recalled
 
 NEW_TOKENS = 256
 
@@ -94,7 +93,7 @@ class Recall:
         from ..memory import Embedder, VectorIndex
         from ..memory.retrieval import latest_pool
 
-        self._memory, self._config = memory, config
+        self._config = config
         self._index, self._embedder = VectorIndex(memory), Embedder.load(config.embedder)
         trusted = latest_pool(memory, self._embedder.encode, config.propose.exemplar.trust)
         if not trusted.shown:
@@ -103,17 +102,15 @@ class Recall:
 
     def __call__(self, text: str, turn: int) -> list[Message]:
         """Return the demonstrations for a question, and print which they are."""
-        from ..memory.retrieval import recall
+        from ..memory.retrieval import nearest
         from ..stages.recall import plan_recall
 
         settings = self._config.propose.exemplar
-        query = self._embedder.encode([text])
-        near: list[Recalled] = recall(
-            self._memory, self._index, self._trusted, query, k=settings.shots + 1, diversity=settings.diversity
-        )[0]
         asked = make_prompt([Message("user", text)], self._config.prompts.heldout)  # its own answers are not shown
-        pools = {asked.id: [r for r in near if r.prompt_id != asked.id]}
-        requests = plan_recall([asked], pools, k=1, shots=settings.shots, seed_key=(self._config.seed, "chat", turn))
+        near = nearest(self._index, self._trusted, [asked], self._embedder.encode([text]), settings.pool)[0]
+        key = (self._config.seed, "chat", turn)
+        distinct = settings.draw == "distinct"
+        requests = plan_recall([[asked]], [near], k=1, shots=settings.shots, seed_key=key, distinct=distinct)
         by_id = {r.response_id: r for r in near}
         for response in (by_id[id_] for request in requests for id_ in request.parents):
             line = f"recalled #{response.response_id}  {response.prompt_text} -> {response.text}"

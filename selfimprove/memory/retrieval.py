@@ -19,9 +19,6 @@ from .store.memory import ResponseMemory
 NEAREST = 16
 """Trusted responses a prompt that its demonstrations are drawn from."""
 
-POOL = 8
-"""MMR chooses k from the POOL * k nearest."""
-
 
 @dataclass(frozen=True, slots=True)
 class Recalled:
@@ -52,6 +49,10 @@ class Recalled:
         """The demonstration: the whole conversation without its system message, and the response."""
         return (*self.prompt.turns, Message("assistant", self.text))
 
+    def suits(self, prompt: Prompt) -> bool:
+        """Whether it may be shown to `prompt`: it answers another prompt with the same system message."""
+        return self.prompt.id != prompt.id and self.prompt.system == prompt.system
+
 
 @dataclass(frozen=True, slots=True)
 class Trusted:
@@ -64,9 +65,7 @@ class Trusted:
 
     def for_prompt(self, prompt: Prompt) -> list[Recalled]:
         """Return what may be shown to `prompt`: responses to other prompts with the same system message, by id."""
-        return [
-            r for _, r in sorted(self.shown.items()) if r.prompt_id != prompt.id and r.prompt.system == prompt.system
-        ]
+        return [r for _, r in sorted(self.shown.items()) if r.suits(prompt)]
 
 
 def trust(memory: ResponseMemory, encode: Encode, *, round: int, vote_index: int, min_support: float) -> Trusted:
@@ -107,18 +106,24 @@ def leaking(memory: ResponseMemory, prompt_ids: Sequence[str], encode: Encode) -
 def neighbours(
     memory: ResponseMemory, index: VectorIndex, trusted: Trusted, prompts: Sequence[Prompt], k: int = NEAREST
 ) -> list[list[Recalled]]:
+    """Return `nearest` of prompts of the memory, searched by their stored vectors."""
+    return nearest(index, trusted, prompts, memory.prompt_vectors([prompt.id for prompt in prompts]), k)
+
+
+def nearest(
+    index: VectorIndex, trusted: Trusted, prompts: Sequence[Prompt], vectors: np.ndarray, k: int = NEAREST
+) -> list[list[Recalled]]:
     """Return for each prompt up to k of `trusted.for_prompt(prompt)`, nearest first, ties by id.
 
-    The search is by the prompt's own stored vector. `prompts` must be in the memory.
+    `vectors` (n, d) are the prompts' own unit vectors.
     """
     found: list[list[Recalled]] = [[] for _ in prompts]
     groups: dict[tuple[Message, ...], list[int]] = {}
     for row, prompt in enumerate(prompts):
         groups.setdefault(prompt.system, []).append(row)
-    queries = memory.prompt_vectors([prompt.id for prompt in prompts])
     for system, rows in groups.items():
         allowed = np.array(sorted(id_ for id_, r in trusted.shown.items() if r.prompt.system == system), dtype=np.int64)
-        ids, scores = index.search(queries[rows], min(len(allowed), k + 1), allowed)  # one more: its own
+        ids, scores = index.search(vectors[rows], min(len(allowed), k + 1), allowed)  # one more: its own
         for row, near, cosines in zip(rows, ids.tolist(), scores.tolist(), strict=True):
             pairs = zip(near, cosines, strict=True)
             others = [replace(trusted.shown[id_], score=cosine) for id_, cosine in pairs if id_ >= 0]
@@ -139,42 +144,30 @@ def draw(pool: Sequence[Recalled], shots: int, *key: object, distinct: bool = Fa
     return order[:shots]
 
 
-def diverse(
-    memory: ResponseMemory, prompt: Prompt, near: Sequence[Recalled], k: int, diversity: float
-) -> list[Recalled]:
-    """Return up to k of `near`, each near to the prompt yet unlike those before it (MMR)."""
-    (query,) = memory.prompt_vectors([prompt.id])
-    return [near[row] for row in mmr(query, memory.vectors([r.response_id for r in near]), k, diversity)]
+def pooled(near: Sequence[Sequence[Recalled]], k: int) -> list[Recalled]:
+    """Return up to k of the responses that are near to one prompt of a group, the nearest to any of them first."""
+    best: dict[int, Recalled] = {}
+    for r in sorted((r for found in near for r in found), key=lambda r: (-r.score, r.response_id)):
+        best.setdefault(r.response_id, r)
+    return list(best.values())[:k]
 
 
-def recall(
-    memory: ResponseMemory, index: VectorIndex, trusted: Trusted, queries: np.ndarray, *, k: int, diversity: float
-) -> list[list[Recalled]]:
-    """Return up to k trusted responses for each query (q, d), near to it yet unlike each other (MMR)."""
-    shown = trusted.shown
-    ids, scores = index.search(queries, min(len(shown), POOL * k), np.array(sorted(shown), dtype=np.int64))
-    found = []
-    for query, row_ids, row_scores in zip(queries, ids, scores, strict=True):
-        near = row_ids[row_ids >= 0]  # a sealed segment searches some cells only: it may find fewer, -1 last
-        picked = mmr(query, memory.vectors(near.tolist()), k, diversity)
-        found.append([replace(shown[int(near[row])], score=float(row_scores[row])) for row in picked])
-    return found
+def neighbourhoods(prompts: Sequence[Prompt], vectors: np.ndarray, *sizes: int) -> list[list[Prompt]]:
+    """Return the prompts in groups of neighbours: groups of `sizes[0]` prompts, each cut into groups of `sizes[1]`, ...
 
-
-def batches(prompts: Sequence[Prompt], vectors: np.ndarray, size: int) -> list[list[Prompt]]:
-    """Return the prompts in batches of `size` neighbours, so that near prompts share a unit and its prefixes.
-
-    Greedy: the first prompt that is left takes its `size - 1` nearest of those left (cosine of `vectors`, (n, d)), ties
-    by order. Each batch keeps the order of `prompts`.
+    Greedy: the first prompt that is left takes its nearest of those left (cosine of `vectors`, (n, d)), ties by order.
+    Each group keeps the order of `prompts`.
     """
+    if not sizes:
+        return [list(prompts)]
     left = np.arange(len(prompts))
-    found = []
+    found: list[list[Prompt]] = []
     while len(left):
         cosines = vectors[left].astype(np.float64) @ vectors[left[0]].astype(np.float64)
         cosines[0] = np.inf
-        nearest = np.argsort(-np.round(cosines, 6), kind="stable")[:size]
-        found.append([prompts[row] for row in np.sort(left[nearest])])
-        left = np.delete(left, nearest)
+        rows = np.sort(left[np.argsort(-np.round(cosines, 6), kind="stable")[: sizes[0]]])
+        found += neighbourhoods([prompts[row] for row in rows], vectors[rows], *sizes[1:])
+        left = np.setdiff1d(left, rows)
     return found
 
 
@@ -200,25 +193,3 @@ def own_past(memory: ResponseMemory, prompt_ids: Sequence[str], upto_round: int)
     for response in memory.responses(prompt_ids=prompt_ids, rounds=range(upto_round + 1), origins=VOTERS):
         past[response.prompt_id].append(response)
     return past
-
-
-def mmr(query: np.ndarray, vectors: np.ndarray, k: int, diversity: float) -> list[int]:
-    """Return up to k rows of unit `vectors` (n, d), picked one after the other, ties by row.
-
-    Each pick maximises (1 - diversity) * cos(query, v) - diversity * max over the picked w of cos(v, w): maximal
-    marginal relevance (Carbonell & Goldstein 1998, lambda = 1 - diversity). The first pick is the nearest.
-    """
-    if len(vectors) == 0:
-        return []
-    relevance = vectors @ query  # (n,)
-    nearest_picked = np.full(len(vectors), -np.inf)
-    free = np.ones(len(vectors), dtype=bool)
-    picked: list[int] = []
-    gain = relevance
-    while len(picked) < min(k, len(vectors)):
-        row = int(np.argmax(np.where(free, gain, -np.inf)))
-        picked.append(row)
-        free[row] = False
-        nearest_picked = np.maximum(nearest_picked, vectors @ vectors[row])
-        gain = (1 - diversity) * relevance - diversity * nearest_picked
-    return picked

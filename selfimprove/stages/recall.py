@@ -5,11 +5,11 @@ own vector (Liu et al. 2022). Near demonstrations raise accuracy and share their
 with different answers, so that the votes stay as independent as they can be.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ..memory.retrieval import Trusted, batches, diverse, draw, neighbours, trust
+from ..memory.retrieval import Trusted, draw, neighbourhoods, neighbours, pooled, trust
 from ..models.conversation import after_system
 from ..run.session import Run
 from ..seeds import seed_for
@@ -21,38 +21,38 @@ if TYPE_CHECKING:
 
 
 def plan_recall(
-    prompts: Sequence[Prompt],
-    pools: Mapping[str, "Sequence[Recalled]"],
+    groups: Sequence[Sequence[Prompt]],
+    pools: Sequence["Sequence[Recalled]"],
     *,
     k: int,
     shots: int,
     seed_key: tuple[object, ...],
     distinct: bool = False,
-    shared: bool = False,
 ) -> list[Request]:
-    """Return `k` requests for each prompt that has a pool of trusted responses: slot by slot.
+    """Return `k` requests for each prompt whose group has a pool of trusted responses: slot by slot.
 
-    Each sample draws `shots` responses of its prompt's pool: `distinct`, with different answers; `shared`, the same for
-    all prompts of a slot as far as their pools hold them, so that their long common prefix is computed once.
-    Demonstrations are whole conversations before the prompt's own turns, and the parents of the response. A draw
-    depends on `seed_key`, prompt, slot and pool, not on the pool's order.
+    For each slot, a group of neighbours draws `shots` responses of its pool, in one order, so that the prefix of its
+    requests is computed once; a prompt that may not see one of them (`Recalled.suits`) takes the next. `distinct`: with
+    different answers. Demonstrations are whole conversations before the prompt's own turns, and the parents of the
+    response. A draw depends on `seed_key`, the group's first prompt, slot and pool, not on the pool's order.
     """
     requests = []
     for slot in range(k):
-        for prompt in prompts:
-            key = (slot,) if shared else (prompt.id, slot)
-            shown = draw(pools.get(prompt.id, ()), shots, *seed_key, Stage.RECALL, *key, distinct=distinct)
-            if not shown:
-                continue
-            requests.append(
-                Request(
-                    prompt_id=prompt.id,
-                    origin=Origin.RECALL,
-                    messages=after_system(prompt.messages, [turn for r in shown for turn in r.turns]),
-                    seed=seed_for(*seed_key, Stage.RECALL, prompt.id, slot),
-                    parents=tuple(r.response_id for r in shown),
+        for group, pool in zip(groups, pools, strict=True):
+            for prompt in group:
+                suited = [r for r in pool if r.suits(prompt)]
+                shown = draw(suited, shots, *seed_key, Stage.RECALL, group[0].id, slot, distinct=distinct)
+                if not shown:
+                    continue
+                requests.append(
+                    Request(
+                        prompt_id=prompt.id,
+                        origin=Origin.RECALL,
+                        messages=after_system(prompt.messages, [turn for r in shown for turn in r.turns]),
+                        seed=seed_for(*seed_key, Stage.RECALL, prompt.id, slot),
+                        parents=tuple(r.response_id for r in shown),
+                    )
                 )
-            )
     return requests
 
 
@@ -62,31 +62,21 @@ def recall(run: Run, round_: int) -> None:
     tallies = run.memory.tallies(round_, Poll.SAMPLED)
     found = trust(run.memory, run.embedder.encode, round=round_, vote_index=Poll.SAMPLED, min_support=config.trust)
     trusted = Trusted({id_: replace(r, text=run.reader.shown(r.text)) for id_, r in found.shown.items()})
-
-    def pools(batch: Sequence[Prompt]) -> "dict[str, list[Recalled]]":
-        if config.draw == "random":
-            return {prompt.id: trusted.for_prompt(prompt) for prompt in batch}
-        wide = config.pool * 4 if config.draw == "mmr" else config.pool
-        near = dict(zip(batch, neighbours(run.memory, run.index, trusted, batch, wide), strict=True))
-        if config.draw == "mmr":
-            near = {p: diverse(run.memory, p, found, config.pool, config.diversity) for p, found in near.items()}
-        if config.draw == "shared":
-            union = {r.response_id for found in near.values() for r in found}
-            near = {p: [r for r in trusted.for_prompt(p) if r.response_id in union] for p in batch}
-        return {prompt.id: found for prompt, found in near.items()}
-
-    def plan(batch: Sequence[Prompt]) -> list[Request]:
-        return plan_recall(
-            batch,
-            pools(batch),
-            k=config.k,
-            shots=config.shots,
-            seed_key=(run.config.seed, round_),
-            distinct=config.draw == "distinct",
-            shared=config.draw in ("shared", "random"),
-        )
-
     open_prompts = between(run, tallies, 0.0, config.below) if config.k else []
     vectors = run.memory.prompt_vectors([prompt.id for prompt in open_prompts])
-    near_together = [p for batch in batches(open_prompts, vectors, run.config.sample.unit_prompts) for p in batch]
-    run_units(run, round_, Stage.RECALL, near_together, plan, run.memory.current)
+    groups = neighbourhoods(open_prompts, vectors, run.config.sample.unit_prompts, config.group)
+    group_of = {prompt.id: group for group in groups for prompt in group}
+
+    def plan(batch: Sequence[Prompt]) -> list[Request]:
+        if config.draw == "random":
+            together, pools = [batch], [list(trusted.shown.values())]
+        else:
+            near = dict(zip(batch, neighbours(run.memory, run.index, trusted, batch, config.pool), strict=True))
+            together = list({id(group_of[p.id]): group_of[p.id] for p in batch}.values())
+            pools = [pooled([near[p] for p in group], config.pool) for group in together]
+        key = (run.config.seed, round_)
+        return plan_recall(
+            together, pools, k=config.k, shots=config.shots, seed_key=key, distinct=config.draw == "distinct"
+        )
+
+    run_units(run, round_, Stage.RECALL, [p for group in groups for p in group], plan, run.memory.current)

@@ -10,15 +10,15 @@ from memory_story import ANSWERS, EMBEDDER, PROMPTS, SAMPLING, TEXT, commit, com
 from selfimprove.errors import ModelError
 from selfimprove.memory import Embedder, ResponseMemory, VectorIndex
 from selfimprove.memory.retrieval import (
+    Recalled,
     Trusted,
-    batches,
-    diverse,
     draw,
     leaking,
-    mmr,
+    nearest,
+    neighbourhoods,
     neighbours,
     own_past,
-    recall,
+    pooled,
     trust,
 )
 from selfimprove.memory.search import segments
@@ -47,9 +47,9 @@ def voted(memory):
     return memory
 
 
-def ask(memory, text, k=3, diversity=0.0, **how):
+def ask(memory, text, k=3, **how):
     trusted = trust(memory, EMBEDDER.encode, **{"round": 1, "vote_index": 0, "min_support": 0.6} | how)
-    return recall(memory, VectorIndex(memory), trusted, EMBEDDER.encode([text]), k=k, diversity=diversity)[0]
+    return nearest(VectorIndex(memory), trusted, [prompt("asked", text)], EMBEDDER.encode([text]), k)[0]
 
 
 def test_recalled_answers_are_the_shortest_agreed_ones_of_their_prompts(voted):
@@ -69,7 +69,7 @@ def test_a_sealed_segment_that_finds_too_few_leaves_recall_with_those(memory, mo
     trusted = trust(memory, EMBEDDER.encode, round=1, vote_index=0, min_support=0.6)
     index, query = VectorIndex(memory, segment_rows=64), memory.vectors([1])
     assert (index.search(query, len(ANSWERS), np.array(list(trusted.shown)))[0] == -1).any(), "only a cell was seen"
-    found = recall(memory, index, trusted, query, k=len(ANSWERS), diversity=0.3)[0]
+    (found,) = nearest(index, trusted, [prompt("asked", "?")], query, len(ANSWERS))
     assert found[0].response_id == 1
     assert len(found) < len(ANSWERS)
 
@@ -184,26 +184,35 @@ def test_a_draw_depends_on_its_key_and_shows_different_answers_first(voted):
     assert draw([], 3, 7) == []
 
 
-def test_diverse_neighbours_are_mmrs(voted):
+def test_a_group_draws_from_the_responses_that_are_nearest_to_any_of_it(voted):
     pool = trust(voted, EMBEDDER.encode, round=1, vote_index=0, min_support=0.5)
-    (near,) = neighbours(voted, VectorIndex(voted), pool, PROMPTS[:1])
-    assert diverse(voted, PROMPTS[0], near, 3, 0.0) == near[:3]
-    assert diverse(voted, PROMPTS[0], near, 3, 1.0) != near[:3]
+    one, other = (neighbours(voted, VectorIndex(voted), pool, [p], 4)[0] for p in PROMPTS[:2])
+    best: dict[int, Recalled] = {}
+    for r in [*one, *other]:
+        best[r.response_id] = max(r, best.get(r.response_id, r), key=lambda r: r.score)
+    ranked = sorted(best.values(), key=lambda r: -r.score)
+    assert len(ranked) > 4 and {r.response_id for r in one} != {r.response_id for r in other}
+    assert pooled([one, other], 99) == ranked
+    assert pooled([one, other], 4) == ranked[:4]
+    assert pooled([one], 4) == one
 
 
-def test_batches_hold_neighbours_and_every_prompt_once():
+def test_neighbourhoods_hold_neighbours_and_every_prompt_once():
     rng = np.random.default_rng(0)
     centres = unit_rows(rng, 4)
     kinds = rng.permutation(np.repeat(np.arange(4), 8))
     vectors = centres[kinds] + 0.05 * unit_rows(rng, 32)
     prompts = [prompt(str(n), str(kind)) for n, kind in enumerate(kinds)]
-    found = batches(prompts, vectors, 8)
-    assert [len(batch) for batch in found] == [8] * 4
-    assert [len({p.text for p in batch}) for batch in found] == [1] * 4
-    assert sorted(int(p.id) for batch in found for p in batch) == list(range(32))
-    assert all(int(one.id) < int(other.id) for batch in found for one, other in itertools.pairwise(batch))
-    assert [len(batch) for batch in batches(prompts, vectors, 20)] == [20, 12]
-    assert batches([], np.zeros((0, 0), np.float32), 8) == []
+    found = neighbourhoods(prompts, vectors, 8)
+    assert [len(group) for group in found] == [8] * 4
+    assert [len({p.text for p in group}) for group in found] == [1] * 4
+    assert sorted(int(p.id) for group in found for p in group) == list(range(32))
+    assert all(int(one.id) < int(other.id) for group in found for one, other in itertools.pairwise(group))
+    assert [len(group) for group in neighbourhoods(prompts, vectors, 20)] == [20, 12]
+    nested = neighbourhoods(prompts, vectors, 20, 8)
+    assert [len(group) for group in nested] == [8, 8, 4, 8, 4]
+    assert {p.id for group in nested[:3] for p in group} == {p.id for p in neighbourhoods(prompts, vectors, 20)[0]}
+    assert neighbourhoods([], np.zeros((0, 0), np.float32), 8, 4) == []
 
 
 def test_own_past_is_every_answer_to_the_prompt_up_to_the_round(memory):
@@ -213,32 +222,6 @@ def test_own_past_is_every_answer_to_the_prompt_up_to_the_round(memory):
     commit(memory, [("france", "later")], round=2)
     past = own_past(memory, ["france", "spain"], 1)
     assert {id_: [r.text for r in group] for id_, group in past.items()} == {"france": ["Paris", "Paris."], "spain": []}
-
-
-@pytest.mark.parametrize("diversity", [0.0, 0.3, 0.7, 1.0])
-def test_mmr_equals_its_definition(diversity):
-    rng = np.random.default_rng(1)
-    for _ in range(20):
-        query, vectors = unit_rows(rng, 1)[0], unit_rows(rng, 12)
-        picked: list[int] = []
-        while len(picked) < 5:
-            rest = [i for i in range(12) if i not in picked]
-            gain = {
-                i: (1 - diversity) * (vectors[i] @ query) - diversity * max(vectors[i] @ vectors[j] for j in picked)
-                if picked
-                else vectors[i] @ query
-                for i in rest
-            }
-            picked.append(max(rest, key=lambda i: gain[i]))
-        assert mmr(query, vectors, 5, diversity) == picked
-
-
-def test_mmr_takes_the_nearest_at_0_and_avoids_repeats_at_1():
-    near, copy, far = np.eye(3, dtype=np.float32)[[0, 0, 1]]
-    assert mmr(near, np.stack([near, copy, far]), 2, 0.0) == [0, 1]
-    assert mmr(near, np.stack([near, copy, far]), 2, 1.0) == [0, 2]
-    assert mmr(near, np.stack([near]), 5, 0.5) == [0]
-    assert mmr(near, np.zeros((0, 3), dtype=np.float32), 5, 0.5) == []
 
 
 # --- embedder --------------------------------------------------------------------------------------------------------

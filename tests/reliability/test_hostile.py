@@ -146,7 +146,7 @@ def test_control_tokens_in_data_are_plain_text_wherever_data_goes(policy, text):
         critique = replace(past[2], parents=(1, 2))
         recalled = [Recalled(1, replace(prompt, id="q"), text, text, 1.0, 1.0)]
         requests = [
-            *plan_recall([prompt], {prompt.id: recalled}, k=1, shots=1, seed_key=(0,)),
+            *plan_recall([[prompt]], [recalled], k=1, shots=1, seed_key=(0,)),
             *plan_critiques([prompt], {"p": past}, {1: "a", 2: "b"}, k=1, rivals=2, seed_key=(0,)),
             *plan_revisions([prompt], [critique], {"p": past}, seed_key=(0,)),
         ]

@@ -1,8 +1,8 @@
-"""Demonstrations from memory: each sample draws its own from its prompt's pool, or all of a slot share one draw."""
+"""Demonstrations from memory: one draw for each slot and group of neighbours."""
 
 from dataclasses import replace
 
-from selfimprove.memory.retrieval import Recalled, Trusted
+from selfimprove.memory.retrieval import Recalled
 from selfimprove.stages.recall import plan_recall
 from selfimprove.types import Message, Origin, Prompt, Split
 
@@ -21,9 +21,9 @@ def answers(n, system=(BRIEF,)):
     ]
 
 
-def plan(prompts, recalled, k=4, shots=3, key=(7, 1), shared=False, distinct=False):
-    pools = {p.id: Trusted({r.response_id: r for r in recalled}).for_prompt(p) for p in prompts}
-    return plan_recall(prompts, pools, k=k, shots=shots, seed_key=key, shared=shared, distinct=distinct)
+def plan(prompts, recalled, k=4, shots=3, key=(7, 1), together=False, distinct=False):
+    groups = [prompts] if together else [[p] for p in prompts]
+    return plan_recall(groups, [recalled] * len(groups), k=k, shots=shots, seed_key=key, distinct=distinct)
 
 
 def test_demonstrations_are_earlier_turns_behind_the_system_message():
@@ -48,8 +48,8 @@ def test_a_demonstration_is_the_whole_conversation_and_stands_under_its_own_syst
     assert plan([prompt("q", Message("user", "without a system message"))], other) == []
 
 
-def test_all_prompts_of_a_slot_share_their_draw_and_each_slot_has_its_own():
-    requests = plan([prompt(f"q{i}") for i in range(5)], answers(32), shared=True)
+def test_a_group_shares_the_draw_of_a_slot_and_each_slot_has_its_own():
+    requests = plan([prompt(f"q{i}") for i in range(5)], answers(32), together=True)
     slots = [requests[i : i + 5] for i in range(0, 20, 5)]
     assert [r.prompt_id for r in slots[0]] == [f"q{i}" for i in range(5)]
     for slot in slots:
@@ -61,9 +61,9 @@ def test_all_prompts_of_a_slot_share_their_draw_and_each_slot_has_its_own():
 
 def test_a_prompt_never_sees_its_own_answer_but_the_next_one_of_the_draw():
     recalled = answers(4)
-    others, own = plan([prompt("q"), prompt("m2")], recalled, k=1, shared=True)
+    others, own = plan([prompt("q"), prompt("m2")], recalled, k=1, together=True)
     order = [r.response_id for r in recalled]
-    full = plan([prompt("q")], recalled, k=1, shots=4, shared=True)[0].parents
+    full = plan([prompt("q")], recalled, k=1, shots=4, together=True)[0].parents
     assert sorted(full) == order
     assert others.parents == full[:3]
     assert own.parents == tuple(id_ for id_ in full if id_ != 102)
