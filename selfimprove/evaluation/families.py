@@ -140,6 +140,12 @@ def rise(base: Sequence[FamilyMetrics], now: Sequence[FamilyMetrics]) -> float:
     return max((by for by, _ in _rises(base, now)), default=0.0)
 
 
+def mean_rise(base: Sequence[FamilyMetrics], now: Sequence[FamilyMetrics]) -> float:
+    """Return the mean over prompts of the rise of their family's `top_fraction`; a fall counts as 0."""
+    rises = [(max(0.0, by), family.prompts) for by, family in _rises(base, now)]
+    return sum(by * prompts for by, prompts in rises) / max(1, sum(prompts for _, prompts in rises))
+
+
 def most_risen(base: Sequence[FamilyMetrics], now: Sequence[FamilyMetrics]) -> FamilyMetrics | None:
     """Return the family with that rise; None if no family of at least `LEAST` prompts was measured twice."""
     return max(_rises(base, now), key=lambda found: found[0], default=(0.0, None))[1]

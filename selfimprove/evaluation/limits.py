@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from ..config import GuardConfig, RunConfig
 from ..types import Decision, GuardVerdict
+from .families import mean_rise
 from .metrics import METRICS, Health
 
 
@@ -31,12 +32,14 @@ def score(base: Health, now: Health) -> float:
     """Return a label-free proxy of accuracy, relative to the base; higher is better. Used by `best` alone.
 
     Gain in samples that give the base's majority answer, plus gain in parse rate, minus the rise of the top answer's
-    fraction of the prompts (a fall does not count). Each kind of collapse moves at least one of them.
+    fraction of the prompts: over all prompts, or in the mean over families where that is more (a fall does not count).
+    Each kind of collapse moves at least one of them.
     """
     share, before = now.base_majority_share, base.base_majority_share
     if share is None or before is None:  # a memory written before this metric existed
         share, before = now.base_majority_agreement or 0.0, base.base_majority_agreement or 0.0
-    return share - before + now.parse_rate - base.parse_rate - max(0.0, now.concentration - base.concentration)
+    rise = max(now.concentration - base.concentration, mean_rise(base.families or (), now.families or ()))
+    return share - before + now.parse_rate - base.parse_rate - rise
 
 
 def best(kept: Mapping[int, Health], limits: GuardConfig) -> int:

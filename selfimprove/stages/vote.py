@@ -7,12 +7,13 @@ of the ballots. No label is used.
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from ..evaluation.independence import Independence, independence
 from ..run.session import Run
-from ..types import BASE, VOTERS, Judgement, Poll, Response, Split, Stage, Tally, unit_id
+from ..types import BASE, VOTERS, Judgement, Origin, Poll, Response, Split, Stage, Tally, unit_id
 from .reading import Readings, read_once
 from .units import by_prompt
 
@@ -178,7 +179,9 @@ def vote(run: Run, round_: int, poll: Poll, labels: Labels = majority) -> None:
     tallies, judgements = labels(run, round_, _ballots(run, round_, groups, readings))
     seconds = time.monotonic() - begun
     kinds = {id_: str(kind) for id_, kind in readings.kinds.items()}
-    run.memory.commit_vote(round_, judgements, tallies, index=poll, kinds=kinds, wall_s=seconds)
+    shared = recall_independence(round_, groups, readings) if poll is Poll.RECALLED else None
+    measured = {"independence": asdict(shared)} if shared else {}
+    run.memory.commit_vote(round_, judgements, tallies, index=poll, kinds=kinds, measured=measured, wall_s=seconds)
     decided = [t for t in tallies if t.answer is not None]
     run.progress.line(
         Stage.VOTE,
@@ -187,6 +190,19 @@ def vote(run: Run, round_: int, poll: Poll, labels: Labels = majority) -> None:
         f"{sum(t.abstained for t in tallies)} abstained",
         seconds=seconds,
     )
+    if shared:
+        run.progress.say(f"            {shared}")
+
+
+def recall_independence(
+    round_: int, groups: Mapping[str, Sequence[Response]], readings: Readings
+) -> Independence | None:
+    """Return the independence of the round's recalled answers; None if no prompt has two of them."""
+
+    def answers(group: Sequence[Response], origin: Origin) -> list[str | None]:
+        return [readings.answers[r.id] for r in group if r.round == round_ and r.origin is origin]
+
+    return independence((answers(g, Origin.SAMPLE), answers(g, Origin.RECALL)) for g in groups.values())
 
 
 def _ballots(

@@ -8,8 +8,17 @@ from healths import BASE, HEALTHY
 
 from selfimprove.config import GuardConfig
 from selfimprove.evaluation import families as module
-from selfimprove.evaluation.families import REST, Family, FamilyMetrics, families, family_metrics, most_risen, rise
-from selfimprove.evaluation.limits import judge
+from selfimprove.evaluation.families import (
+    REST,
+    Family,
+    FamilyMetrics,
+    families,
+    family_metrics,
+    mean_rise,
+    most_risen,
+    rise,
+)
+from selfimprove.evaluation.limits import best, judge, score
 from selfimprove.evaluation.metrics import Health
 from selfimprove.memory import Embedder
 from selfimprove.types import Decision
@@ -81,6 +90,15 @@ def test_one_answer_for_a_whole_family_is_rejected_though_it_is_a_small_fraction
 def test_chance_in_a_handful_of_prompts_trips_nothing():
     assert rise((one(0.2, 5),), (one(1.0, 5),)) == 0.0
     assert rise((one(0.2, 20),), (one(0.3, 20), one(1.0, 20, "a family that the base was not asked"))) == 0.3 - 0.2
+
+
+def test_a_run_ends_on_the_round_before_a_family_collapsed():
+    base = replace(BASE, families=(one(0.5), one(0.1, 86, "what is")))
+    first = replace(HEALTHY, families=(one(0.5), one(0.1, 86, "what is")))
+    second = replace(first, families=(one(0.8), one(0.0, 86, "what is")), parse_rate=first.parse_rate + 0.02)
+    assert mean_rise(base.families, second.families) == (0.8 - 0.5) * 14 / 100
+    assert score(base, second) < score(base, first)
+    assert best({0: base, 1: first, 2: second}, GuardConfig()) == 1
 
 
 def test_metrics_stored_before_there_were_families_are_read_and_not_held_to_them():

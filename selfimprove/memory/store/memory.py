@@ -123,14 +123,15 @@ class ResponseMemory(MemoryReader):
         *,
         index: int = 0,
         kinds: Mapping[str, str] | None = None,
+        measured: Mapping[str, Any] | None = None,
         wall_s: float = 0.0,
     ) -> None:
-        """Commit a vote, with the kind of answer that was read for each prompt id.
+        """Commit a vote, with the kind of answer that was read for each prompt id and what was `measured` of it (JSON).
 
         A round votes several times; `index` tells its votes apart.
         """
         tables = vote_tables(name_of(round, Stage.VOTE, index), judgements, tallies)
-        payload = None if kinds is None else {"kinds": dict(kinds)}
+        payload = None if kinds is None else {"kinds": dict(kinds), **(measured or {})}
         self._commit(round, Stage.VOTE, index, tables, payload=payload, wall_s=wall_s)
 
     def commit_selection(self, round: int, selection: Selection, *, wall_s: float = 0.0) -> None:

@@ -1,0 +1,85 @@
+"""Independence of recalled answers from each other, without labels.
+
+Votes count as evidence as far as they are independent. Answers to a prompt that were given with near demonstrations
+agree for two reasons: the policy knows the answer, or the demonstrations share a bias. Compared are pairs of answers to
+the same prompt: two recalled ones, two plain samples, and one of each.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+SURE = 0.6
+"""Fraction of a prompt's samples that give one answer, from which on it counts as the policy's own."""
+
+Answers = Sequence[str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Independence:
+    """Agreement of pairs of answers to the same prompt, fractions in [0, 1], means over `prompts` prompts.
+
+    `recalled`: two recalled answers; `sampled`: two plain samples; `between`: a recalled answer and a sample. `kept`:
+    fraction of the recalled answers that repeat the answer of at least `SURE` of the prompt's samples, over the
+    `sure` prompts that have one; None without any. `size`: mean number of recalled answers a prompt.
+    """
+
+    prompts: int
+    recalled: float
+    sampled: float
+    between: float
+    size: float
+    sure: int
+    kept: float | None
+
+    @property
+    def design_effect(self) -> float:
+        """Recalled votes that carry as much evidence as one plain vote: 1 + (n - 1) rho (Kish 1965, section 5.4).
+
+        rho is the agreement of recalled answers beyond that with samples, as a fraction of what is possible.
+        """
+        rho = (self.recalled - self.between) / (1 - self.between) if self.between < 1 else 0.0
+        return 1 + (self.size - 1) * max(0.0, rho)
+
+    def __str__(self) -> str:
+        """One line for the terminal."""
+        kept = "" if self.kept is None else f"; {self.kept:.0%} keep the answer of a sure prompt ({self.sure} prompts)"
+        return (
+            f"recalled answers agree {self.recalled:.2f}, samples {self.sampled:.2f}, across {self.between:.2f}, "
+            f"design effect {self.design_effect:.1f}{kept}"
+        )
+
+
+def independence(answers: Iterable[tuple[Answers, Answers]]) -> Independence | None:
+    """Return the agreement of the (samples, recalled answers) of each prompt; abstentions (None) agree with nothing.
+
+    Prompts with fewer than two of either do not count; None if there are no others.
+    """
+    rows: list[tuple[float, float, float, int]] = []
+    kept: list[float] = []
+    for sampled, recalled in answers:
+        if min(len(sampled), len(recalled)) < 2:
+            continue
+        ours, theirs = _counts(sampled), _counts(recalled)
+        across = sum(ours[answer] * theirs[answer] for answer in ours) / (len(sampled) * len(recalled))
+        rows.append((_pairs(theirs, len(recalled)), _pairs(ours, len(sampled)), across, len(recalled)))
+        answer, votes = max(ours.items(), key=lambda item: item[1], default=("", 0))
+        if votes >= SURE * len(sampled):
+            kept.append(theirs[answer] / len(recalled))
+    if not rows:
+        return None
+    recalled_, sampled_, between, size = np.mean(rows, axis=0).tolist()
+    return Independence(
+        len(rows), recalled_, sampled_, between, size, len(kept), float(np.mean(kept)) if kept else None
+    )
+
+
+def _counts(answers: Answers) -> Counter[str]:
+    return Counter(answer for answer in answers if answer is not None)
+
+
+def _pairs(counts: Counter[str], n: int) -> float:
+    """Fraction of the ordered pairs of n answers that agree."""
+    return sum(count * (count - 1) for count in counts.values()) / (n * (n - 1))
