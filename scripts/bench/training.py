@@ -13,7 +13,6 @@ import json
 import logging
 import os
 import random
-import resource
 import statistics
 import subprocess
 import sys
@@ -28,6 +27,8 @@ ROOT = Path(__file__).resolve().parents[2]
 VENV = ROOT / ".venv-bench"
 RANK, ALPHA, LR, BATCH = 16, 32, 3e-4, 16
 ARMS = ("ours", "ours + KL", "TRL")
+PLAIN = "PEFT loop"
+"""A plain loop over padded batches, for where TRL is not installed."""
 
 OPENINGS = (
     "Let's take this one step at a time.",
@@ -65,13 +66,16 @@ def make_problems(prompts: int, samples: int) -> list[tuple[str, list[str]]]:
     return problems
 
 
-def encode(prompts: int, samples: int, folder: Path) -> dict[str, Any]:
-    """Tokenize the problems with the bundled model's chat template and write them to the workers' job file."""
+def encode(prompts: int, samples: int, folder: Path, **model: str) -> dict[str, Any]:
+    """Tokenize the problems with the model's chat template and write them to the workers' job file.
+
+    `model` are settings of a configuration's model section.
+    """
     from selfimprove.config import ModelConfig
     from selfimprove.models.policy import Policy
     from selfimprove.types import Message
 
-    policy = Policy.load(ModelConfig())
+    policy = Policy.load(ModelConfig.model_validate(model))
     rows = [
         {"prompt": policy.encode([Message("user", question)]), "completion": policy.encode_completion(text)}
         for question, solutions in make_problems(prompts, samples)
@@ -164,52 +168,101 @@ def train_trl(job: dict[str, Any], folder: Path, epochs: int = 1) -> float:
     return time.perf_counter() - began
 
 
-def work(arm: str, folder: Path) -> None:
-    """Run one arm and print its figures as the last line."""
+def train_plain(job: dict[str, Any], _: Path) -> float:
+    """Train with PEFT and AdamW in the plainest loop, on padded batches, and return seconds."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+
+    config = LoraConfig(r=RANK, lora_alpha=ALPHA, lora_dropout=0.0, target_modules="all-linear", task_type="CAUSAL_LM")
+    device, mixed = torch.device(job["device"]), job["dtype"] == "bfloat16"
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = get_peft_model(load_model(job), config).train()
+        order = torch.randperm(len(job["rows"])).tolist()
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=LR)
+    began = time.perf_counter()
+    for start in range(0, len(order), BATCH):
+        rows = [job["rows"][i] for i in order[start : start + BATCH]]
+        width = max(len(r["prompt"]) + len(r["completion"]) for r in rows)
+        ids = torch.full((len(rows), width), job["pad_id"])
+        labels = torch.full((len(rows), width), -100)
+        for i, r in enumerate(rows):
+            first, last = len(r["prompt"]), len(r["prompt"]) + len(r["completion"])
+            ids[i, :last] = torch.tensor(r["prompt"] + r["completion"])
+            labels[i, first:last] = torch.tensor(r["completion"])
+        ids, labels = ids.to(device), labels.to(device)
+        with torch.autocast(device.type, torch.bfloat16, enabled=mixed):
+            model(ids, labels=labels).loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - began
+
+
+def work(arm: str, folder: Path, repeats: int) -> None:
+    """Run one arm several times and print the figures of each as the last line."""
+    from selfimprove.training.footprint import peak_gb
+
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
     job = json.loads((folder / "job.json").read_text())
-    seconds = train_trl(job, folder) if arm == "TRL" else train_ours(job, folder, 0.0 if arm == "ours" else 0.02)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-    print(json.dumps({"seconds": seconds, "peak_gb": peak}))
+    runs = []
+    for run in range(repeats):
+        own = folder / f"run{run}"
+        own.mkdir(exist_ok=True)
+        if arm == "TRL":
+            seconds = train_trl(job, own)
+        elif arm == PLAIN:
+            seconds = train_plain(job, own)
+        else:
+            seconds = train_ours(job, own, 0.0 if arm == "ours" else 0.02)
+        runs.append({"seconds": seconds, "peak_gb": peak_gb(job["device"])})
+    print(json.dumps(runs))
 
 
 # -- the table
 
 
-def measure(arm: str, folder: Path) -> dict[str, float]:
-    """Run an arm in a new process of its environment."""
+def measure(arm: str, folder: Path, repeats: int = 1) -> list[dict[str, float]]:
+    """Run an arm so many times in a new process of its environment.
+
+    Raises:
+        RuntimeError: it failed.
+    """
     bench = VENV / "bin" / "python"
     python = str(bench) if arm == "TRL" and bench.exists() else sys.executable
-    command = [python, __file__, "--worker", arm, "--folder", str(folder)]
+    command = [python, __file__, "--worker", arm, "--folder", str(folder), "--repeats", str(repeats)]
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "HF_HUB_OFFLINE": "1"})
     if done.returncode:
         hint = "\nTRL is not installed: run with --setup first." if arm == "TRL" else ""
-        raise SystemExit(f"{arm} failed:\n{done.stderr[-2000:]}{hint}")
+        raise RuntimeError(f"{arm} failed:\n{done.stderr[-2000:]}{hint}")
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
 def table(job: dict[str, Any], runs: dict[str, list[dict[str, float]]]) -> tuple[str, dict[str, float]]:
-    """Return the table and the ratios: medians over the runs."""
-    seconds = {arm: statistics.median(r["seconds"] for r in runs[arm]) for arm in ARMS}
+    """Return the table and the ratios: medians over the runs. The peer is TRL, else the plain loop."""
+    seconds = {arm: statistics.median(r["seconds"] for r in of_arm) for arm, of_arm in runs.items()}
+    peer = "TRL" if "TRL" in runs else PLAIN
     lines = [
         f"{len(job['rows'])} completions, {job['completion_tokens']} tokens ({job['tokens']} with their prompts), "
-        f"{job['dtype']} on {job['device']}, LoRA rank {RANK}, batch {BATCH}, median of {len(runs['TRL'])}",
+        f"{job['dtype']} on {job['device']}, LoRA rank {RANK}, batch {BATCH}, median of {len(runs['ours'])}",
         "",
         "| | seconds | (each run) | tokens/s with prompts | completion tokens/s | peak GB |",
         "|---|---|---|---|---|---|",
     ]
-    for arm in ARMS:
+    for arm in runs:
         each = ", ".join(f"{r['seconds']:.1f}" for r in runs[arm])
         lines.append(
             f"| {arm} | {seconds[arm]:.1f} | {each} | {job['tokens'] / seconds[arm]:.0f} "
             f"| {job['completion_tokens'] / seconds[arm]:.0f} | {max(r['peak_gb'] for r in runs[arm]):.1f} |"
         )
     ratios = {
-        "ratio_trl": round(seconds["TRL"] / seconds["ours"], 2),
+        "ratio_trl" if peer == "TRL" else "ratio_plain": round(seconds[peer] / seconds["ours"], 2),
         "kl_cost": round(seconds["ours + KL"] / seconds["ours"], 2),
     }
-    lines += ["", f"TRL / ours {ratios['ratio_trl']} (target 2), with / without KL {ratios['kl_cost']} (target 1.5)"]
+    lines += ["", f"{peer} / ours {seconds[peer] / seconds['ours']:.2f}, with / without KL {ratios['kl_cost']}"]
     return "\n".join(lines), ratios
 
 
@@ -227,20 +280,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON line last")
     parser.add_argument("--prompts", type=int, default=64)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--worker", choices=ARMS, help=argparse.SUPPRESS)
+    parser.add_argument("--device", default="auto", help="as model.device of a configuration")
+    parser.add_argument("--worker", choices=(*ARMS, PLAIN), help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.worker:
-        return work(options.worker, options.folder)
+        return work(options.worker, options.folder, options.repeats)
     if options.setup:
         return setup()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        job = encode(options.prompts, 4, folder)
+        job = encode(options.prompts, 4, folder, device=options.device)
         runs: dict[str, list[dict[str, float]]] = {arm: [] for arm in ARMS}
         for _ in range(options.repeats):
             for arm in ARMS:
-                runs[arm].append(measure(arm, folder))
+                try:
+                    runs[arm] += measure(arm, folder)
+                except RuntimeError as error:
+                    raise SystemExit(str(error)) from None
         text, ratios = table(job, runs)
     print(text)
     if options.json:
