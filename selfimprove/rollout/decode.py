@@ -9,12 +9,15 @@ from transformers import PreTrainedModel
 
 from ..types import Finish, Sampling
 from .branches import GROWTH, Branches, grown
-from .prefill import additive, make_segments, prefill, prefill_prefixes
+from .prefill import Prefilled, additive, make_segments, prefill, prefill_prefixes
+from .prefix_attention import Segment
 from .sampling import draw
 from .shared_prefix import Group
+from .static_decode import Rows, Stop, decode_rows, roomy_cache
 
-Stop = Callable[[Sequence[int]], bool]
-"""Whether the tokens drawn for a row hold a stop string; asked after each token."""
+
+STATIC = ("cuda",)
+"""Kinds of device that decode without host synchronisation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +39,19 @@ def decode_batch(
 ) -> dict[int, Rollout]:
     """Return a rollout for every row of the groups. `seeds` are those of all rows, by row.
 
+    On a CPU a step computes equal beginnings once and drops rows as they end, which takes a look at each token on the
+    host; an accelerator would wait for that, and decodes all rows (see `static_decode`).
+
     Raises:
         torch.OutOfMemoryError, RuntimeError: the device or the CPU's allocator has too little memory for the batch.
     """
     rows = [row for group in groups for prompt in group.prompts for row in prompt.rows]
-    branches, logits = _prefill_rows(model, groups, sampling.max_new_tokens)
+    segments, filled = _prefill(model, groups)
+    if model.device.type in STATIC:
+        seeds_R = [seeds[row] for row in rows]
+        drawn = _decode_static(model, groups, segments, filled, seeds_R, sampling, eos_ids, on_tokens, stop)
+        return _collect(rows, drawn, stop)
+    branches, logits = _branches(groups, segments, filled, sampling.max_new_tokens), filled.logits
     device = model.device
     ends = torch.tensor(eos_ids, dtype=torch.int64, device=device)
     drawn = torch.full((len(rows), sampling.max_new_tokens), -1, device=device)
@@ -78,19 +89,26 @@ class _Stops:
         return torch.tensor([not self._stop(self._ids[row]) for row in rows], dtype=torch.bool, device=live.device)
 
 
-def _prefill_rows(model: PreTrainedModel, groups: Sequence[Group], new_tokens: int) -> tuple[Branches, Tensor]:
-    """Prefill each prompt once: a branch for each, and the logits after it, (B, V)."""
+def _prefill(model: PreTrainedModel, groups: Sequence[Group]) -> tuple[tuple[Segment, ...], Prefilled]:
+    """Prefill each prompt once, in segments by shared prefix."""
     prompts = [prompt for group in groups for prompt in group.prompts]
     starts = [group.shared for group in groups for _ in group.prompts]
     suffixes = [prompt.token_ids[start:] for prompt, start in zip(prompts, starts, strict=True)]
     prefixes = prefill_prefixes(model, groups)
     segments = make_segments([len(g.prompts) for g in groups], prefixes)
-    filled = prefill(model, suffixes, starts, segments)
-    device = model.device
+    return segments, prefill(model, suffixes, starts, segments)
+
+
+def _branches(
+    groups: Sequence[Group], segments: tuple[Segment, ...], filled: Prefilled, new_tokens: int
+) -> Branches:
+    """A branch for each prompt."""
+    prompts = [prompt for group in groups for prompt in group.prompts]
+    device = filled.own.device
     rows = torch.tensor([len(p.rows) for p in prompts], device=device)
     cache = grown(filled.own, int(rows.sum()), min(GROWTH, new_tokens - 1))
     column = filled.own.shape[-2]
-    branches = Branches(
+    return Branches(
         cache=cache,
         segments=segments,
         mask_B=_mask(filled.padding_U, column, cache),
@@ -98,7 +116,40 @@ def _prefill_rows(model: PreTrainedModel, groups: Sequence[Group], new_tokens: i
         column=column,
         branch_R=torch.arange(len(prompts), device=device).repeat_interleave(rows),
     )
-    return branches, filled.logits
+
+
+def _decode_static(
+    model: PreTrainedModel,
+    groups: Sequence[Group],
+    segments: tuple[Segment, ...],
+    filled: Prefilled,
+    seeds: Sequence[int],
+    sampling: Sampling,
+    eos_ids: Sequence[int],
+    on_tokens: Callable[[int], None] | None,
+    stop: Stop | None,
+) -> Tensor:
+    """Decode every row by itself and return what was drawn, (R, max_new_tokens); see `decode_rows`."""
+    prompts = [prompt for group in groups for prompt in group.prompts]
+    device = model.device
+    branch = torch.tensor([i for i, prompt in enumerate(prompts) for _ in prompt.rows], device=device)
+    column = filled.own.shape[-2]
+    cache = roomy_cache(model, filled.own, branch, sampling.max_new_tokens - 1)
+    count = len(branch)
+    rows = Rows(
+        cache=cache,
+        segments=make_segments([group.rows for group in groups], [segment.prefix for segment in segments]),
+        mask_R=_mask(filled.padding_U, column, cache)[branch],
+        positions_R=torch.tensor([len(p.token_ids) for p in prompts], device=device)[branch],
+        seeds_R=torch.tensor(seeds, device=device),
+        row_R=torch.arange(count, device=device),
+        ended_R=torch.zeros(count, dtype=torch.bool, device=device),
+        drawn=torch.full((count, sampling.max_new_tokens), -1, device=device),
+        ends=torch.tensor(eos_ids, dtype=torch.int64, device=device),
+        column=torch.tensor([column], device=device),
+        step=torch.zeros(1, dtype=torch.int64, device=device),
+    )
+    return decode_rows(model, rows, filled.logits, branch, sampling, column, on_tokens, stop)
 
 
 def _mask(padding: Tensor, column: int, cache: Tensor) -> Tensor:

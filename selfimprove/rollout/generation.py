@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from functools import partial
@@ -20,10 +21,13 @@ from .fallback import generate_batch
 from .prefill import cache_shape
 from .shared_prefix import cut_batches, group_prompts
 
-MAX_ROWS = 512
-"""Beyond this many rows the matrix products gain nothing more."""
+MAX_ROWS = {"cpu": 512, "other": 4096}
+"""Beyond this many rows the matrix products gain nothing more; an accelerator waits for the launches until then."""
 CACHE_SHARE = 0.25
 """Share of the device's memory that the cache of one batch may take."""
+
+_ALLOCATION = re.compile(r"DefaultCPUAllocator|CUBLAS_STATUS_(ALLOC_FAILED|NOT_INITIALIZED)")
+"""What errors say that are out-of-memory under another name."""
 
 log = logging.getLogger(__name__)
 
@@ -121,7 +125,8 @@ def _choose_rows(model: PreTrainedModel, columns: int) -> int:
         memory = torch.cuda.get_device_properties(model.device).total_memory
     else:
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return max(1, min(MAX_ROWS, int(memory * CACHE_SHARE) // (_row_elements(model, columns) * model.dtype.itemsize)))
+    most = MAX_ROWS["cpu" if model.device.type == "cpu" else "other"]
+    return max(1, min(most, int(memory * CACHE_SHARE) // (_row_elements(model, columns) * model.dtype.itemsize)))
 
 
 def _row_elements(model: PreTrainedModel, columns: int) -> int:
@@ -136,9 +141,9 @@ def _unless_memory_runs_out(run: Callable[[], dict[int, Rollout]]) -> dict[int, 
     """Return None on out-of-memory; the caller retries after this frame's tensors are freed."""
     try:
         return run()
-    except torch.OutOfMemoryError:
-        torch.cuda.empty_cache()
-    except RuntimeError as error:
-        if "DefaultCPUAllocator" not in str(error):
+    except RuntimeError as error:  # torch.OutOfMemoryError is one
+        if not isinstance(error, torch.OutOfMemoryError) and not _ALLOCATION.search(str(error)):
             raise
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()  # not above: the error holds the frames, and these the tensors
     return None

@@ -11,7 +11,10 @@ from .prefix_attention import Pass, Segment
 from .shared_prefix import Group
 
 PREFILL_TOKENS = 2048
-"""Most tokens in one prefill pass: enough to fill the matrix products, few enough to bound the attention scores."""
+"""Most tokens of one row in a prefill pass, and on a CPU in a pass: enough to fill the matrix products, few enough to
+bound the attention scores."""
+_WIDER = 4
+"""Factor of the tokens in a pass of several rows on an accelerator, where launches cost more than scores."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +57,7 @@ def prefill(
     own = new_cache(model, len(suffixes), longest)
     valid = torch.arange(longest, device=device) >= padding[:, None]  # (U, L)
     logits = []
-    for start, stop in _passes(lengths):
+    for start, stop in _passes(lengths, PREFILL_TOKENS * (1 if device.type == "cpu" else _WIDER)):
         part = slice(start, stop)
         inside = tuple(
             replace(s, start=max(s.start, start) - start, stop=min(s.stop, stop) - start)
@@ -109,11 +112,11 @@ def make_segments(sizes: Sequence[int], prefixes: Sequence[Tensor | None]) -> tu
     return tuple(segments)
 
 
-def _passes(lengths: Sequence[int]) -> list[tuple[int, int]]:
-    """Cut rows into runs of at most PREFILL_TOKENS tokens once padded, as the attention pads them, or one row."""
+def _passes(lengths: Sequence[int], most: int) -> list[tuple[int, int]]:
+    """Cut rows into runs of at most so many tokens once padded, as the attention pads them, or one row."""
     runs, start, longest = [], 0, 0
     for row, length in enumerate(lengths):
-        if row > start and (row + 1 - start) * max(longest, length) > PREFILL_TOKENS:
+        if row > start and (row + 1 - start) * max(longest, length) > most:
             runs.append((start, row))
             start, longest = row, 0
         longest = max(longest, length)

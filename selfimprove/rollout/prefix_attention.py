@@ -26,13 +26,14 @@ class Pass:
 
     `own` holds the rows' keys and values, (layers, 2, R, Hkv, C, D), of which columns below `last` are read. Token t of
     the pack is in row `place_T[0][t]` and column `place_T[1][t]`, from `first` on, of w = `last` - `first` columns;
-    without `place_T`, row t has one token, in column `first`, and w = 1. `mask` is additive, (R, 1, w, 1, last); None
+    without `place_T`, row t has one token, in column `first` (a number, or (1,) on the device, so that the host need not
+    know), and w = 1. `mask` is additive, (R, 1, w, 1, last); None
     when every row sees all.
     """
 
     own: Tensor
     segments: tuple[Segment, ...]
-    first: int
+    first: int | Tensor
     last: int
     mask: Tensor | None = None
     place_T: tuple[Tensor, Tensor] | None = None
@@ -43,7 +44,11 @@ class Pass:
         rows, kv_heads = keys.shape[:2]
         query = query[0].transpose(0, 1) * scaling  # (T, H, D)
         key, value = key[0].transpose(0, 1), value[0].transpose(0, 1)  # (T, Hkv, D)
-        if self.place_T is None:
+        if isinstance(self.first, Tensor):
+            keys.index_copy_(2, self.first, key.unsqueeze(2))
+            values.index_copy_(2, self.first, value.unsqueeze(2))
+            grid = query.unsqueeze(1)
+        elif self.place_T is None:
             keys[:, :, self.first], values[:, :, self.first] = key, value
             grid = query.unsqueeze(1)  # (R, 1, H, D)
         else:

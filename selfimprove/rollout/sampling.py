@@ -13,34 +13,38 @@ from ..types import Sampling
 _GOLDEN = -0x61C8864680B583EB  # 2^64 / golden ratio, as a signed 64-bit number: the step of splitmix64
 _MIX_1 = -0x40A7B892E31B1A47
 _MIX_2 = -0x6B2FB644ECCEEE15
-_UNCUT_ROWS = 32
+_UNCUT_ROWS = {"cpu": 32, "other": 256}
 """Rows drawn at once from the whole vocabulary: its float64 temporaries are what limits."""
 
 
-def draw(logits: Tensor, seeds: Tensor, position: int, sampling: Sampling, branch: Tensor | None = None) -> Tensor:
+def draw(
+    logits: Tensor, seeds: Tensor, position: int | Tensor, sampling: Sampling, branch: Tensor | None = None
+) -> Tensor:
     """Return one token id for each of R rows.
 
     Args:
         logits: (B, V), any float dtype.
         seeds: (R,) int64.
-        position: index of the token in the continuation; part of the key of its noise.
+        position: index of the token in the continuation, (1,) where it is on the device; part of the key of its noise.
         sampling: the distribution. Of logits that tie at the k-th place, exactly `top_k` entries are kept.
         branch: (R,) whose logits each row draws from; None: row r from logits r.
     """
     if logits.device.type == "mps":  # has no float64
         rows = None if branch is None else branch.cpu()
-        return draw(logits.cpu(), seeds.cpu(), position, sampling, rows).to(logits.device)
+        at = position.cpu() if isinstance(position, Tensor) else position
+        return draw(logits.cpu(), seeds.cpu(), at, sampling, rows).to(logits.device)
     branch = torch.arange(len(logits), device=logits.device) if branch is None else branch
     if sampling.temperature == 0:
         return logits.argmax(-1)[branch]
     if sampling.top_k == 0:
-        parts = zip(seeds.split(_UNCUT_ROWS), branch.split(_UNCUT_ROWS), strict=True)
+        at_once = _UNCUT_ROWS["cpu" if logits.device.type == "cpu" else "other"]
+        parts = zip(seeds.split(at_once), branch.split(at_once), strict=True)
         return torch.cat([_choose(*kept(logits[rows], sampling), key, position) for key, rows in parts])
     values, ids = kept(logits, sampling)
     return _choose(values[branch], ids[branch], seeds, position)
 
 
-def _choose(values: Tensor, ids: Tensor, seeds: Tensor, position: int) -> Tensor:
+def _choose(values: Tensor, ids: Tensor, seeds: Tensor, position: int | Tensor) -> Tensor:
     return ids.gather(-1, (values + gumbel(seeds, position, ids)).argmax(-1, keepdim=True)).squeeze(-1)
 
 
@@ -62,7 +66,7 @@ def kept(logits: Tensor, sampling: Sampling) -> tuple[Tensor, Tensor]:
     return values, ids
 
 
-def gumbel(seeds: Tensor, position: int, ids: Tensor) -> Tensor:
+def gumbel(seeds: Tensor, position: int | Tensor, ids: Tensor) -> Tensor:
     """Return standard Gumbel noise, (B, K) float64: a pure function of (seed, position, token id)."""
     rows = _mix(_mix(seeds + _GOLDEN) + position)  # (B,)
     u = (_shift(_mix(rows[:, None] + ids * _GOLDEN), 11).double() + 0.5) * 2.0**-53  # 0 < u < 1
