@@ -6,14 +6,16 @@
 
 Ours is round 1 of the quickstart on a random subset of its prompts, with the default operators: sample, recall, vote,
 select, train, evaluate, guard, all of it written to the memory. The pipeline draws as many samples as ours has
-responses, with the same settings, votes on equal texts, trains the same rank and epochs on as many winners a prompt,
-and evaluates nothing. Both are timed from when the model is loaded and the base evaluated.
+responses, with the same settings, votes on the last number of each, or the last line where there is none, trains the
+same rank and epochs on as many winners a prompt, and evaluates nothing. Where no vote reaches the threshold it has
+nothing to train on, and its time is that of sampling. Both are timed from when the model is loaded and the base evaluated.
 """
 
 import argparse
 import json
 import os
 import random
+import re
 import statistics
 import subprocess
 import sys
@@ -92,19 +94,30 @@ def pipeline(folder: Path) -> dict[str, float]:
     sampled = time.perf_counter()
     rows = []
     for ids, answers in zip(job["prompts"], texts, strict=True):
-        counts = Counter(answer.strip().lower() for answer in answers)
-        top, votes = counts.most_common(1)[0]
-        if votes / len(answers) >= config.select.threshold:
-            winners = [answer for answer in answers if answer.strip().lower() == top][: config.select.per_prompt]
-            rows += [{"prompt": ids, "completion": policy.encode_completion(answer)} for answer in winners]
+        winners = majority(answers, config.select.threshold)[: config.select.per_prompt]
+        rows += [{"prompt": ids, "completion": policy.encode_completion(answer)} for answer in winners]
     training = {
         "rows": rows,
         "model": str(policy.folder),
         "dtype": str(policy.dtype).removeprefix("torch."),
         "device": str(policy.device),
     }
-    seconds = train_trl(training, folder, epochs=config.train.epochs)
+    seconds = train_trl(training, folder, epochs=config.train.epochs) if rows else 0.0
     return {"sample": sampled - began, "train": seconds, "tokens": tokens, "examples": len(rows)}
+
+
+def final(text: str) -> str:
+    """What a response votes for: its last number, else its last line."""
+    numbers = re.findall(r"-?\d+(?:\.\d+)?", text.replace(",", ""))
+    lines = text.strip().lower().splitlines()
+    return numbers[-1] if numbers else lines[-1].strip(" .") if lines else ""
+
+
+def majority(answers: Sequence[str], threshold: float) -> list[str]:
+    """Return the answers that agree with the most frequent one; none where their fraction is below the threshold."""
+    votes = Counter(voted for answer in answers if (voted := final(answer)))
+    top, count = votes.most_common(1)[0] if votes else ("", 0)
+    return [answer for answer in answers if final(answer) == top] if count and count / len(answers) >= threshold else []
 
 
 def sample(policy: Policy, prompts: Sequence[Sequence[int]], k: int, config: RunConfig) -> tuple[list[list[str]], int]:
