@@ -23,7 +23,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -119,7 +119,12 @@ def quickstart(options: argparse.Namespace, record: Record) -> None:
         if options.quick:
             lines = (ROOT / "configs" / "prompts" / "everyday.jsonl").read_text().splitlines()
             (folder / "prompts.jsonl").write_text("\n".join(random.Random(0).sample(lines, 40)))
-            overrides += [f"prompts.path={folder / 'prompts.jsonl'}", "embedder=hash:32", "rounds=1", "evaluate.limit=8"]
+            overrides += [
+                f"prompts.path={folder / 'prompts.jsonl'}",
+                "embedder=hash:32",
+                "rounds=1",
+                "evaluate.limit=8",
+            ]
         command = [sys.executable, "-m", "selfimprove", "run", str(ROOT / "configs" / "quickstart.yaml"), *overrides]
         began = time.perf_counter()
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
@@ -127,7 +132,9 @@ def quickstart(options: argparse.Namespace, record: Record) -> None:
     if done.returncode:
         raise RuntimeError("\n".join(f"{done.stdout}\n{done.stderr}".strip().splitlines()[-LAST:]))
     summary = json.loads((folder / "runs" / "quickstart" / "summary.json").read_text())
-    record({"seconds": round(time.perf_counter() - began, 1), "table": done.stdout.splitlines()[-25:], **summary})
+    seconds = round(time.perf_counter() - began, 1)
+    table = done.stdout[done.stdout.index("held-out prompts:") :].partition("\n\n")[0].splitlines()
+    record({"seconds": seconds, "table": table, **summary})
 
 
 SECTIONS: dict[str, Callable[[argparse.Namespace, Record], None]] = {
@@ -228,7 +235,7 @@ class Utilisation:
 def _sampler() -> Callable[[], tuple[float, float]] | None:
     """Return what reads (utilisation in %, memory in GB) of the first GPU."""
     if importlib.util.find_spec("pynvml"):
-        import pynvml
+        import pynvml  # type: ignore[import-not-found, unused-ignore]  # it is there with some drivers
 
         try:
             pynvml.nvmlInit()
@@ -359,7 +366,9 @@ def main() -> None:
         (options.out / "gpu.json").write_text(json.dumps(result, indent=1))
         print(f"{name}: {result['sections'][-1]['seconds']:.0f} s", file=sys.stderr, flush=True)
     print(show(result))
-    failed = [s["section"] for s in result["sections"] if any("error" in r or r.get("passed") is False for r in s["rows"])]
+    failed = [
+        s["section"] for s in result["sections"] if any("error" in r or r.get("passed") is False for r in s["rows"])
+    ]
     if failed:
         raise SystemExit(f"failed: {', '.join(failed)}")
 

@@ -8,7 +8,8 @@ Ours is round 1 of the quickstart on a random subset of its prompts, with the de
 select, train, evaluate, guard, all of it written to the memory. The pipeline draws as many samples as ours has
 responses, with the same settings, votes on the last number of each, or the last line where there is none, trains the
 same rank and epochs on as many winners a prompt, and evaluates nothing. Where no vote reaches the threshold it has
-nothing to train on, and its time is that of sampling. Both are timed from when the model is loaded and the base evaluated.
+nothing to train on, and its time is that of sampling. Both are timed from when the model is loaded and the base
+evaluated.
 """
 
 import argparse

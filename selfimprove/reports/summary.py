@@ -31,7 +31,7 @@ def summarise(run: Run) -> Summary:
     units_s = sum(unit.wall_s for unit in run.memory.units())
     figures = found.summary() | {
         "wall_s": round(max(time.monotonic() - run.begun, units_s), 1),
-        "peak_gb": round(peak_gb(), 2),
+        "peak_gb": round(peak_gb(str(run.policy.device)), 2),
         "digest": run.memory.digest(),
     }
     write_json(run.folder / "summary.json", figures)

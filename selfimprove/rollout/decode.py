@@ -15,7 +15,6 @@ from .sampling import draw
 from .shared_prefix import Group
 from .static_decode import Rows, Stop, decode_rows, roomy_cache
 
-
 STATIC = ("cuda",)
 """Kinds of device that decode without host synchronisation."""
 
@@ -48,8 +47,8 @@ def decode_batch(
     rows = [row for group in groups for prompt in group.prompts for row in prompt.rows]
     segments, filled = _prefill(model, groups)
     if model.device.type in STATIC:
-        seeds_R = [seeds[row] for row in rows]
-        drawn = _decode_static(model, groups, segments, filled, seeds_R, sampling, eos_ids, on_tokens, stop)
+        keys = [seeds[row] for row in rows]
+        drawn = _decode_static(model, groups, segments, filled, keys, sampling, eos_ids, on_tokens, stop)
         return _collect(rows, drawn, stop)
     branches, logits = _branches(groups, segments, filled, sampling.max_new_tokens), filled.logits
     device = model.device
@@ -99,9 +98,7 @@ def _prefill(model: PreTrainedModel, groups: Sequence[Group]) -> tuple[tuple[Seg
     return segments, prefill(model, suffixes, starts, segments)
 
 
-def _branches(
-    groups: Sequence[Group], segments: tuple[Segment, ...], filled: Prefilled, new_tokens: int
-) -> Branches:
+def _branches(groups: Sequence[Group], segments: tuple[Segment, ...], filled: Prefilled, new_tokens: int) -> Branches:
     """A branch for each prompt."""
     prompts = [prompt for group in groups for prompt in group.prompts]
     device = filled.own.device

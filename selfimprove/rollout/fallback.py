@@ -15,9 +15,10 @@ from transformers import (
 )
 
 from ..types import Finish, Sampling
-from .decode import Rollout, Stop
+from .decode import Rollout
 from .sampling import draw
 from .shared_prefix import Group
+from .static_decode import Stop
 
 
 class _Keyed(LogitsProcessor):  # type: ignore[misc]  # transformers is not followed: pyproject.toml

@@ -16,10 +16,11 @@ from ..errors import ModelError
 from ..models.packed_attention import packed_attention
 from ..types import Sampling
 from .compatibility import misfit
-from .decode import Rollout, Stop, decode_batch
+from .decode import Rollout, decode_batch
 from .fallback import generate_batch
 from .prefill import cache_shape
 from .shared_prefix import cut_batches, group_prompts
+from .static_decode import Stop
 
 MAX_ROWS = {"cpu": 512, "other": 4096}
 """Beyond this many rows the matrix products gain nothing more; an accelerator waits for the launches until then."""

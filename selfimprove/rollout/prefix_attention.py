@@ -26,9 +26,8 @@ class Pass:
 
     `own` holds the rows' keys and values, (layers, 2, R, Hkv, C, D), of which columns below `last` are read. Token t of
     the pack is in row `place_T[0][t]` and column `place_T[1][t]`, from `first` on, of w = `last` - `first` columns;
-    without `place_T`, row t has one token, in column `first` (a number, or (1,) on the device, so that the host need not
-    know), and w = 1. `mask` is additive, (R, 1, w, 1, last); None
-    when every row sees all.
+    without `place_T`, row t has one token, in column `first`, and w = 1; `first` may be (1,) on the device then.
+    `mask` is additive, (R, 1, w, 1, last); None when every row sees all.
     """
 
     own: Tensor

@@ -5,7 +5,7 @@ import sys
 
 
 def peak_gb(device: str = "cpu") -> float:
-    """Return the peak memory in GB: allocated on a CUDA device since the last reset, else the resident set."""
+    """Return the peak memory of the process in GB: allocated on a CUDA device, else the resident set."""
     if device.startswith("cuda"):
         import torch
 

@@ -13,6 +13,9 @@ from .packing import Encoded, Packed
 Figures = dict[str, float]
 """Parts of a step's loss; those of its rows add up."""
 
+RowFigures = dict[str, torch.Tensor | float]
+"""Those of a row, as tensors on the device: read at once, they would make the host wait for each row."""
+
 
 class Objective:
     """The loss of one optimizer step, row by row.
@@ -35,7 +38,7 @@ class Objective:
             return ("loss", "nll", "kl") if self.spec.beta else ("loss", "nll")
         return ("loss", "nll", "margin")
 
-    def row(self, packed: Packed, row: Sequence[Encoded], step: Sequence[Encoded]) -> tuple[torch.Tensor, Figures]:
+    def row(self, packed: Packed, row: Sequence[Encoded], step: Sequence[Encoded]) -> tuple[torch.Tensor, RowFigures]:
         """Return the loss of the packed examples `row`, as their part of the loss of `step`, and its figures."""
         if self.spec.method == "sft":
             return self._imitation(packed, row, step)
@@ -43,28 +46,29 @@ class Objective:
 
     def _imitation(
         self, packed: Packed, row: Sequence[Encoded], step: Sequence[Encoded]
-    ) -> tuple[torch.Tensor, Figures]:
+    ) -> tuple[torch.Tensor, RowFigures]:
         """Sum of weight * NLL over the completion tokens / their total weight + beta * mean KL(policy || reference)."""
         tokens = sum(len(e.completion) for e in step)
         weight = sum(e.weight * len(e.completion) for e in step)
         nll_weight = self._zeros(packed)
-        share = torch.zeros_like(nll_weight)  # of the step's completion tokens
+        share = self._zeros(packed)  # of the step's completion tokens
         for example, (span, *_) in zip(row, packed.spans, strict=True):
             nll_weight[span] += example.weight / weight
             share[span] += 1 / tokens
+        nll_weight, share = nll_weight.to(packed.targets.device), share.to(packed.targets.device)
         reference = self._reference_states(packed, row) if self.spec.beta else None
         states = self.network.states(packed)
         loss, nll, kl = token_losses(
             states, self.network.head, packed.targets, nll_weight, reference, self.spec.beta * share
         )
-        figures = {"nll": float(nll @ nll_weight)}
+        figures: RowFigures = {"nll": nll @ nll_weight}
         if self.spec.beta:
-            figures["kl"] = float(kl @ share)
+            figures["kl"] = kl @ share
         return loss.sum(), figures
 
     def _preference(
         self, packed: Packed, row: Sequence[Encoded], step: Sequence[Encoded]
-    ) -> tuple[torch.Tensor, Figures]:
+    ) -> tuple[torch.Tensor, RowFigures]:
         """ScPO (Prasad et al. 2024): the mean over examples of weight * (DPO + NLL of the chosen per token).
 
         An example without a rejected completion has no DPO term.
@@ -72,7 +76,7 @@ class Objective:
         reference = self._reference_log_probs(packed, row)
         log_probs = self._log_probs(packed)
         loss = log_probs[0][0].new_zeros(())
-        figures = {"nll": 0.0, "margin": 0.0}
+        totals = {"nll": 0.0, "margin": 0.0}
         pairs = sum(e.rejected is not None for e in step)
         for example, own, ref in zip(row, log_probs, reference, strict=True):
             nll = -own[0] / len(example.completion)
@@ -80,14 +84,14 @@ class Objective:
             if example.rejected is not None:
                 part = part + dpo_loss(own[0], own[1], ref[0], ref[1], self.spec.dpo_beta)
                 gain = own.detach() - ref
-                figures["margin"] += float(gain[0] - gain[1]) / pairs
+                totals["margin"] += float(gain[0] - gain[1]) / pairs
             loss = loss + example.weight * part / len(step)
-            figures["nll"] += float(nll.detach()) / len(step)
-        return loss, figures
+            totals["nll"] += float(nll.detach()) / len(step)
+        return loss, dict(totals)
 
     def _log_probs(self, packed: Packed) -> list[torch.Tensor]:
         """For each example, the log-probabilities of its one or two completions."""
-        ones = self._zeros(packed) + 1
+        ones = (self._zeros(packed) + 1).to(packed.targets.device)
         nll, *_ = token_losses(self.network.states(packed), self.network.head, packed.targets, ones)
         return [torch.stack([-nll[span].sum() for span in of_example]) for of_example in packed.spans]
 
@@ -104,17 +108,17 @@ class Objective:
         if self.remember and all(e in self.reference for e in row):
             width = self.reference[row[0]].shape[1]
             # zeros: what is not a kept completion has no share of the KL, yet must be finite
-            states = torch.zeros(len(packed.at), width, dtype=self.network.model.dtype, device=packed.at.device)
+            states = torch.zeros(len(packed.at), width, dtype=self.network.model.dtype)
             for example, (span, *_) in zip(row, packed.spans, strict=True):
-                states[span] = self.reference[example].to(states.device)
-            return states
+                states[span] = self.reference[example]
+            return states.to(packed.at.device)
         with torch.no_grad(), self.policy.disable_adapter():
             states = self.network.states(packed)
         if self.remember and self.network.head.weight is not None:  # whole logits would be too much to keep
-            self.reference.update((e, states[span].cpu()) for e, (span, *_) in zip(row, packed.spans, strict=True))
+            kept = states.cpu()
+            self.reference.update((e, kept[span]) for e, (span, *_) in zip(row, packed.spans, strict=True))
         return states
 
     def _zeros(self, packed: Packed) -> torch.Tensor:
-        """(N,) zeros in float32 or wider."""
-        dtype = torch.promote_types(self.network.model.dtype, torch.float32)
-        return torch.zeros(len(packed.targets), dtype=dtype, device=packed.targets.device)
+        """(N,) zeros in main memory, in float32 or wider."""
+        return torch.zeros(len(packed.targets), dtype=torch.promote_types(self.network.model.dtype, torch.float32))

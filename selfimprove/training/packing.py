@@ -38,7 +38,7 @@ class Packed:
     """Some examples as model input: B rows of T tokens, and N places where a completion token is predicted.
 
     `spans[i]` holds, for each completion of example i, the indices into `at` and `targets` of its tokens. Where
-    completions begin alike, their spans share places.
+    completions begin alike, their spans share places. They stay in main memory: a copy each would make the host wait.
     """
 
     tokens: torch.Tensor  # (B, T)
@@ -63,7 +63,7 @@ class Packed:
             blocks=None if self.blocks is None else self.blocks.to(device),
             at=self.at.to(device),
             targets=self.targets.to(device),
-            spans=tuple(tuple(span.to(device) for span in of_example) for of_example in self.spans),
+            spans=self.spans,
         )
 
 

@@ -17,10 +17,11 @@ from ..config import TrainConfig
 from ..errors import TrainingError
 from .adapter import attached, save_adapter
 from .checkpointing import checkpointed
+from .determinism import deterministic
 from .distributed import ALONE, Ranks
 from .footprint import peak_gb
 from .model_split import Network, split_network
-from .objective import Figures, Objective
+from .objective import Figures, Objective, RowFigures
 from .packing import Encoded
 from .schedule import plan_steps, rate
 
@@ -40,7 +41,7 @@ class TrainReport:
     `completion_tokens` counts the tokens of the chosen completions once, `trained_tokens` all tokens that the loss
     saw over the epochs, `encoded_tokens` those that went through the policy (shared beginnings once, padding too).
     Losses and KL are in nats a token; `history` holds one record an optimizer step. `peak_gb` is the most memory
-    held: of the accelerator, else of the process since it began.
+    that the process has held since it began: of a CUDA device, else of the machine.
     """
 
     examples: int
@@ -100,12 +101,10 @@ def train_adapter(
     _check(examples)
     began = time.perf_counter()
     device = torch.device(model.device)
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
     network = split_network(model, examples, pad_id)
     steps = plan_steps(examples, spec.epochs, spec.batch_tokens, seed)
     layers_again = checkpointed(model) if spec.checkpointing else nullcontext()
-    with attached(model, spec, seed=seed, start=start) as policy, layers_again:
+    with deterministic(device), attached(model, spec, seed=seed, start=start) as policy, layers_again:
         loop = _Loop(policy, network, spec, len(steps), ranks)
         for members in steps:
             loop.step([examples[i] for i in members])
@@ -175,7 +174,7 @@ class _Loop:
     def _gradients(self, own: Sequence[Encoded], step: Sequence[Encoded]) -> tuple[Figures, float]:
         """Accumulate loss, gradients and encoded tokens over this rank's rows of a step."""
         self.optimizer.zero_grad()
-        total: Counter[str] = Counter()
+        parts: list[RowFigures] = []
         encoded = 0
         rows = [[own[i] for i in members] for members in self.network.rows(own, self.row_tokens)]
         idle = self.ranks.maximum(len(rows)) - len(rows) if self.ranks.lockstep else 0
@@ -183,10 +182,13 @@ class _Loop:
             packed = self.network.pack(row)
             loss, figures = self.objective.row(packed, row, step)
             loss.backward()
-            total.update({"loss": float(loss.detach()), **figures})
+            parts.append({"loss": loss.detach(), **figures})
             encoded += packed.encoded
         for _ in range(idle):
             self._keep_step(step)
+        total: Counter[str] = Counter()
+        for part in parts:  # only now: the host does not wait for a row before it launches the next
+            total.update({name: float(value) for name, value in part.items()})
         return dict(total), encoded
 
     def _keep_step(self, step: Sequence[Encoded]) -> None:

@@ -39,9 +39,11 @@ class Blocks:
     ) -> Tensor:
         """(1, H, T, D), and (1, Hkv, T, D) for key and value -> (1, T, H, D)."""
         q, k, v = _pick(query, self.queries), _pick(key, self.keys), _pick(value, self.keys)
-        out = F.scaled_dot_product_attention(
-            q, k, v, attn_mask=self.visible, scale=scaling, enable_gqa=q.shape[1] != k.shape[1]
-        )
+        grouped = q.shape[1] != k.shape[1]
+        if grouped and query.is_cuda:  # no fused kernel there takes both a mask and grouped queries
+            k, v = (repeat_heads(x, q.shape[1]) for x in (k, v))
+            grouped = False
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=self.visible, scale=scaling, enable_gqa=grouped)
         return F.embedding(self.place, out.transpose(1, 2).flatten(0, 1).flatten(1)).unflatten(-1, q.shape[1::2])[None]
 
 
@@ -50,6 +52,11 @@ def _pick(states: Tensor, tokens: Tensor) -> Tensor:
     _, heads, _, size = states.shape
     rows = states[0].transpose(0, 1).flatten(1)  # (T, H * D)
     return F.embedding(tokens, rows).unflatten(-1, (heads, size)).transpose(1, 2)
+
+
+def repeat_heads(states: Tensor, heads: int) -> Tensor:
+    """(S, Hkv, K, D) -> (S, H, K, D), each key/value head once for each of its query heads."""
+    return states.repeat_interleave(heads // states.shape[1], 1)
 
 
 def lay_out(paths: Sequence[Sequence[int]]) -> Blocks:
