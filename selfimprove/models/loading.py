@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -134,10 +135,18 @@ def pick_device(name: str) -> torch.device:
             raise ModelError(
                 f"model.device {name!r} cannot be used here: {first_line(error)}; use auto or cpu"
             ) from None
+        if device.type == "cuda":
+            reproducible_products()
         return device
     if torch.cuda.is_available():
+        reproducible_products()
         return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def reproducible_products() -> None:
+    """Let cuBLAS give the same bytes for the same product: read once, at the process's first one (its manual, 2.1.4)."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 
 def pick_dtype(name: str, device: torch.device) -> torch.dtype:

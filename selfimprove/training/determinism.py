@@ -1,6 +1,5 @@
 """Equal bytes from equal trainings on CUDA, where some kernels add in any order unless they are told not to."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -8,17 +7,19 @@ from typing import Any
 import torch
 import torch.utils.deterministic
 
-WORKSPACE = ":4096:8"
-"""What cuBLAS needs to be deterministic (its documentation, "Results reproducibility")."""
+from ..models.loading import reproducible_products
 
 
 @contextmanager
 def deterministic(device: torch.device) -> Iterator[None]:
-    """Let torch choose deterministic kernels on CUDA and warn where there are none; nothing changes elsewhere."""
+    """Let torch choose deterministic kernels on CUDA and warn where there are none; nothing changes elsewhere.
+
+    cuBLAS must have been told before its first product: `models.loading.pick_device` does that, and so does this.
+    """
     if device.type != "cuda":
         yield
         return
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", WORKSPACE)
+    reproducible_products()
     before = torch.get_deterministic_debug_mode()
     memory: Any = torch.utils.deterministic  # a module whose one setting is a property
     fill = memory.fill_uninitialized_memory

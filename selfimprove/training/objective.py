@@ -9,6 +9,7 @@ from ..config import TrainConfig
 from .losses import dpo_loss, token_losses
 from .model_split import Network
 from .packing import Encoded, Packed
+from .transfer import to_device
 
 Figures = dict[str, float]
 """Parts of a step's loss; those of its rows add up."""
@@ -55,7 +56,7 @@ class Objective:
         for example, (span, *_) in zip(row, packed.spans, strict=True):
             nll_weight[span] += example.weight / weight
             share[span] += 1 / tokens
-        nll_weight, share = nll_weight.to(packed.targets.device), share.to(packed.targets.device)
+        nll_weight, share = (to_device(x, packed.targets.device) for x in (nll_weight, share))
         reference = self._reference_states(packed, row) if self.spec.beta else None
         states = self.network.states(packed)
         loss, nll, kl = token_losses(
@@ -111,7 +112,7 @@ class Objective:
             states = torch.zeros(len(packed.at), width, dtype=self.network.model.dtype)
             for example, (span, *_) in zip(row, packed.spans, strict=True):
                 states[span] = self.reference[example]
-            return states.to(packed.at.device)
+            return to_device(states, packed.at.device)
         with torch.no_grad(), self.policy.disable_adapter():
             states = self.network.states(packed)
         if self.remember and self.network.head.weight is not None:  # whole logits would be too much to keep

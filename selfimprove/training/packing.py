@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import torch
 
+from .transfer import to_device
 from .tree_attention import Blocks, lay_out
 
 
@@ -57,12 +58,12 @@ class Packed:
     def to(self, device: torch.device) -> "Packed":
         """The same on another device."""
         return Packed(
-            tokens=self.tokens.to(device),
-            positions=self.positions.to(device),
-            mask=None if self.mask is None else self.mask.to(device),
+            tokens=to_device(self.tokens, device),
+            positions=to_device(self.positions, device),
+            mask=None if self.mask is None else to_device(self.mask, device),
             blocks=None if self.blocks is None else self.blocks.to(device),
-            at=self.at.to(device),
-            targets=self.targets.to(device),
+            at=to_device(self.at, device),
+            targets=to_device(self.targets, device),
             spans=self.spans,
         )
 

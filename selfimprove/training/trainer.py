@@ -101,17 +101,18 @@ def train_adapter(
     _check(examples)
     began = time.perf_counter()
     device = torch.device(model.device)
-    network = split_network(model, examples, pad_id)
-    steps = plan_steps(examples, spec.epochs, spec.batch_tokens, seed)
     layers_again = checkpointed(model) if spec.checkpointing else nullcontext()
-    with deterministic(device), attached(model, spec, seed=seed, start=start) as policy, layers_again:
-        loop = _Loop(policy, network, spec, len(steps), ranks)
-        for members in steps:
-            loop.step([examples[i] for i in members])
-            if on_step is not None:
-                on_step(len(loop.history), len(steps), loop.history[-1])
-        if ranks.rank == 0:
-            save_adapter(policy, out, base_name, base_revision)
+    with deterministic(device):
+        network = split_network(model, examples, pad_id)
+        steps = plan_steps(examples, spec.epochs, spec.batch_tokens, seed)
+        with attached(model, spec, seed=seed, start=start) as policy, layers_again:
+            loop = _Loop(policy, network, spec, len(steps), ranks)
+            for members in steps:
+                loop.step([examples[i] for i in members])
+                if on_step is not None:
+                    on_step(len(loop.history), len(steps), loop.history[-1])
+            if ranks.rank == 0:
+                save_adapter(policy, out, base_name, base_revision)
     history = tuple(loop.history)
     return TrainReport(
         examples=len(examples),

@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .transfer import to_device
+
 BLOCK = 64
 """Queries in a block."""
 
@@ -27,7 +29,7 @@ class Blocks:
 
     def to(self, device: torch.device) -> "Blocks":
         """The same on another device."""
-        return Blocks(*(t.to(device) for t in (self.queries, self.keys, self.visible, self.place)))
+        return Blocks(*(to_device(t, device) for t in (self.queries, self.keys, self.visible, self.place)))
 
     def attend(
         self,

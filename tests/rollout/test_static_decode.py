@@ -86,3 +86,16 @@ def test_one_token_needs_no_room_in_the_cache(llama, rows, static):
 def test_a_position_on_the_device_draws_what_its_number_draws():
     logits, seeds = torch.randn(4, 50), torch.arange(4)
     assert draw(logits, seeds, torch.tensor([3]), SAMPLED).equal(draw(logits, seeds, 3, SAMPLED))
+
+
+def test_half_precision_stays_close_to_single(rows, static):
+    """Of the tokens in bfloat16, none is far behind the most probable one of the sequence alone."""
+    model = tiny("llama").to(torch.bfloat16)
+    static(5)
+    for ids, rollout in zip(rows, run(model, rows, GREEDY), strict=True):
+        text = list(rollout.token_ids)
+        if text:
+            with torch.inference_mode():
+                logits = model(torch.tensor([ids + text])).logits[0, len(ids) - 1 : -1].float()
+            behind = logits.max(-1).values - logits[torch.arange(len(text)), text]
+            assert (behind <= 0.1 * logits.abs().max()).all()
