@@ -290,9 +290,7 @@ def run_section(name: str, options: argparse.Namespace) -> Row:
     file.unlink(missing_ok=True)
     command = [sys.executable, __file__, "--section", name, "--out", str(options.out), "--device", options.device]
     given = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
-    paths = os.pathsep.join(
-        str(Path(path).resolve()) for path in (ROOT, *given)
-    )  # sections run in folders of their own
+    paths = os.pathsep.join([str(ROOT), *(str(Path(path).resolve()) for path in given)])  # absolute: the folder changes
     env = os.environ | {"PYTHONPATH": paths, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
     began, error = time.perf_counter(), None
     with log.open("w") as output, Utilisation() as use:

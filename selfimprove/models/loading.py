@@ -145,7 +145,7 @@ def pick_device(name: str) -> torch.device:
 
 
 def reproducible_products() -> None:
-    """Let cuBLAS give the same bytes for the same product: read once, at the process's first one (its manual, 2.1.4)."""
+    """Let cuBLAS give the same bytes for the same product (its manual, 2.1.4); read at the process's first product."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 
