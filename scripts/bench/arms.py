@@ -13,6 +13,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import later_rounds
 import yaml
 
 from selfimprove.config import RunConfig
@@ -38,22 +39,27 @@ Settings = Callable[[Run, int], Run]
 
 @dataclass(frozen=True)
 class Arm:
-    """A method to compare: a configuration of configs/arms/, its labels, and a function of its examples."""
+    """A method to compare: a configuration of configs/arms/, its labels, and a function of its examples.
+
+    `more` gives the examples of a run's round beside those of the survivors; `settings` the run as it is in a round.
+    """
 
     name: str
     config: str
     labels: Labels = majority
     examples: Callable[[list[Example]], list[Example]] = list
+    more: Callable[[Run, int], list[Example]] = lambda run, round_: []
+    settings: Settings = with_care
 
-    def method(self, trained_tokens: int, settings: Settings = with_care) -> Method:
+    def method(self, trained_tokens: int, settings: Settings | None = None) -> Method:
         """Return the arm as `improve` takes it, trained on about `trained_tokens` completion tokens a round."""
 
         def job(run: Run, round_: int, selection: Selection) -> TrainingJob:
             made = imitate(run, round_, selection)
-            chosen = tuple(self.examples(list(made.examples)))
+            chosen = tuple(self.examples([*made.examples, *self.more(run, round_)]))
             return budgeted(replace(made, examples=chosen), run.policy, trained_tokens)
 
-        return Method(settings, self.labels, job)
+        return Method(settings or self.settings, self.labels, job)
 
 
 def first(run: Run, round_: int, ballots_P: Mapping[str, Sequence[Ballot]]) -> Votes:
@@ -120,11 +126,13 @@ ARMS = {
         Arm("lmsi", "lmsi"),
         Arm("scpo", "scpo"),
         *(Arm(name, name) for name in ("ours-no-exemplar", "ours-no-pooling", "ours-no-kl")),
-        *(Arm(name, name) for name in ("ours-revise", "ours-stitch")),
+        *(Arm(name, name) for name in ("ours-revise", "ours-stitch", "ours-calibrated", "ours-random-recall")),
         Arm("ssd", "lmsi", labels=first),
         Arm("random-vote", "lmsi", labels=dealt),
         Arm("oracle", "lmsi", labels=audited),
         Arm("flipped-pairs", "scpo", examples=flipped),
+        Arm("scrl", "scpo", labels=later_rounds.gated, more=later_rounds.negatives),
+        Arm("slow-labels", "lmsi", labels=later_rounds.taught_votes, settings=later_rounds.with_teacher),
     )
 }
 

@@ -4,12 +4,17 @@
     python scripts/bench/compare.py --arms base,ssd,lmsi,ours,oracle,random-vote --tasks everyday,arith --seeds 0,1,2
     python scripts/bench/compare.py --work DIR         folder of cells; running again resumes (default runs/compare)
     python scripts/bench/compare.py --set sample.k=4   other settings for every arm; cells of other settings stay apart
+    python scripts/bench/compare.py --tasks everyday-large --arms lmsi --seeds 1 --match 15 --device cuda    one cell
     python scripts/bench/compare.py --write            also docs/results.json, docs/results.md and the plots
 
 A cell is one arm on one task with one seed. Generated tokens are matched through `sample.k`: an arm without an operator
-of `ours` samples more answers instead, as many as come nearest to what `ours` spent in its first round. Trained tokens
-are equal by construction (`arms.budgeted`). Evaluation is not counted. The guard's limits are wide open, so that every
-arm is measured after all its rounds; the verdict of the default limits is recorded.
+of `ours` samples more answers instead, as many as come nearest to what `ours` spent in its first round; `--match` gives
+that number, so that a cell needs no other one and each may have a process, or a machine, of its own. Trained tokens are
+equal by construction (`arms.budgeted`). Evaluation is not counted. The guard's limits are wide open, so that every arm
+is measured after all its rounds; the checks of the default limits are recorded.
+
+The controls are the base with more samples (`base-64`) or at other temperatures (`base-t0.3`). results.py and
+findings.py read the cells of any number of folders.
 """
 
 import argparse
@@ -22,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from arms import ARMS, Arm, Cached, configure, merged
+from measures import binned, families_of, learnt, off_task, policy_of
 from results import table, write_results
 from tasks.tasks import TASKS, Task
 
@@ -30,6 +36,7 @@ from selfimprove.config_file import to_yaml
 from selfimprove.evaluation.accuracy import Accuracy, audit
 from selfimprove.evaluation.answer_key import Key, is_right, load_audit
 from selfimprove.evaluation.limits import judge
+from selfimprove.models.sources import absolute_name
 from selfimprove.rounds import improve
 from selfimprove.run.progress import Progress
 from selfimprove.run.session import Run, open_run
@@ -37,6 +44,12 @@ from selfimprove.stages.evaluate import evaluate, stored_health
 from selfimprove.types import BASE, VOTERS, Decision, Stage
 
 OURS = "ours"
+CONTROLS: dict[str, tuple[str, ...]] = {
+    BASE: (),
+    "base-64": ("evaluate.k=64",),
+    **{f"base-t{t}": (f"sample.temperature={t}",) for t in (0.1, 0.3, 0.5, 1.0)},
+}
+"""The arms without training, and their settings: as many samples as training spends, other temperatures."""
 WIDE_OPEN = {
     name: 1.0 if any(getattr(bound, "le", None) == 1 for bound in field.metadata) else 1e9
     for name, field in GuardConfig.model_fields.items()
@@ -57,9 +70,11 @@ Cell = dict[str, Any]
 class Bench:
     """A folder of cells: finished ones are looked up, the others are run."""
 
-    def __init__(self, work: Path, changes: Sequence[str] = (), progress: Progress | None = None) -> None:
-        """`changes` override the settings of every arm."""
-        self.work, self.changes = work.resolve(), tuple(changes)
+    def __init__(
+        self, work: Path, changes: Sequence[str] = (), progress: Progress | None = None, match: int | None = None
+    ) -> None:
+        """`changes` override the settings of every arm; `match` is the samples a prompt of arms without recall."""
+        self.work, self.changes, self.match = work.resolve(), tuple(changes), match
         self.progress = progress or Progress()
         self.lines = self.work / "cells.jsonl"
         self.work.mkdir(parents=True, exist_ok=True)
@@ -70,33 +85,36 @@ class Bench:
             yield from map(json.loads, self.lines.read_text(encoding="utf-8").splitlines())
 
     def cell(self, task: Task, arm: str, seed: int) -> Cell:
-        """Return the cell of an arm; `ours` is run first, since its tokens are the others' budget."""
-        config = self._configure(task, ARMS.get(arm, ARMS[OURS]), seed)
-        if arm not in (OURS, BASE):
-            spent = self.cell(task, OURS, seed)["rounds"][1]["tokens"]
-            k = matched_k(config, self._configure(task, ARMS[OURS], seed), spent)
+        """Return the cell of an arm; without `match`, `ours` is run first, since its tokens are the others' budget."""
+        config = self._configure(task, ARMS.get(arm, ARMS[OURS]), seed, CONTROLS.get(arm, ()))
+        if arm != OURS and arm not in CONTROLS:
+            ours = self._configure(task, ARMS[OURS], seed)
+            if self.match is None:
+                k = matched_k(config, ours, self.cell(task, OURS, seed)["rounds"][1]["tokens"])
+            else:
+                k = ours.sample.k if config.propose.exemplar.k else self.match
             config = config.model_copy(update={"sample": config.sample.model_copy(update={"k": k})})
         name = {"task": task.name, "arm": arm, "seed": seed, "settings": _digest(config, task)}
         found = next((c for c in self.cells() if c.items() >= name.items()), None)
         if found is None:
             self.progress.say(f"\n== {task.name}, {arm}, seed {seed}")
             begun = time.monotonic()
-            found = name | self._play(task, arm, config)
+            found = name | {"model": Path(task.model).name.removeprefix("bundled:")} | self._play(task, arm, config)
             found["seconds"] = round(time.monotonic() - begun, 1)
             line = json.dumps(found)
-            with self.lines.open("a", encoding="utf-8") as file:
-                file.write(line + "\n")
+            with self.lines.open("ab", buffering=0) as file:  # one write: several processes may share the file
+                file.write(line.encode() + b"\n")
             found = json.loads(line)
         return found
 
-    def _configure(self, task: Task, arm: Arm, seed: int) -> RunConfig:
+    def _configure(self, task: Task, arm: Arm, seed: int, control: Sequence[str] = ()) -> RunConfig:
         folder = self.work / "prompts" / f"{task.name}-{seed}"
         if not (folder / "audit.jsonl").is_file():
             folder.mkdir(parents=True, exist_ok=True)
             task.write(folder, seed)
         files = {"path": str(folder / "prompts.jsonl"), "audit": str(folder / "audit.jsonl")}
         given = {"seed": seed, "prompts": files, "model": {"path": task.model}, "guard": WIDE_OPEN}
-        return configure(arm, merged(task.settings, given), self.changes)
+        return configure(arm, merged(task.settings, given), (*self.changes, *control))
 
     def _play(self, task: Task, arm: str, config: RunConfig) -> Cell:
         """Run the cell, or resume it."""
@@ -108,19 +126,35 @@ class Bench:
         resume = (folder / "memory.db").is_file()
         with open_run(config, folder=folder, resume=resume, progress=self.progress) as opened:
             run = replace(opened, engine=Cached(opened.engine, opened.policy.fingerprint, answers))
-            if arm == BASE:
+            if arm in CONTROLS:
                 evaluate(run, 0, BASE)
             else:
                 improve(run, ARMS[arm].method(task.trained_tokens))
             measured = audit(run)
             # A round without examples leaves the policy, and so its accuracy, unchanged.
-            last = [max(m for m in measured if m <= r) for r in range(1 + (config.rounds if arm != BASE else 0))]
-            return {
+            last = [max(m for m in measured if m <= r) for r in range(1 + (0 if arm in CONTROLS else config.rounds))]
+            cell = {
                 "k": config.sample.k,
                 "dtype": str(run.policy.dtype).removeprefix("torch."),
                 "rounds": [_round(run, r, last, measured[last[r]], keys) for r in range(len(last))],
-                "heldout": {"ids": measured[0].prompt_ids, "mean": [measured[r].mean.tolist() for r in last]},
+                "heldout": _heldout(Path(config.prompts.audit), [measured[r] for r in last]),
             }
+            if task.beside and arm not in CONTROLS:
+                policies = [policy_of(r) for r in last]
+                cell |= {"learnt": learnt(run, policies, keys), "off_task": off_task(run, policies)}
+            return cell
+
+
+def _heldout(audit_file: Path, measured: Sequence[Accuracy]) -> Cell:
+    """Return the held-out prompts, their families if they have any, and their accuracy by round: lists (rounds, P)."""
+    families = families_of(audit_file)
+    ids = measured[0].prompt_ids
+    return {
+        "ids": ids,
+        "mean": [accuracy.mean.round(4).tolist() for accuracy in measured],
+        "greedy": [accuracy.greedy.astype(int).tolist() for accuracy in measured],
+        "maj": [accuracy.majority.round(4).tolist() for accuracy in measured],
+    } | ({"families": [families[id_] for id_ in ids]} if families else {})
 
 
 def matched_k(config: RunConfig, ours: RunConfig, spent: Mapping[str, int]) -> int:
@@ -157,9 +191,10 @@ def _round(run: Run, round_: int, last: Sequence[int], accuracy: Accuracy, keys:
         "kl": health[-1].kl,
         "label_accuracy": _label_accuracy(run, round_, keys),
         "guard": verdict and ("keep" if verdict.decision is Decision.KEEP else verdict.because),
+        "checks": {c.name: (c.value, c.limit, c.passed) for c in verdict.checks} if verdict else {},
         "tokens": tokens[-1] if tokens else {},
         "operators": _operators(run, round_, keys),
-        "votes": _votes(run, round_, keys),
+        "votes": binned(_votes(run, round_, keys)),
     }
 
 
@@ -210,6 +245,18 @@ def _digest(config: RunConfig, task: Task) -> str:
     return blake2b(text.encode(), digest_size=4).hexdigest()
 
 
+def _as_asked(task: Task, options: argparse.Namespace) -> Task:
+    """Return the task with the model and the numbers of prompts of the command line."""
+    if options.model:
+        task = replace(task, model=absolute_name(options.model))
+    if not (options.train and options.heldout):
+        return task
+    if task.sized is None:
+        raise SystemExit(f"{task.name} has one size; --train and --heldout are for everyday-large")
+    name = f"{task.name}-{options.train}-{options.heldout}"
+    return replace(task, name=name, write=task.sized(options.train, options.heldout))
+
+
 def main() -> None:
     """Run what is asked for, seed by seed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -218,14 +265,21 @@ def main() -> None:
     parser.add_argument("--seeds", default="0,1,2", help="numbers, joined by commas")
     parser.add_argument("--work", type=Path, default=Path("runs/compare"), help="folder for cells and runs")
     parser.add_argument("--set", dest="changes", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--train", type=int, help="prompts to learn from a seed, where the task has more")
+    parser.add_argument("--heldout", type=int, help="held-out prompts a seed; with --train")
+    parser.add_argument("--model", help="another base model: HF id, folder or GGUF file")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda")
+    parser.add_argument("--match", type=int, metavar="K", help="samples a prompt of arms without recall")
     parser.add_argument("--write", action="store_true", help="write docs/results.json, docs/results.md and plots")
     parser.add_argument("--quiet", action="store_true", help="print the table alone")
     options = parser.parse_args()
-    bench = Bench(options.work, options.changes, Progress(quiet=options.quiet))
+    changes = (f"model.device={options.device}", *options.changes)
+    bench = Bench(options.work, changes, Progress(quiet=options.quiet), options.match)
+    tasks = [_as_asked(TASKS[name], options) for name in options.tasks.split(",")]
     cells = [
-        bench.cell(TASKS[task], arm, int(seed))
+        bench.cell(task, arm, int(seed))
         for seed in options.seeds.split(",")
-        for task in options.tasks.split(",")
+        for task in tasks
         for arm in options.arms.split(",")
     ]
     print(table(cells))

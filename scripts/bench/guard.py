@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 from results import insert
+from tasks import tiny_families
 from tasks.tiny_world import teach_numbers, write_numbers
 
 from selfimprove.config import GuardConfig, RunConfig
@@ -50,6 +51,20 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "guard.md"
 
 
 @dataclass(frozen=True)
+class World:
+    """Prompts with answers, and a model that partly knows these: functions of a folder, and of a folder and a seed."""
+
+    name: str
+    write: Callable[[Path], tuple[Path, Path]]
+    teach: Callable[[Path, int], Path]
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+NUMBERS = World("numbers", write_numbers, teach_numbers)
+FAMILIES = World("families", tiny_families.write_families, tiny_families.teach_families, {"embedder": "hash:256"})
+
+
+@dataclass(frozen=True)
 class Scenario:
     """Settings of a run, a fault in its generated answers, and a change of its training examples."""
 
@@ -58,6 +73,7 @@ class Scenario:
     settings: dict[str, dict[str, Any]] = field(default_factory=dict)
     answers: Callable[[Unit, list[Generation]], list[Generation]] = lambda unit, answers: answers
     examples: Callable[[list[Example], Random], list[Example]] = lambda examples, rng: examples
+    world: World = NUMBERS
 
     def method(self, judge: Judge = judge) -> Method:
         """Return the package's method with this scenario's examples."""
@@ -141,6 +157,31 @@ SCENARIOS = (
     ),
     Scenario("length blow-up", False, {"select": {"length_factor": 1e3}, "train": HARD}, examples=lengthened),
     Scenario("random survivors", False, {"train": HARD}, examples=shuffled),
+    Scenario("four families", True, world=FAMILIES),
+    Scenario(
+        "four families, from the current policy", True, {"train": {"start": "current", "lr": 1e-3}}, world=FAMILIES
+    ),
+    Scenario(
+        "one family of four, planted constant",
+        False,
+        {"select": NO_CAPS, "train": HARD},
+        answers=tiny_families.planted,
+        world=FAMILIES,
+    ),
+    Scenario(
+        "one family of four, its commonest answer",
+        False,
+        {"train": HARD},
+        examples=tiny_families.biased,
+        world=FAMILIES,
+    ),
+    Scenario(
+        "one family of four, exchanged answers",
+        False,
+        {"train": HARD},
+        examples=tiny_families.exchanged,
+        world=FAMILIES,
+    ),
 )
 
 
@@ -164,6 +205,7 @@ def configure(scenario: Scenario, model: Path, prompts: Path, answers: Path, see
         "train": {"rank": 8, "lr": 2e-3, "epochs": 2},
         "evaluate": {"k": 8},
     }
+    raw |= scenario.world.settings
     for section, values in scenario.settings.items():
         raw[section] = raw.get(section, {}) | values
     return parse_config(raw)
@@ -210,10 +252,12 @@ def measure(scenario: Scenario, seed: int, work: Path) -> dict[str, Any]:
     if done.is_file():
         found: dict[str, Any] = json.loads(done.read_text(encoding="utf-8"))
         return found
-    prompts, answers = write_numbers(work)
-    model = work / f"model-{seed}"
+    world = work / scenario.world.name
+    world.mkdir(parents=True, exist_ok=True)
+    prompts, answers = scenario.world.write(world)
+    model = world / f"model-{seed}"
     if not (model / "config.json").is_file():
-        teach_numbers(model, seed)
+        scenario.world.teach(model, seed)
     begun = time.monotonic()
     config = configure(scenario, model, prompts, answers, seed)
     watched = play(scenario, config, done.with_suffix(".watched"), scenario.method(watch))

@@ -4,8 +4,8 @@
     python scripts/bench/results.py runs/compare/cells.jsonl            the tables
     python scripts/bench/results.py runs/compare/cells.jsonl --write    docs/results.json, docs/results.md and its plots
 
-Of cells with equal arm, task, seed and dtype the last one counts. Cells of different dtypes, perhaps from different
-machines, are not compared: each dtype has its own tables and plots, and the rows of others stay in results.json.
+Of cells with equal arm, task, model, seed and dtype the last one counts. Cells of different dtypes, perhaps from
+different machines, are not compared: each dtype has its own tables and plots; the rows of others stay in results.json.
 """
 
 import argparse
@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import measures
 import numpy as np
 
 from selfimprove.evaluation.statistics import Interval
@@ -22,21 +23,23 @@ from selfimprove.fsio import write_text
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 BASE, RIVAL, ORACLE = "base", "lmsi", "oracle"
 ROW = (
-    *("task", "arm", "seed", "dtype", "round", "greedy", "mean_at_k", "maj_at_k", "pass_at_k"),
+    *("task", "model", "arm", "seed", "dtype", "round", "greedy", "mean_at_k", "maj_at_k", "pass_at_k"),
     *("generated_tokens", "trained_tokens", "examples", "label_accuracy", "agreement", "guard"),
 )
-BINS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0001)
-"""Edges of the bins of support in the plot of agreement against accuracy."""
-
 Cell = dict[str, Any]
+
+
+def untrained(arm: str) -> bool:
+    """Return whether an arm is the base: as it is, or a control of it (`base-64`)."""
+    return arm == BASE or arm.startswith(f"{BASE}-")
 
 
 def rows(cells: Sequence[Cell]) -> list[dict[str, Any]]:
     """Return one row a cell and round: the base's is round 0, every other arm's begin with round 1."""
     return [
-        {name: ({**cell, **figures})[name] for name in ROW}
+        {name: ({"model": "", **cell, **figures})[name] for name in ROW}
         for cell in cells
-        for figures in (cell["rounds"] if cell["arm"] == BASE else cell["rounds"][1:])
+        for figures in (cell["rounds"] if untrained(cell["arm"]) else cell["rounds"][1:])
     ]
 
 
@@ -85,10 +88,9 @@ def table(cells: Sequence[Cell]) -> str:
     mean@k stands for every round; all other figures are of the last.
     """
     lines = []
-    for task in _unique(cells, "task"):
-        own = [cell for cell in cells if cell["task"] == task]
+    for task, model, own in settings_of(cells):
         lines += [
-            f"**{task}**, {len(own[0]['heldout']['ids'])} held-out prompts a seed",
+            f"**{task}**{', ' + model if model else ''}, {len(own[0]['heldout']['ids'])} held-out prompts a seed",
             "",
             "| arm | seeds | mean@k | gain over base | of the oracle's | over lmsi | greedy | maj@k | pass@k "
             "| labels right | examples | generated | trained | guard would keep |",
@@ -100,8 +102,16 @@ def table(cells: Sequence[Cell]) -> str:
     return "\n".join(lines).rstrip()
 
 
+def settings_of(cells: Sequence[Cell]) -> list[tuple[str, str, list[Cell]]]:
+    """Return the cells of each task and model: (task, model, cells); the model is empty in cells without one."""
+    groups: dict[tuple[str, str], list[Cell]] = {}
+    for cell in cells:
+        groups.setdefault((cell["task"], cell.get("model", "")), []).append(cell)
+    return [(*names, own) for names, own in groups.items()]
+
+
 def _line(arm: str, group: Sequence[Cell], groups: dict[str, list[Cell]]) -> str:
-    by_round = list(zip(*(cell["rounds"][0 if arm == BASE else 1 :] for cell in group), strict=True))
+    by_round = list(zip(*(cell["rounds"][0 if untrained(arm) else 1 :] for cell in group), strict=True))
     last = by_round[-1]
     labels = [figures["label_accuracy"] for figures in last if figures["label_accuracy"] is not None]
     gain = over_seeds([np.subtract(c["heldout"]["mean"][-1], c["heldout"]["mean"][0]) for c in group])
@@ -111,13 +121,13 @@ def _line(arm: str, group: Sequence[Cell], groups: dict[str, list[Cell]]) -> str
         arm,
         str(len(group)),
         ", ".join(_mean(figures, "mean_at_k") for figures in by_round),
-        "" if arm == BASE else _signed(gain),
-        "" if arm in (BASE, ORACLE) or share is None else f"{share:.0%}",
-        "" if arm in (BASE, RIVAL) else _signed(against(group, groups.get(RIVAL, []))),
+        "" if untrained(arm) else _signed(gain),
+        "" if untrained(arm) or arm == ORACLE or share is None else f"{share:.0%}",
+        "" if untrained(arm) or arm == RIVAL else _signed(against(group, groups.get(RIVAL, []))),
         *(_mean(last, name) for name in ("greedy", "maj_at_k", "pass_at_k")),
         f"{np.mean(labels):.2f}" if labels else "",
         *(f"{np.mean([f[name] for f in last]):.0f}" for name in ("examples", "generated_tokens", "trained_tokens")),
-        "" if arm == BASE else f"{kept} of {len(last)}",
+        "" if untrained(arm) else f"{kept} of {len(last)}",
     ]
     return "| " + " | ".join(fields) + " |"
 
@@ -151,7 +161,7 @@ def plot(cells: Sequence[Cell], path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    cells = [cell for cell in cells if cell["arm"] != BASE]
+    cells = [cell for cell in cells if not untrained(cell["arm"])]
     tasks, arms = _unique(cells, "task"), _unique(cells, "arm")
     colours = dict(zip(arms, pyplot.get_cmap("tab20")(np.arange(len(arms))), strict=True))
     figure, axes = pyplot.subplots(len(tasks), 3, figsize=(13, 3.6 * len(tasks)), squeeze=False, layout="constrained")
@@ -166,9 +176,9 @@ def plot(cells: Sequence[Cell], path: Path) -> None:
             gain = (means[:, -1] - means[:, 0]) / spent[:, -1]  # (S,)
             by_cost.scatter(gain, [arm] * len(gain), color=colours[arm], alpha=0.5)
             by_cost.scatter(gain.mean(), arm, color=colours[arm], marker="|", s=300)
-            votes = np.array([vote for c in own for f in c["rounds"] for vote in f["votes"]])  # (n, 2)
-            where = np.digitize(votes[:, 0], BINS)
-            points = [votes[where == b].mean(axis=0) for b in np.unique(where)]
+            votes = np.array([vote for c in own for f in c["rounds"] for vote in f["votes"]])  # (bins, 3)
+            where = np.digitize(votes[:, 0], measures.BINS)
+            points = [np.average(votes[where == b, :2], axis=0, weights=votes[where == b, 2]) for b in np.unique(where)]
             calibration.plot(*np.transpose(points), marker="o", color=colours[arm])
         by_round.set(title=task, xlabel="round", ylabel="held-out mean@k accuracy")
         by_round.xaxis.get_major_locator().set_params(integer=True)
@@ -200,7 +210,7 @@ def put_rows(fresh: Sequence[dict[str, Any]], file: Path) -> None:
 
 
 def _cell(of: dict[str, Any]) -> tuple[Any, ...]:
-    return tuple(of[name] for name in ("task", "arm", "seed", "dtype"))
+    return tuple(of.get(name, "") for name in ("task", "model", "arm", "seed", "dtype"))
 
 
 def insert(page: str, name: str, text: str) -> str:

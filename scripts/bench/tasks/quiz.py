@@ -10,11 +10,12 @@ from selfimprove.fsio import write_text
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A prompt, the accepted forms of its answer, and the wrong options that it offers."""
+    """A prompt, the accepted forms of its answer, the wrong options that it offers, and the name of its family."""
 
     text: str
     answers: tuple[str, ...]
     rivals: tuple[str, ...] = ()
+    family: str = ""
 
 
 def write_questions(
@@ -24,7 +25,10 @@ def write_questions(
     rows = list(rows)
     asked = [{"prompt": row.text} for row in rows]
     keys = [
-        {"prompt": row.text, "answers": row.answers} | ({"rivals": row.rivals} if row.rivals else {}) for row in rows
+        {"prompt": row.text, "answers": row.answers}
+        | ({"rivals": row.rivals} if row.rivals else {})
+        | ({"category": row.family} if row.family else {})
+        for row in rows
     ]
     for name, lines in ((prompts, asked), (audit, keys)):
         write_text(folder / name, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))

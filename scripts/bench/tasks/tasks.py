@@ -20,7 +20,7 @@ import digits
 from selfimprove.prompts import make_prompt
 from selfimprove.seeds import seed_for
 from selfimprove.types import Message, Split
-from tasks import chain, puzzles
+from tasks import chain, everyday_large, puzzles
 from tasks.everyday import questions
 from tasks.quiz import Question, write_questions
 from tasks.sums import solve
@@ -35,7 +35,8 @@ class Task:
 
     `write(folder, seed)` writes `prompts.jsonl` and `audit.jsonl` into an empty folder. `settings` override the
     defaults, and an arm's own settings override them. `trained_tokens` is the number of completion tokens that every
-    arm trains on in a round, all epochs counted.
+    arm trains on in a round, all epochs counted. `sized(train, heldout)` gives the `write` of other numbers of prompts,
+    where there is one. `beside`: the accuracy on the prompts learnt from and on the off-task questions is measured too.
     """
 
     name: str
@@ -43,6 +44,8 @@ class Task:
     settings: dict[str, Any]
     write: Callable[[Path, int], object]
     trained_tokens: int
+    sized: Callable[[int, int], Callable[[Path, int], object]] | None = None
+    beside: bool = False
 
 
 def halves(rows: Iterable[Question], seed: int, train: int, heldout: int) -> Iterator[Question]:
@@ -61,6 +64,26 @@ def halves(rows: Iterable[Question], seed: int, train: int, heldout: int) -> Ite
         raise ValueError(f"too few questions: still wanted {wanted}")
 
 
+def spread(rows: Iterable[Question], seed: int, train: int, heldout: int) -> Iterator[Question]:
+    """Yield `train` train questions and `heldout` held-out ones, drawn by seed, as evenly over families as they last.
+
+    A prompt's hash decides its side, as in `halves`.
+
+    Raises:
+        ValueError: there are fewer.
+    """
+    sides: dict[Split, dict[str, list[Question]]] = {split: {} for split in Split}
+    for row in sorted(rows, key=lambda row: seed_for("task", seed, row.text)):
+        split = make_prompt((Message("user", row.text),), HELDOUT).split
+        sides[split].setdefault(row.family, []).append(row)
+    for split, wanted in ((Split.TRAIN, train), (Split.HELDOUT, heldout)):
+        in_turn = itertools.chain.from_iterable(itertools.zip_longest(*sides[split].values()))
+        drawn = list(itertools.islice((row for row in in_turn if row is not None), wanted))
+        if len(drawn) < wanted:
+            raise ValueError(f"too few questions: {len(drawn)} of {wanted} {split} ones")
+        yield from drawn
+
+
 def arithmetic() -> Iterator[Question]:
     """Yield small sums, differences and products, each in the same words."""
     symbols = {"+": lambda a, b: a + b, "-": lambda a, b: a - b, "*": lambda a, b: a * b}
@@ -73,6 +96,12 @@ def arithmetic() -> Iterator[Question]:
 def drawn(rows: Callable[[], Iterable[Question]], train: int, heldout: int) -> Callable[[Path, int], object]:
     """Return a `Task.write` that draws from `rows()`."""
     return lambda folder, seed: write_questions(folder, halves(rows(), seed, train, heldout))
+
+
+def spread_over(train: int, heldout: int) -> Callable[[Path, int], object]:
+    """Return the `Task.write` of `everyday-large` with that many prompts."""
+    rows = everyday_large.questions
+    return lambda folder, seed: write_questions(folder, spread(rows(), seed, train, heldout))
 
 
 def write_digits(folder: Path, seed: int) -> None:
@@ -94,6 +123,13 @@ SHORT = {
 ROUNDS = SHORT | {"rounds": 3}
 """The same in three rounds, each with three times the training."""
 
+LARGE = SHORT | {
+    "sample": {"max_new_tokens": 16, "unit_prompts": 256},
+    "evaluate": {"k": 8},
+    "rounds": 5,
+}
+"""Five rounds on many families; large units, since a GPU decodes thousands of short answers at once."""
+
 SMOL = "bundled:smollm2-135m"
 WORKED = SHORT | {"sample": {"max_new_tokens": 48}}
 """The same with worked steps, for the base that `scripts/bench/tasks/chain.py` fine-tunes."""
@@ -105,6 +141,9 @@ TASKS = {
         Task("arith", SMOL, SHORT, drawn(arithmetic, 120, 80), trained_tokens=1600),
         Task("everyday-rounds", SMOL, ROUNDS, drawn(questions, 120, 80), trained_tokens=4800),
         Task("arith-rounds", SMOL, ROUNDS, drawn(arithmetic, 120, 80), trained_tokens=4800),
+        Task(
+            "everyday-large", SMOL, LARGE, spread_over(600, 400), trained_tokens=12_000, sized=spread_over, beside=True
+        ),
         *(
             Task(f"rg-{kind}", str(puzzles.BASE), SHORT, drawn(partial(puzzles.questions, kind), 120, 80), 800)
             for kind in puzzles.KINDS
