@@ -57,11 +57,10 @@ class World:
     name: str
     write: Callable[[Path], tuple[Path, Path]]
     teach: Callable[[Path, int], Path]
-    settings: dict[str, Any] = field(default_factory=dict)
 
 
 NUMBERS = World("numbers", write_numbers, teach_numbers)
-FAMILIES = World("families", tiny_families.write_families, tiny_families.teach_families, {"embedder": "hash:256"})
+FAMILIES = World("families", tiny_families.write_families, tiny_families.teach_families)
 
 
 @dataclass(frozen=True)
@@ -205,7 +204,6 @@ def configure(scenario: Scenario, model: Path, prompts: Path, answers: Path, see
         "train": {"rank": 8, "lr": 2e-3, "epochs": 2},
         "evaluate": {"k": 8},
     }
-    raw |= scenario.world.settings
     for section, values in scenario.settings.items():
         raw[section] = raw.get(section, {}) | values
     return parse_config(raw)

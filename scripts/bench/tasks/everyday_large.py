@@ -24,8 +24,8 @@ from tasks.quiz import Question, write_questions
 
 EACH = 80
 """Questions of a family that can be drawn without end."""
-NUMBER, WORD = "Answer with a number.", "Answer in one word."
-"""Ends of questions that a small model otherwise answers with an explanation."""
+NUMBER = "Answer with a number."
+"""End of questions that a small model otherwise answers with an explanation."""
 
 
 def numbers(family: str, low: int, high: int, size: int, count: int = EACH) -> list[tuple[int, ...]]:
@@ -82,26 +82,29 @@ def double_half() -> Iterator[Question]:
 
 def two_step() -> Iterator[Question]:
     """Yield bare arithmetic of two steps."""
-    for index, (a, b, c) in enumerate(numbers("two-step", 2, 9, 3, 40)):
-        yield Question(f"What is {a} times {b} plus {c}? {NUMBER}", (str(a * b + c),))
-        if index % 2 and b * c != 2 * (a + 10):
-            yield Question(f"What is {b} times {c} minus {a + 10}? {NUMBER}", (str(b * c - a - 10),))
-        else:
-            yield Question(f"What is {a} plus {b} plus {c + 10}? {NUMBER}", (str(a + b + c + 10),))
+    for index, (a, b, c) in enumerate(numbers("two-step", 1, 12, 3)):
+        text, answer = (
+            (f"What is {a} plus {b} plus {c}?", a + b + c),
+            (f"What is {b} plus {c} minus {a}?", b + c - a),
+            (f"What is {a} times {b} plus {c}?", a * b + c),
+        )[index % 3]
+        if answer not in (a, b, c):
+            yield Question(f"{text} {NUMBER}", (str(answer),))
 
 
 def story() -> Iterator[Question]:
     """Yield word problems of two steps."""
     people, things = facts.PEOPLE.split(), facts.THINGS.split()
-    for index, (a, b, c) in enumerate(numbers("story", 2, 12, 3)):
+    for index, (a, b, c) in enumerate(numbers("story", 1, 10, 3)):
         name, thing = people[index % len(people)], things[index % len(things)]
         if index % 2:
             text = f"{name} has {c} {thing}, gets {b} more and gives {a} away. How many {thing} does {name} have now?"
-            yield Question(f"{text} {NUMBER}", (str(c + b - a),))
+            answer = c + b - a
         else:
-            text = f"{name} buys {a} boxes with {b} {thing} each and loses {c}. How many {thing} are left?"
-            if a * b > c and a * b != 2 * c:
-                yield Question(f"{text} {NUMBER}", (str(a * b - c),))
+            text = f"{name} has {a} {thing} and finds {b}. Then {name} finds {c} more. How many {thing} are there now?"
+            answer = a + b + c
+        if answer not in (a, b, c):
+            yield Question(f"{text} {NUMBER}", (str(answer),))
 
 
 def larger() -> Iterator[Question]:
@@ -122,15 +125,15 @@ def smallest() -> Iterator[Question]:
 
 
 def successor() -> Iterator[Question]:
-    """Yield questions such as: what number comes after 47."""
+    """Yield questions such as: what is 1 more than 47."""
     for index, (n,) in enumerate(numbers("successor", 5, 99, 1)):
-        word, answer = ("after", n + 1) if index % 2 else ("before", n - 1)
-        yield Question(f"What number comes right {word} {n}? {NUMBER}", (str(answer),))
+        word, answer = ("more", n + 1) if index % 2 else ("less", n - 1)
+        yield Question(f"What is 1 {word} than {n}? {NUMBER}", (str(answer),))
 
 
 def sequence() -> Iterator[Question]:
     """Yield arithmetic sequences of four numbers, whose next one is asked for."""
-    for start, step in itertools.product(range(1, 17, 2), (1, 2, 3, 4, 5, 6, 8, 10, 12, 20)):
+    for start, step in itertools.product(range(1, 21), (1, 2, 5, 10)):
         given = ", ".join(str(start + step * i) for i in range(4))
         yield Question(f"What number comes next: {given}? {NUMBER}", (str(start + step * 4),))
 
@@ -172,7 +175,7 @@ def alphabet() -> Iterator[Question]:
     pairs = [(a, b) for a, b in zip(words, words[7:] + words[:7], strict=True) if a[0] != b[0]][:EACH]
     for first, second in pairs:
         right, wrong = sorted((first, second))
-        yield Question(f"Which word comes first in the alphabet, {first} or {second}? {WORD}", (right,), (wrong,))
+        yield Question(f"Which word comes first in the alphabet, {first} or {second}?", (right,), (wrong,))
 
 
 def plural() -> Iterator[Question]:
@@ -235,7 +238,7 @@ def symbols() -> Iterator[Question]:
 
 def weekday() -> Iterator[Question]:
     """Yield questions for the day some days after or before another."""
-    yield from _calendar("day", everyday.DAYS.split(), range(2, 7))
+    yield from _calendar("day", everyday.DAYS.split(), range(1, 6))
 
 
 def month() -> Iterator[Question]:
@@ -246,9 +249,10 @@ def month() -> Iterator[Question]:
 def _calendar(unit: str, names: Sequence[str], steps: range) -> Iterator[Question]:
     for step, (place, name) in itertools.product(steps, enumerate(names)):
         many = unit if step == 1 else f"{unit}s"
-        for word, sign in (("after", 1), ("before", -1)):
-            answer = names[(place + sign * step) % len(names)]
-            yield Question(f"Which {unit} is {step} {many} {word} {name}? {WORD}", (answer,))
+        start = f"Today is {name}." if unit == "day" else f"It is {name} now."
+        after, before = names[(place + step) % len(names)], names[place - step]
+        yield Question(f"{start} What {unit} is it in {step} {many}?", (after,))
+        yield Question(f"{start} What {unit} was it {step} {many} ago?", (before,))
 
 
 def options() -> Iterator[Question]:
@@ -267,7 +271,7 @@ def category() -> Iterator[Question]:
     for index, (kind, right, wrong) in enumerate(_members("category")):
         order = list(wrong)
         order.insert(index % 3, right)
-        yield Question(f"Which of these is {one(kind)}: {listed(order)}? {WORD}", (right,), tuple(wrong))
+        yield Question(f"Which of these is {one(kind)}: {listed(order)}?", (right,), tuple(wrong))
 
 
 def _members(family: str) -> Iterator[tuple[str, str, tuple[str, str]]]:
@@ -290,7 +294,7 @@ def heavier() -> Iterator[Question]:
         found[rng.choice(sizes[light]), rng.choice(sizes[heavy])] = None
     for index, (light_one, heavy_one) in enumerate(found):
         first, second = (light_one, heavy_one) if index % 2 else (heavy_one, light_one)
-        yield Question(f"Which is heavier, {one(first)} or {one(second)}? {WORD}", (heavy_one,), (light_one,))
+        yield Question(f"Which is heavier, {one(first)} or {one(second)}?", (heavy_one,), (light_one,))
 
 
 def legs() -> Iterator[Question]:
@@ -311,7 +315,7 @@ FAMILIES: dict[str, Callable[[], Iterable[Question]]] = {
     "story": story,
     "larger": larger,
     "smallest of three": smallest,
-    "number after": successor,
+    "one more or less": successor,
     "sequence": sequence,
     "odd or even": parity,
     "greater, yes or no": greater,

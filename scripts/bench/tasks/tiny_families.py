@@ -10,10 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 from random import Random
 
+from selfimprove.types import Example, Generation, Unit
 from tasks.quiz import Question, write_questions
 from tasks.tiny import teach
-
-from selfimprove.types import Example, Generation, Unit
 
 FAMILIES: dict[str, tuple[str, Callable[[int], int]]] = {
     "after": ("What is after {n}?", lambda n: n + 1),
