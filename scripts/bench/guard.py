@@ -14,13 +14,14 @@ import argparse
 import json
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import numpy as np
+from measures import families_of
 from results import insert
 from tasks import tiny_families
 from tasks.tiny_world import teach_numbers, write_numbers
@@ -29,7 +30,7 @@ from selfimprove.config import GuardConfig, RunConfig
 from selfimprove.config_file import parse_config
 from selfimprove.engines.engine import OnTokens, TrainingJob
 from selfimprove.engines.local import LocalEngine
-from selfimprove.evaluation.accuracy import audit
+from selfimprove.evaluation.accuracy import Accuracy, audit
 from selfimprove.evaluation.limits import judge, score
 from selfimprove.evaluation.metrics import Health
 from selfimprove.rounds import improve
@@ -46,6 +47,8 @@ SEEDS = (3, 4, 5)
 """Test seeds; the limits were set on seeds 0 and 1."""
 FALL = 0.05
 """Accuracy falls when it is this far below the best so far."""
+FAMILY_FALL = 0.25
+"""The same for one family, which has some dozen prompts."""
 NO_CAPS = {"answer_share": 1.0, "ancestor_share": 1.0, "near_duplicate": 1.0}
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "guard.md"
 
@@ -177,7 +180,7 @@ SCENARIOS = (
     Scenario(
         "one family of four, exchanged answers",
         False,
-        {"train": HARD},
+        {"train": HARD | {"epochs": 8}},
         examples=tiny_families.exchanged,
         world=FAMILIES,
     ),
@@ -214,12 +217,14 @@ def play(scenario: Scenario, config: RunConfig, folder: Path, method: Method) ->
     with open_run(config, folder=folder, resume=folder.is_dir(), progress=Progress(quiet=True)) as run:
         assert isinstance(run.engine, LocalEngine)
         improve(replace(run, engine=Disturbed(run.engine, scenario.answers)), method)
-        accuracy = {round_: float(a.mean.mean()) for round_, a in audit(run).items()}
+        measured = audit(run)
+        accuracy = {round_: float(a.mean.mean()) for round_, a in measured.items()}
         health = {round_: stored_health(run, round_) for round_ in accuracy}
         refused = [r.round for r in run.memory.rounds() if r.decision is not Decision.KEEP]
         current = 0 if run.memory.current == BASE else int(run.memory.current.removeprefix("r"))
         return {
             "accuracy": list(accuracy.values()),
+            "families": by_family(list(measured.values()), families_of(Path(config.prompts.audit or ""))),
             "score": [score(health[0], h) for h in health.values()],
             "trips": refused,
             "because": [r.because for r in run.memory.rounds() if r.decision is not Decision.KEEP],
@@ -239,9 +244,25 @@ def first_trip(health: Sequence[Health], refused: Sequence[int]) -> int | None:
     return min(refused, default=None)
 
 
-def first_fall(accuracy: Sequence[float]) -> int | None:
-    """Return the first round whose accuracy is `FALL` below the best before it."""
-    return next((r for r in range(1, len(accuracy)) if accuracy[r] <= max(accuracy[:r]) - FALL), None)
+def by_family(measured: Sequence[Accuracy], families: Mapping[str, str]) -> dict[str, list[float]]:
+    """Return the mean@k of each family by round; `families` gives the family of each prompt id, if it has one."""
+    found: dict[str, list[float]] = {}
+    for family in dict.fromkeys(families.values()):
+        own = [families.get(id_) == family for id_ in measured[0].prompt_ids]
+        found[family] = [float(accuracy.mean[own].mean()) for accuracy in measured]
+    return found
+
+
+def first_fall(accuracy: Sequence[float], fall: float = FALL) -> int | None:
+    """Return the first round whose accuracy is `fall` below the best before it."""
+    return next((r for r in range(1, len(accuracy)) if accuracy[r] <= max(accuracy[:r]) - fall), None)
+
+
+def falls_in(played: Mapping[str, Any]) -> int | None:
+    """Return the first round in which the accuracy falls, over all prompts or within a family."""
+    curves = played.get("families", {}).values()
+    falls = [first_fall(played["accuracy"]), *(first_fall(curve, FAMILY_FALL) for curve in curves)]
+    return min((fall for fall in falls if fall is not None), default=None)
 
 
 def measure(scenario: Scenario, seed: int, work: Path) -> dict[str, Any]:
@@ -278,7 +299,7 @@ def measure(scenario: Scenario, seed: int, work: Path) -> dict[str, Any]:
 def figures(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Return the numbers that the guard is judged by."""
     never = ROUNDS + 1
-    falls = [first_fall(r["watched"]["accuracy"]) or never for r in runs]
+    falls = [falls_in(r["watched"]) or never for r in runs]
     trips = [r["watched"]["would_trip"] or never for r in runs]
     rounds = list(zip((r["healthy"] for r in runs), falls, trips, strict=True))
     fallen = [(fall, trip) for healthy, fall, trip in rounds if not healthy and fall < never]
@@ -321,7 +342,7 @@ def table(runs: Sequence[dict[str, Any]], numbers: dict[str, Any]) -> str:
     for r in runs:
         accuracy = " ".join(f"{value:.2f}" for value in r["watched"]["accuracy"])
         because = r["guarded"]["because"][0].split(",")[0] if r["guarded"]["because"] else ""
-        fall, trip = first_fall(r["watched"]["accuracy"]) or "never", r["watched"]["would_trip"] or "never"
+        fall, trip = falls_in(r["watched"]) or "never", r["watched"]["would_trip"] or "never"
         left, kind = f"{r['guarded']['current']:.2f}", "yes" if r["healthy"] else "no"
         lines.append(f"| {r['scenario']} | {kind} | {r['seed']} | {accuracy} | {fall} | {trip} | {because} | {left} |")
     return "\n".join(lines)

@@ -5,8 +5,8 @@
     python scripts/bench/guard_ablation.py DIR                    the metrics, ablated over them
     python scripts/bench/guard_ablation.py DIR runs/compare/cells.jsonl      and over the cells of compare.py
 
-A run falls in the first round whose accuracy is `FALL` below the best before it, or, in cells with families, in which
-one family's accuracy is `FAMILY_FALL` below its best. A metric sees the fall if it fails in that round or earlier; it
+A run falls in the first round whose accuracy is `guard.FALL` below the best before it, or in which one family's accuracy
+is `guard.FAMILY_FALL` below its best. A metric sees the fall if it fails in that round or earlier; it
 raises a false alarm if it fails in a run before any fall. Every earlier round counts as kept.
 """
 
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from guard import first_fall
+from guard import FAMILY_FALL, falls_in, first_fall
 from results import load, untrained
 
 from selfimprove.config import GuardConfig
@@ -26,8 +26,6 @@ from selfimprove.evaluation.families import LEAST
 from selfimprove.evaluation.limits import judge
 from selfimprove.evaluation.metrics import METRICS, Health
 
-FAMILY_FALL = 0.25
-"""Fall of a family's mean@k that counts as a collapse of the family; families have a dozen prompts."""
 NAMES = tuple(metric.name for metric in METRICS)
 
 
@@ -59,7 +57,7 @@ def of_suite(found: Mapping[str, Any]) -> Played:
     health = [Health.of(stored) for stored in watched["health"]]
     verdicts = [judge(health[:r], health[r], GuardConfig(), 0) for r in range(1, len(health))]
     failed = (frozenset(c.name for c in verdict.checks if not c.passed) for verdict in verdicts)
-    return Played(f"{found['scenario']}, {found['seed']}", first_fall(watched["accuracy"]), tuple(failed))
+    return Played(f"{found['scenario']}, {found['seed']}", falls_in(watched), tuple(failed))
 
 
 def of_cell(cell: Mapping[str, Any]) -> Played:
@@ -71,8 +69,7 @@ def of_cell(cell: Mapping[str, Any]) -> Played:
     families = np.array(cell["heldout"].get("families", ()))
     for family in dict.fromkeys(families.tolist()):
         if (families == family).sum() >= LEAST:
-            curve = means[:, families == family].mean(axis=1)
-            falls.append(next((r for r in range(1, len(curve)) if curve[r] <= curve[:r].max() - FAMILY_FALL), None))
+            falls.append(first_fall(means[:, families == family].mean(axis=1).tolist(), FAMILY_FALL))
     name = f"{cell['task']} {cell.get('model', '')} {cell['arm']}, {cell['seed']}"
     return Played(name, min((fall for fall in falls if fall is not None), default=None), tuple(failed))
 
