@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """The tables of the cells of compare.py that decide: gains with intervals, later rounds, families, controls, off-task.
 
-    python scripts/bench/findings.py runs/compare/cells.jsonl [MORE ...]
+    python scripts/bench/findings.py runs/compare/cells.jsonl [MORE ...]                 print them
+    python scripts/bench/findings.py runs/compare/cells.jsonl --write docs/PAGE.md       between the page's markers
 
 All intervals are 95 %, paired, over seeds and prompts (`results.over_seeds`). Cells of several folders are merged; of
 equal ones the last counts.
@@ -13,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from results import BASE, RIVAL, Cell, load, over_seeds, settings_of, untrained
+from results import BASE, RIVAL, Cell, insert, load, over_seeds, settings_of, untrained
 
 from selfimprove.evaluation.statistics import Interval
+from selfimprove.fsio import write_text
 
 VOTES = f"{BASE}-64"
 """The control with 64 samples a prompt."""
@@ -212,15 +214,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cells", type=Path, nargs="+", help="cells.jsonl of one or more --work folders")
     parser.add_argument("--arms", default="ours,lmsi", help="arms with a table of families, joined by commas")
+    parser.add_argument("--write", type=Path, metavar="PAGE", help="a page with such markers: <!-- summary -->")
     options = parser.parse_args()
     cells = load(options.cells)
     parts = {
-        "Summary": summary(cells),
-        "Controls": controls(cells),
-        "Off-task": off_task(cells),
-        "Families": families(cells, options.arms.split(",")),
+        "summary": summary(cells),
+        "controls": controls(cells),
+        "off-task": off_task(cells),
+        "families": families(cells, options.arms.split(",")),
     }
     print("\n\n".join(f"## {name}\n\n{text}" for name, text in parts.items()))
+    if options.write:
+        page = options.write.read_text(encoding="utf-8")
+        for name, text in parts.items():
+            if f"<!-- {name} -->" in page:
+                page = insert(page, name, text)
+        write_text(options.write, page)
 
 
 if __name__ == "__main__":

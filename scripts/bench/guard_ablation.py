@@ -5,9 +5,9 @@
     python scripts/bench/guard_ablation.py DIR                    the metrics, ablated over them
     python scripts/bench/guard_ablation.py DIR runs/compare/cells.jsonl      and over the cells of compare.py
 
-A run falls in the first round whose accuracy is `guard.FALL` below the best before it, or in which one family's accuracy
-is `guard.FAMILY_FALL` below its best. A metric sees the fall if it fails in that round or earlier; it
-raises a false alarm if it fails in a run before any fall. Every earlier round counts as kept.
+A run falls in the first round whose accuracy is `guard.FALL` below the best before it, or in which one family's is
+`guard.FAMILY_FALL` below its best. A metric sees the fall if it fails in that round or earlier; it raises a false alarm
+if it fails in a run that never falls. Every earlier round counts as kept.
 """
 
 import argparse

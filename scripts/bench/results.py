@@ -202,9 +202,9 @@ def write_results(cells: Sequence[Cell], docs: Path = DOCS) -> None:
 
 
 def put_rows(fresh: Sequence[dict[str, Any]], file: Path) -> None:
-    """Replace the rows of the same cells in a JSON list of rows, one a line."""
+    """Replace the rows of the same cells in a JSON list of rows, one a line; rows without a model match any."""
     old = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else []
-    measured = {_cell(row) for row in fresh}
+    measured = {_cell(row | model) for row in fresh for model in ({}, {"model": ""})}
     lines = map(json.dumps, [*(row for row in old if _cell(row) not in measured), *fresh])
     write_text(file, "[\n" + ",\n".join(lines) + "\n]\n")
 

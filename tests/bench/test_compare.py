@@ -1,17 +1,21 @@
 """The bench that compares arms: whole cells on the tiny model, and the arms that only the bench has."""
 
 import json
+from dataclasses import replace
+from pathlib import Path
 from random import Random
 from types import SimpleNamespace
 
 import arms
 import compare
+import measures
 import numpy as np
 import pytest
 import results
 from arms import ARMS, Arm, audited, configure, dealt, first, fit, flipped
 from compare import Bench, matched_k
-from results import ROW, over_seeds, rows, share_of_gain
+from results import ROW, over_seeds, rows, share_of_gain, table
+from tasks.off_task import OffTask
 from tasks.quiz import Question, write_questions
 from tasks.tasks import HELDOUT, TASKS, Task
 from tasks.tiny import SUMS, sum_question
@@ -71,6 +75,35 @@ def test_generated_and_trained_tokens_are_equal(finished):
     assert set(last["ours"]["operators"]) >= {"sample", "exemplar"}
     for figures in last.values():
         assert figures["trained_tokens"] == pytest.approx(300, rel=0.1)
+
+
+@pytest.mark.slow
+def test_a_cell_by_itself_needs_no_other_and_has_what_is_measured_beside(task, tmp_path, monkeypatch):
+    questions = (Question(sum_question(1, 2), ("3",)), Question("What?", ("never",)))
+    monkeypatch.setattr(measures, "off_tasks", lambda: (OffTask("two", questions, 8),))
+    bench = Bench(tmp_path, ("select.threshold=0.3",), Progress(quiet=True), match=6)
+    found = bench.cell(replace(task, beside=True), "lmsi", 0)
+    assert [cell["arm"] for cell in bench.cells()] == ["lmsi"]
+    assert (found["k"], found["model"]) == (6, Path(task.model).name)
+    for what in ("greedy", "mean", "maj"):
+        assert [len(values) for values in found["heldout"][what]] == [len(found["heldout"]["ids"])] * 2
+    assert np.mean(found["heldout"]["greedy"][1]) == found["rounds"][1]["greedy"]
+    assert len(found["learnt"]["greedy"]) == len(found["learnt"]["mean"]) == 2
+    before, after = found["off_task"]["two"]["mean"]
+    assert len(before) == len(after) == 2 and before[1] == after[1] == 0
+    assert set(found["rounds"][1]["checks"]) >= {"agreement", "parse rate", "KL to base"}
+    assert sum(number for _, _, number in found["rounds"][1]["votes"]) > 0
+
+
+@pytest.mark.slow
+def test_the_controls_are_the_base_with_more_samples_or_another_temperature(finished, task, tmp_path):
+    bench, cells = finished
+    many = bench.cell(task, "base-64", 0)
+    cold = bench.cell(task, "base-t0.1", 0)
+    assert many["rounds"][0]["greedy"] == cold["rounds"][0]["greedy"] == cells["base"]["rounds"][0]["greedy"]
+    assert len({tuple(c["heldout"]["mean"][0]) for c in (many, cold, cells["base"])}) == 3
+    assert [row["round"] for row in rows([many, cold])] == [0, 0]
+    assert "| base-64 | 1 |" in table([many, cold])
 
 
 def test_an_arm_that_uses_an_operator_more_often_samples_less():
