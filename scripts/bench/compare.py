@@ -9,9 +9,9 @@
 
 A cell is one arm on one task with one seed. Generated tokens are matched through `sample.k`: an arm without an operator
 of `ours` samples more answers instead, as many as come nearest to what `ours` spent in its first round; `--match` gives
-that number, so that a cell needs no other one and each may have a process, or a machine, of its own. Trained tokens are
-equal by construction (`arms.budgeted`). Evaluation is not counted. The guard's limits are wide open, so that every arm
-is measured after all its rounds; the checks of the default limits are recorded.
+that number, so that a cell needs no other one and may have a process with a --work folder of its own. Trained tokens
+are equal by construction (`arms.budgeted`). Evaluation is not counted. The guard's limits are wide open, so that every
+arm is measured after all its rounds; the checks of the default limits are recorded.
 
 The controls are the base with more samples (`base-64`) or at other temperatures (`base-t0.3`). results.py and
 findings.py read the cells of any number of folders.
@@ -102,8 +102,8 @@ class Bench:
             found = name | {"model": Path(task.model).name.removeprefix("bundled:")} | self._play(task, arm, config)
             found["seconds"] = round(time.monotonic() - begun, 1)
             line = json.dumps(found)
-            with self.lines.open("ab", buffering=0) as file:  # one write: several processes may share the file
-                file.write(line.encode() + b"\n")
+            with self.lines.open("a", encoding="utf-8") as file:
+                file.write(line + "\n")
             found = json.loads(line)
         return found
 
