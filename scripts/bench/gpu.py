@@ -37,6 +37,8 @@ LAST = 12
 PERIOD = 0.25
 """Seconds between two samples of the utilisation."""
 
+sys.path.insert(1, str(ROOT))  # a bare machine has the checkout and does not install it
+
 Row = dict[str, Any]
 Record = Callable[[Row], None]
 
