@@ -135,13 +135,20 @@ class ExemplarConfig(Section):
 
 
 class ReviseConfig(Section):
-    """Revise: critique of differing own answers, then a new answer. Off by default: no gain with small models."""
+    """Revise: verdicts on differing own answers, then a new answer. Off by default."""
 
     k: Count = Field(0, description="revisions per prompt; 0: operator off")
-    rivals: Positive = Field(3, description="differing answers in the context of a critique")
+    rivals: int = Field(4, ge=2, description="own past answers in the context, drawn with their repetitions")
+    verdicts: bool = Field(True, description="a verdict on each answer in the context comes before the new answer")
+    shots: Count = Field(3, description="demonstrations: revisions of answers to near, trusted prompts")
+    trial: Count = Field(
+        32,
+        description="maximum number of held-out prompts on which revisions must agree with the consensus as often as "
+        "samples do, before they are used in a round; 0: always used",
+    )
     above: Share = Field(0.2, description="only for prompts with at least this support; below it, answers are noise")
     below: Share = Field(0.7, description="only for prompts with support below this")
-    critique_tokens: Positive = Field(48, description="maximum length of a critique, in tokens")
+    critique_tokens: Positive = Field(24, description="maximum length of the verdicts, in tokens")
 
 
 class StitchConfig(Section):
@@ -179,6 +186,9 @@ class VoteConfig(Section):
     calibration: Share = Field(
         0.0, description="exponent of the division of votes by the answer's mean share over the nearest prompts; 0: off"
     )
+    critic: float = Field(
+        0.0, ge=0, description="exponent of the weight of votes by the fraction of verdicts that call the answer right"
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -205,6 +215,16 @@ class SelectConfig(Section):
     length_factor: float = Field(3.0, gt=1, description="maximum length, relative to the prompt's median response")
 
 
+class ReviseExamplesConfig(Section):
+    """Training examples in revise format: rival answers in view, verdicts labelled by the vote, then a survivor."""
+
+    share: float = Field(0.0, ge=0, lt=1, description="fraction of the completion tokens in revise format; 0: off")
+    draws: Positive = Field(4, description="maximum number of examples per prompt, each with other answers in view")
+    easy: Share = Field(
+        0.5, description="minimum fraction of examples per prompt whose answers in view have the consensus as majority"
+    )
+
+
 class TrainConfig(Section):
     """LoRA fine-tuning on the survivors."""
 
@@ -226,6 +246,7 @@ class TrainConfig(Section):
     start: Literal["base", "current"] = Field(
         "base", description="initial adapter of a round; base: a new one, current: that of the current policy"
     )
+    revise: ReviseExamplesConfig = ReviseExamplesConfig()
     accumulate: bool = Field(True, description="select among responses of earlier rounds too; needs vote.decay above 0")
 
 

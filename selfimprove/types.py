@@ -65,8 +65,12 @@ class Stage(StrEnum):
     SAMPLE = "sample"
     RECALL = "exemplar"
     """Answers with demonstrations. Stored as "exemplar", the name in the configuration and in the database."""
+    TRIAL = "trial"
+    """Revisions of answers to held-out prompts, which decide whether revisions vote."""
     CRITIQUE = "critique"
+    """Revisions as written: verdicts on own answers, then an answer."""
     REVISE = "revise"
+    """The answers in them."""
     STITCH = "stitch"
     VOTE = "vote"
     SELECT = "select"
@@ -101,9 +105,9 @@ class Origin(StrEnum):
     RECALL = "exemplar"
     """Sampled with retrieved responses to other prompts as demonstrations."""
     CRITIQUE = "critique"
-    """Critique of differing answers to one prompt; takes no part in votes and is never a training completion."""
+    """Revision as written: verdicts on differing answers to one prompt, then an answer; takes no part in votes."""
     REVISE = "revise"
-    """Answer given after a critique, with the differing answers in the context."""
+    """The answer in it, with the answers in the context and the critique as parents."""
     STITCH = "stitch"
     """Continuation of the best-voted path through the steps of past responses."""
     PROBE = "probe"
@@ -219,7 +223,11 @@ class Response:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One training example: the plain prompt (no demonstrations, no critique) and a selected response's text."""
+    """One training example: the plain prompt (no demonstrations) and a selected response's text.
+
+    In revise format (`stages/revision.py`) `messages` shows the answers with the ids `shown`, and verdicts on them come
+    before the text.
+    """
 
     prompt_id: str
     messages: tuple[Message, ...]
@@ -228,6 +236,7 @@ class Example:
     response_id: int
     rejected: str | None = None
     """A response with the least voted answer to the same prompt, for preference losses; None for the NLL."""
+    shown: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,7 @@ from selfimprove.run.validate import refuse_unusable
 from selfimprove.stages.guard import guard
 from selfimprove.types import Decision, Message, Origin, Split, Stage
 
-EVERY_STAGE = set(Stage) - {Stage.IMPORT}
+EVERY_STAGE = set(Stage) - {Stage.IMPORT, Stage.TRIAL}
 
 
 def adapters(folder):

@@ -29,7 +29,7 @@ from selfimprove.stages.method import Method
 from selfimprove.stages.train import imitate
 from selfimprove.stages.vote import Ballot, Labels, Votes, majority
 from selfimprove.training import TrainReport
-from selfimprove.types import BASE, Example, Finish, Generation, Request, Selection, Unit
+from selfimprove.types import BASE, Example, Finish, Generation, Origin, Request, Selection, Unit
 
 FOLDER = Path(__file__).resolve().parents[2] / "configs" / "arms"
 
@@ -50,12 +50,18 @@ class Arm:
     examples: Callable[[list[Example]], list[Example]] = list
     more: Callable[[Run, int], list[Example]] = lambda run, round_: []
     settings: Settings = with_care
+    untrained: frozenset[Origin] = frozenset()
+    """Origins of responses that vote and are not trained on."""
+    matches: str | None = None
+    """The arm whose generated tokens it spends, by more samples; None: those of `ours`."""
 
     def method(self, trained_tokens: int, settings: Settings | None = None) -> Method:
         """Return the arm as `improve` takes it, trained on about `trained_tokens` completion tokens a round."""
 
         def job(run: Run, round_: int, selection: Selection) -> TrainingJob:
-            made = imitate(run, round_, selection)
+            dropped = {r.id for r in run.memory.responses(origins=self.untrained)}
+            taught = replace(selection, kept=tuple(v for v in selection.kept if v.response_id not in dropped))
+            made = imitate(run, round_, taught)
             chosen = tuple(self.examples([*made.examples, *self.more(run, round_)]))
             return budgeted(replace(made, examples=chosen), run.policy, trained_tokens)
 
@@ -126,7 +132,11 @@ ARMS = {
         Arm("lmsi", "lmsi"),
         Arm("scpo", "scpo"),
         *(Arm(name, name) for name in ("ours-no-exemplar", "ours-no-pooling", "ours-no-kl")),
-        *(Arm(name, name) for name in ("ours-revise", "ours-stitch", "ours-calibrated", "ours-random-recall")),
+        *(Arm(name, name) for name in ("ours-revise", "ours-revise-train", "ours-revise-shown", "ours-critic")),
+        Arm("ours-more", "ours", matches="ours-revise"),
+        Arm("ours-pairs", "ours-pairs", untrained=frozenset({Origin.REVISE})),
+        *(Arm(name, name) for name in ("ours-stitch", "ours-steps")),
+        *(Arm(name, name) for name in ("ours-calibrated", "ours-random-recall")),
         Arm("ssd", "lmsi", labels=first),
         Arm("random-vote", "lmsi", labels=dealt),
         Arm("oracle", "lmsi", labels=audited),

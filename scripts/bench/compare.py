@@ -21,6 +21,7 @@ import argparse
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from hashlib import blake2b
 from pathlib import Path
@@ -58,7 +59,7 @@ WIDE_OPEN = {
 """Guard limits that reject nothing: fractions at 1, all others out of reach."""
 OPERATORS = {
     "exemplar": (Stage.RECALL,),
-    "revise": (Stage.CRITIQUE, Stage.REVISE),
+    "revise": (Stage.TRIAL, Stage.CRITIQUE, Stage.REVISE),
     "stitch": (Stage.STITCH,),
 }
 """The stages in which each operator of `propose` generates tokens."""
@@ -86,14 +87,7 @@ class Bench:
 
     def cell(self, task: Task, arm: str, seed: int) -> Cell:
         """Return the cell of an arm; without `match`, `ours` is run first, since its tokens are the others' budget."""
-        config = self._configure(task, ARMS.get(arm, ARMS[OURS]), seed, CONTROLS.get(arm, ()))
-        if arm != OURS and arm not in CONTROLS:
-            ours = self._configure(task, ARMS[OURS], seed)
-            if self.match is None:
-                k = matched_k(config, ours, self.cell(task, OURS, seed)["rounds"][1]["tokens"])
-            else:
-                k = ours.sample.k if config.propose.exemplar.k else self.match
-            config = config.model_copy(update={"sample": config.sample.model_copy(update={"k": k})})
+        config = self.settings(task, arm, seed)
         name = {"task": task.name, "arm": arm, "seed": seed, "settings": _digest(config, task)}
         found = next((c for c in self.cells() if c.items() >= name.items()), None)
         if found is None:
@@ -107,6 +101,22 @@ class Bench:
             found = json.loads(line)
         return found
 
+    def settings(self, task: Task, arm: str, seed: int) -> RunConfig:
+        """Return the settings of a cell; without `match`, the arms whose tokens it matches are run first."""
+        config = self._configure(task, ARMS.get(arm, ARMS[OURS]), seed, CONTROLS.get(arm, ()))
+        if arm == OURS or arm in CONTROLS:
+            return config
+        ours = self._configure(task, ARMS[OURS], seed)
+        rival = ARMS[arm].matches
+        if self.match is not None:
+            k = ours.sample.k if config.propose.exemplar.k and rival is None else self.match
+        else:
+            spent = self.cell(task, OURS, seed)["rounds"]
+            k = matched_k(config, ours, spent[1]["tokens"])
+            if rival is not None:
+                k += more_samples(self.cell(task, rival, seed)["rounds"], spent, k)
+        return config.model_copy(update={"sample": config.sample.model_copy(update={"k": k})})
+
     def _configure(self, task: Task, arm: Arm, seed: int, control: Sequence[str] = ()) -> RunConfig:
         folder = self.work / "prompts" / f"{task.name}-{seed}"
         if not (folder / "audit.jsonl").is_file():
@@ -116,16 +126,21 @@ class Bench:
         given = {"seed": seed, "prompts": files, "model": {"path": task.model}, "guard": WIDE_OPEN}
         return configure(arm, merged(task.settings, given), (*self.changes, *control))
 
-    def _play(self, task: Task, arm: str, config: RunConfig) -> Cell:
-        """Run the cell, or resume it."""
+    @contextmanager
+    def opened(self, task: Task, arm: str, config: RunConfig) -> Iterator[Run]:
+        """Open the run of a cell, new or to be resumed."""
         answers = self.work / "answers" / f"{task.name}-{config.seed}"
         answers.mkdir(parents=True, exist_ok=True)
         folder = self.work / "runs" / f"{task.name}-{arm}-{config.seed}-{_digest(config, task)}"
+        resume = (folder / "memory.db").is_file()
+        with open_run(config, folder=folder, resume=resume, progress=self.progress) as run:
+            yield replace(run, engine=Cached(run.engine, run.policy.fingerprint, answers))
+
+    def _play(self, task: Task, arm: str, config: RunConfig) -> Cell:
+        """Run the cell, or resume it."""
         assert config.prompts.audit is not None
         keys = load_audit(config.prompts.audit)
-        resume = (folder / "memory.db").is_file()
-        with open_run(config, folder=folder, resume=resume, progress=self.progress) as opened:
-            run = replace(opened, engine=Cached(opened.engine, opened.policy.fingerprint, answers))
+        with self.opened(task, arm, config) as run:
             if arm in CONTROLS:
                 evaluate(run, 0, BASE)
             else:
@@ -169,6 +184,12 @@ def matched_k(config: RunConfig, ours: RunConfig, spent: Mapping[str, int]) -> i
         if often:
             saved += sum(spent[stage] for stage in stages) * (1 - less_often / often)
     return max(1, ours.sample.k + round(saved / (spent[Stage.SAMPLE] / ours.sample.k)))
+
+
+def more_samples(rounds: Sequence[Cell], ours: Sequence[Cell], k: int) -> int:
+    """Return how many more samples a prompt cost as many tokens as an arm spent above `ours` over all its rounds."""
+    spent = rounds[-1]["generated_tokens"] - ours[-1]["generated_tokens"]
+    return max(0, round(spent * k / sum(figures["tokens"][Stage.SAMPLE] for figures in ours[1:])))
 
 
 def _round(run: Run, round_: int, last: Sequence[int], accuracy: Accuracy, keys: Mapping[str, Key]) -> dict[str, Any]:

@@ -56,12 +56,18 @@ def plan_recall(
     return requests
 
 
+def demonstrations(run: Run, round_: int, poll: Poll) -> Trusted:
+    """Return the responses that one vote trusts enough to be shown, without their reasoning."""
+    least = run.config.propose.exemplar.trust
+    found = trust(run.memory, run.embedder.encode, round=round_, vote_index=poll, min_support=least)
+    return Trusted({id_: replace(r, text=run.reader.shown(r.text)) for id_, r in found.shown.items()})
+
+
 def recall(run: Run, round_: int) -> None:
     """Answer the prompts whose support is below `propose.exemplar.below` again, with retrieved demonstrations."""
     config = run.config.propose.exemplar
     tallies = run.memory.tallies(round_, Poll.SAMPLED)
-    found = trust(run.memory, run.embedder.encode, round=round_, vote_index=Poll.SAMPLED, min_support=config.trust)
-    trusted = Trusted({id_: replace(r, text=run.reader.shown(r.text)) for id_, r in found.shown.items()})
+    trusted = demonstrations(run, round_, Poll.SAMPLED)
     open_prompts = between(run, tallies, 0.0, config.below) if config.k else []
     vectors = run.memory.prompt_vectors([prompt.id for prompt in open_prompts])
     groups = neighbourhoods(open_prompts, vectors, run.config.sample.unit_prompts, config.group)

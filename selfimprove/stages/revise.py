@@ -1,125 +1,235 @@
-"""Revise: a critique of differing own answers to a prompt, then a new answer.
+"""Revise: rival own answers are judged and answered again, once label-free evidence says that it does no harm.
 
-Only for prompts with differing answers: self-correction without new evidence lowers accuracy (Huang et al. 2023).
+Shown its own answers, an untrained small model does worse than when it answers again (as in MACA, arXiv 2509.15172);
+one that was taught to revise (`train.revise`), or that sees demonstrations, need not. So revisions are first tried on
+held-out prompts, and used in the round if they agree with the consensus there as often as samples do.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean
 
-from ..models.conversation import ask
+from ..config import ReviseConfig
+from ..engines.engine import OnTokens
+from ..memory.retrieval import Recalled, Trusted, draw, neighbours
+from ..models.conversation import after_system
 from ..run.session import Run
 from ..seeds import seed_for
-from ..types import Message, Origin, Poll, Prompt, Request, Response, Stage
-from .units import between, by_prompt, past_answers, run_units
+from ..types import Generation, Message, Origin, Poll, Prompt, Request, Response, Stage, Unit, unit_id
+from .evaluate import heldout
+from .reading import read_answers
+from .recall import demonstrations
+from .revision import Rivals, past_rivals, read_revision, rivals_of
+from .units import Generate, between, by_prompt, run_units
 
-CRITIQUE = (
-    "{question}\n\nHere are answers to this question that contradict each other:\n{answers}\n\n"
-    "At most one of them is right. Say briefly what is wrong in each wrong answer."
-)
-REVISE = "Now answer the question again, correctly. Write only the answer.\n\n{question}"
+LEAST = 8
+"""Held-out prompts with rival answers that a trial needs."""
 
 
-def plan_critiques(
+@dataclass(frozen=True, slots=True)
+class Demonstrated:
+    """A demonstrated revision: its turns, and the ids of the responses in them."""
+
+    turns: tuple[Message, ...]
+    shown: tuple[int, ...]
+
+
+Demonstrations = Callable[[Sequence[Prompt]], Mapping[str, Sequence[Demonstrated]]]
+"""From prompts to the demonstrated revisions for each, by prompt id."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """Evidence without labels: on `prompts` held-out prompts, the fractions that give the consensus of all samples.
+
+    Nothing there was trained on. A sample is compared with the consensus of the others.
+    """
+
+    prompts: int
+    revised: float
+    sampled: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether revisions agree with the consensus as often as samples do."""
+        return self.prompts >= LEAST and self.revised >= self.sampled
+
+
+def plan_revisions(
     prompts: Sequence[Prompt],
-    groups: Mapping[str, Sequence[Response]],
-    answers: Mapping[int, str | None],
+    rivals: Mapping[str, Rivals],
+    demonstrated: Mapping[str, Sequence[Demonstrated]],
+    config: ReviseConfig,
     *,
     k: int,
-    rivals: int,
     seed_key: tuple[object, ...],
 ) -> list[Request]:
-    """Return `k` requests for a critique of up to `rivals` differing answers to each prompt.
+    """Return `k` requests for a revision of each prompt that has rivals, each with a draw of its own.
 
-    The context has the shortest response of each of the most frequent answers, in a random order per request, so that
-    the position does not reveal the majority. Prompts with fewer than two answers are skipped.
+    Demonstrations come first. Parents: the answers shown, in order, then the responses of the demonstrations.
     """
     requests = []
     for prompt in prompts:
-        shown = _rivals(groups.get(prompt.id, ()), answers, rivals)
-        if len(shown) < 2:
+        own = rivals.get(prompt.id)
+        if own is None:
             continue
+        before = demonstrated.get(prompt.id, ())
+        turns = [turn for one in before for turn in one.turns]
         for slot in range(k):
-            seed = seed_for(*seed_key, Stage.CRITIQUE, prompt.id, slot)
-            order = sorted(shown, key=lambda response: seed_for(seed, response.id))
+            seed = seed_for(*seed_key, Stage.REVISE, prompt.id, slot)
+            shown = own.draw(config.rivals, seed)
             requests.append(
                 Request(
                     prompt_id=prompt.id,
                     origin=Origin.CRITIQUE,
-                    messages=_critique(prompt, order),
+                    messages=after_system(own.request(shown, verdicts=config.verdicts), turns),
                     seed=seed,
-                    parents=tuple(response.id for response in order),
+                    parents=(*(r.id for r in shown), *(id_ for one in before for id_ in one.shown)),
                 )
             )
     return requests
 
 
-def plan_revisions(
-    prompts: Sequence[Prompt],
-    critiques: Sequence[Response],
-    groups: Mapping[str, Sequence[Response]],
-    *,
-    seed_key: tuple[object, ...],
-) -> list[Request]:
-    """Return one request for a corrected answer after each critique, which stays in the conversation.
-
-    Parents: the answers shown, in order, and the critique. Empty critiques are skipped.
-    """
-    asked = {prompt.id: prompt for prompt in prompts}
-    requests = []
-    for critique in critiques:
-        prompt, text = asked[critique.prompt_id], critique.text.strip()
-        if not text:
-            continue
-        known = {response.id: response for response in groups[prompt.id]}
-        conversation = _critique(prompt, [known[parent] for parent in critique.parents])
-        requests.append(
-            Request(
-                prompt_id=prompt.id,
-                origin=Origin.REVISE,
-                messages=(
-                    *conversation,
-                    Message("assistant", text),
-                    Message("user", REVISE.format(question=prompt.text)),
-                ),
-                seed=seed_for(*seed_key, Stage.REVISE, prompt.id, critique.id),
-                parents=(*critique.parents, critique.id),
-            )
-        )
-    return requests
-
-
-def _rivals(group: Sequence[Response], answers: Mapping[int, str | None], most: int) -> list[Response]:
-    """Return the shortest response of each of the `most` frequent answers; ties go to the earlier response."""
-    answered = [response for response in group if answers.get(response.id) is not None]
-    counts = Counter(answers[response.id] for response in answered)
-    shortest: dict[str | None, Response] = {}
-    for response in sorted(answered, key=lambda r: (len(r.text), r.id)):
-        shortest.setdefault(answers[response.id], response)
-    return sorted(shortest.values(), key=lambda r: (-counts[answers[r.id]], r.id))[:most]
-
-
-def _critique(prompt: Prompt, shown: Sequence[Response]) -> tuple[Message, ...]:
-    listed = "\n".join(f"{number}. {response.text.strip()}" for number, response in enumerate(shown, start=1))
-    return ask(prompt, CRITIQUE.format(question=prompt.text, answers=listed))
+def plan_answers(prompts: Sequence[Prompt], critiques: Mapping[str, Sequence[Response]]) -> list[Request]:
+    """Return one request for the answer in each critique; parents: what the critique was shown, and the critique."""
+    return [
+        Request(prompt.id, Origin.REVISE, prompt.messages, critique.seed, parents=(*critique.parents, critique.id))
+        for prompt in prompts
+        for critique in critiques.get(prompt.id, ())
+    ]
 
 
 def revise(run: Run, round_: int) -> None:
-    """Critique and revise the answers to prompts with support between `propose.revise.above` and `below`."""
+    """Revise the answers to prompts with support from `propose.revise.above` up to `below`, if the trial is passed."""
+    if run.memory.has_unit(unit_id(round_, Stage.VOTE, Poll.FINAL)):
+        return  # `current`, which the trial is held on, may have moved since
     config = run.config.propose.revise
     tallies = run.memory.tallies(round_, Poll.RECALLED)
     disputed = between(run, tallies, config.above, config.below) if config.k else []
-    groups, answers = past_answers(run, round_, disputed)
+    rivals = past_rivals(run, round_, disputed, tallies, Poll.RECALLED)
+    revisable = [prompt for prompt in disputed if prompt.id in rivals]
+    shown = demonstrations_for(run, round_) if revisable else None
+    if shown is None or (config.trial and not _passes(run, round_, shown)):
+        return
     key = (run.config.seed, round_)
 
     def critique(batch: Sequence[Prompt]) -> list[Request]:
-        return plan_critiques(batch, groups, answers, k=config.k, rivals=config.rivals, seed_key=key)
+        return plan_revisions(batch, rivals, shown(batch), config, k=config.k, seed_key=key)
 
-    short = run.config.sample.sampling(config.critique_tokens)
-    critiques = run_units(run, round_, Stage.CRITIQUE, disputed, critique, run.memory.current, short)
-    criticised = by_prompt(critiques)
+    sampling = run.config.sample.sampling(revision_length(run))
+    critiques = run_units(run, round_, Stage.CRITIQUE, revisable, critique, run.memory.current, sampling)
+    answered = by_prompt(c for c in critiques if answer_in(run, c))
 
-    def revision(batch: Sequence[Prompt]) -> list[Request]:
-        written = [c for p in batch for c in criticised.get(p.id, ())]
-        return plan_revisions(batch, written, groups, seed_key=key)
+    def answer(batch: Sequence[Prompt]) -> list[Request]:
+        return plan_answers(batch, answered)
 
-    run_units(run, round_, Stage.REVISE, disputed, revision, run.memory.current)
+    taken = _taken(run, {c.id: c for c in critiques})
+    run_units(run, round_, Stage.REVISE, revisable, answer, run.memory.current, sampling, taken)
+
+
+def revision_length(run: Run) -> int:
+    """Return the maximum length of a revision, in tokens."""
+    config = run.config.propose.revise
+    return run.config.sample.max_new_tokens + (config.critique_tokens if config.verdicts else 0)
+
+
+def answer_in(run: Run, critique: Response) -> str:
+    """Return the answer in a critique, after its reasoning if it has one; empty if there is none."""
+    config = run.config.propose.revise
+    if not config.verdicts:
+        return critique.text
+    final = run.reader.shown(critique.text)
+    answer = read_revision(final, config.rivals).answer
+    return critique.text.removesuffix(final) + answer if answer and critique.text.endswith(final) else answer
+
+
+def _taken(run: Run, critiques: Mapping[int, Response]) -> Generate:
+    """Return a function that takes the answers out of critiques; their tokens are counted with the critiques."""
+
+    def taken(units: Iterable[Unit], _: OnTokens) -> Iterator[tuple[Unit, list[Generation]]]:
+        for unit in units:
+            written = [critiques[request.parents[-1]] for request in unit.requests]
+            yield unit, [Generation(answer_in(run, c), c.finish, c.prompt_tokens, new_tokens=0) for c in written]
+
+    return taken
+
+
+def demonstrations_for(run: Run, round_: int) -> Demonstrations:
+    """Return how prompts get their demonstrations: revisions of answers to near prompts that the vote trusts."""
+    config = run.config.propose
+    tallies = run.memory.tallies(round_, Poll.RECALLED)
+    trusted = demonstrations(run, round_, Poll.RECALLED).shown if config.revise.shots else {}
+    rivals = past_rivals(run, round_, [r.prompt for r in trusted.values()], tallies, Poll.RECALLED)
+    pool = Trusted({id_: r for id_, r in trusted.items() if r.prompt_id in rivals})
+    key = (run.config.seed, round_, Stage.CRITIQUE)
+
+    def demonstrate(recalled: Recalled) -> Demonstrated:
+        own, verdicts = rivals[recalled.prompt_id], config.revise.verdicts
+        shown = own.draw(config.revise.rivals, *key, recalled.response_id)
+        asked = replace(recalled.prompt, messages=own.request(shown, verdicts=verdicts))
+        text = own.revised(shown, recalled.text, recalled.text, verdicts=verdicts)
+        return Demonstrated((*asked.turns, Message("assistant", text)), (recalled.response_id, *(r.id for r in shown)))
+
+    def near(batch: Sequence[Prompt]) -> dict[str, list[Demonstrated]]:
+        if not pool.shown:
+            return {}
+        found = neighbours(run.memory, run.index, pool, batch, config.exemplar.pool)
+        return {
+            prompt.id: [demonstrate(r) for r in draw(near, config.revise.shots, *key, prompt.id, distinct=True)]
+            for prompt, near in zip(batch, found, strict=True)
+        }
+
+    return near
+
+
+def _passes(run: Run, round_: int, shown: Demonstrations) -> bool:
+    trial = hold_trial(run, round_, shown)
+    run.progress.line(
+        "",
+        f"revisions of {trial.prompts} held-out prompts give the consensus at {trial.revised:.2f}, "
+        f"samples at {trial.sampled:.2f}: " + ("used" if trial.passed else "not used in this round"),
+    )
+    return trial.passed
+
+
+def hold_trial(run: Run, round_: int, shown: Demonstrations) -> Trial:
+    """Revise the current policy's answers to held-out prompts, and compare with its samples."""
+    config = run.config.propose.revise
+    standing = [r for r in run.memory.standing if r < round_]
+    groups = {
+        id_: [replace(r, text=run.reader.shown(r.text)) for r in group]
+        for id_, group in by_prompt(run.memory.responses(rounds=standing, stages=[Stage.PROBE])).items()
+    }
+    classes: dict[int, str | None] = {}
+    consensus: dict[str, str | None] = {}
+    prompts = sorted(heldout(run), key=lambda prompt: prompt.id)
+    for prompt in prompts:
+        read = read_answers(run, prompt, groups[prompt.id])
+        classes |= dict(zip([r.id for r in groups[prompt.id]], read, strict=True))
+        consensus[prompt.id] = _most(read)
+    rivals = rivals_of(prompts, groups, classes, consensus)
+    chosen = [prompt for prompt in prompts if prompt.id in rivals][: config.trial]
+    key = (run.config.seed, round_, Stage.TRIAL)
+
+    def plan(batch: Sequence[Prompt]) -> list[Request]:
+        return plan_revisions(batch, rivals, shown(batch), config, k=1, seed_key=key)
+
+    sampling = run.config.sample.sampling(revision_length(run))
+    written = by_prompt(run_units(run, round_, Stage.TRIAL, chosen, plan, run.memory.current, sampling))
+    revised, sampled = [], []
+    for prompt in chosen:
+        if not written.get(prompt.id):  # it does not fit the model's positions
+            continue
+        group, (revision,) = groups[prompt.id], written[prompt.id]
+        *read, new = read_answers(run, prompt, [*group, replace(revision, text=answer_in(run, revision))])
+        own = [i for i, r in enumerate(group) if r.round == standing[-1]]
+        revised.append(new is not None and new == _most(read))
+        sampled.append(fmean(read[i] is not None and read[i] == _most([*read[:i], *read[i + 1 :]]) for i in own))
+    return Trial(len(revised), fmean(revised or [0.0]), fmean(sampled or [0.0]))
+
+
+def _most(answers: Sequence[str | None]) -> str | None:
+    """Return the most frequent class, ties by order; None where there is none."""
+    counts = Counter(answer for answer in answers if answer is not None)
+    return max(counts, key=lambda answer: counts[answer], default=None)

@@ -279,6 +279,7 @@ def select(run: Run, round_: int) -> Selection:
             "",
             f"{origin}: {book.survivors} of {book.candidates} survive, {book.votes_changed} votes changed, "
             f"{book.tokens} tokens",
+            f"{book.towards} flips towards the consensus, {book.away} away" if book.towards or book.away else "",
         )
     return selection
 

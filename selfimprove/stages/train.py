@@ -10,6 +10,7 @@ from ..run.folder import adapter_folder
 from ..run.session import Run
 from ..seeds import seed_for
 from ..types import Example, Poll, Selection, Split, Stage, unit_id
+from .revision import revision_examples
 
 
 def train(run: Run, round_: int, job: TrainingJob) -> str | None:
@@ -41,6 +42,8 @@ def train(run: Run, round_: int, job: TrainingJob) -> str | None:
     seconds = time.monotonic() - begun
     payload = report.as_dict() | {"adapter_sha256": folder_digest(out), "policy": policy}
     del payload["wall_s"], payload["peak_gb"]  # they differ after a resume, and the digest must not
+    if revisions := [[example.response_id, list(example.shown)] for example in job.examples if example.shown]:
+        payload["revisions"] = revisions
     run.memory.commit_result(round_, Stage.TRAIN, payload, wall_s=seconds)
     kl = "" if report.kl_last is None else f"KL {report.kl_last:.3f}"
     run.progress.line(
@@ -56,13 +59,14 @@ def train(run: Run, round_: int, job: TrainingJob) -> str | None:
 def imitate(run: Run, round_: int, selection: Selection) -> TrainingJob:
     """Return the training job of a round: each survivor as an example, the plain prompt and its text.
 
+    With `train.revise.share`, examples in revise format come after them.
     With method `preference` an example has its prompt's least agreed answer as the rejected side, where there is one.
     """
     prompts = {p.id: p for p in run.prompts(Split.TRAIN)}
     chosen = {r.id: r for r in run.memory.responses(ids=[v.response_id for v in selection.kept])}
     config = run.config.train
     rivals = _rivals(run, round_) if config.method == "preference" else {}
-    examples = (
+    examples = tuple(
         Example(
             prompt_id=response.prompt_id,
             messages=prompts[response.prompt_id].messages,
@@ -75,7 +79,7 @@ def imitate(run: Run, round_: int, selection: Selection) -> TrainingJob:
         for response in (chosen[verdict.response_id],)
     )
     return TrainingJob(
-        tuple(examples),
+        (*examples, *revision_examples(run, round_, examples)),
         config,
         seed=seed_for(run.config.seed, round_, Stage.TRAIN),
         start=run.memory.current if config.start == "current" else None,

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from ..engines.engine import OnTokens
 from ..memory.retrieval import own_past
 from ..run.session import Run
 from ..types import Generation, Poll, Prompt, Request, Response, Sampling, Split, Stage, Tally, Unit, unit_id
@@ -17,6 +18,9 @@ RECALLED = {Stage.SAMPLE, Stage.RECALL, Stage.REVISE, Stage.STITCH}
 Plan = Callable[[Sequence[Prompt]], list[Request]]
 """Function from the prompts of one unit to its requests; pure, given the data that earlier stages committed."""
 
+Generate = Callable[[Iterable[Unit], OnTokens], Iterator[tuple[Unit, list[Generation]]]]
+"""As `Engine.generate`."""
+
 
 def run_units(
     run: Run,
@@ -26,11 +30,13 @@ def run_units(
     plan: Plan,
     policy: str,
     sampling: Sampling | None = None,
+    generate: Generate | None = None,
 ) -> list[Response]:
     """Generate and commit what `plan` asks for, a unit of prompts at a time; return the stage's responses.
 
     Committed units are skipped. A unit's seconds count from the commit before it, so that they add up to the elapsed
     time even if the engine works on several units at once. Requests that do not fit the model's positions are dropped.
+    `generate` replaces the engine's.
     """
     drawn = sampling or run.config.sample.sampling()
     started = begun = time.monotonic()
@@ -46,7 +52,7 @@ def run_units(
                     asked = tuple(r for r in plan(batch) if run.policy.fits(r.messages, drawn.max_new_tokens, r.prefix))
                     yield Unit(round_, stage, index, asked, drawn, policy)
 
-        for unit, generations in run.engine.generate(planned(), bar.tokens):
+        for unit, generations in (generate or run.engine.generate)(planned(), bar.tokens):
             batch = batches[unit.index]
             vectors = _embed(run, batch, unit, generations) if stage in RECALLED else None
             run.memory.commit_unit(unit, generations, vectors, wall_s=time.monotonic() - begun)
@@ -82,10 +88,10 @@ def by_prompt(responses: Iterable[Response]) -> dict[str, list[Response]]:
 
 
 def past_answers(
-    run: Run, round_: int, prompts: Sequence[Prompt]
+    run: Run, round_: int, prompts: Sequence[Prompt], poll: Poll = Poll.RECALLED
 ) -> tuple[dict[str, list[Response]], dict[int, str | None]]:
-    """Return own past answers to these prompts that vote 1 has read, without their reasoning, and each one's class."""
-    judged = run.memory.judgements(round_, Poll.RECALLED)
+    """Return own past answers to these prompts that a vote has read, without their reasoning, and each one's class."""
+    judged = run.memory.judgements(round_, poll)
     past = own_past(run.memory, [p.id for p in prompts], round_)
     groups = {
         id_: [replace(r, text=run.reader.shown(r.text)) for r in group if r.id in judged] for id_, group in past.items()

@@ -15,6 +15,7 @@ from ..evaluation.independence import Independence, independence
 from ..run.session import Run
 from ..types import BASE, VOTERS, Judgement, Origin, Poll, Response, Split, Stage, Tally, unit_id
 from .reading import Readings, read_once
+from .revision import critic_verdicts
 from .units import by_prompt
 
 NEIGHBOURS = 24
@@ -138,6 +139,23 @@ def _shares(ballots: Sequence[Ballot]) -> dict[str, float]:
     return {answer: math.fsum(group) / total for answer, group in weights.items()}
 
 
+def critic_prior(
+    ballots_P: Mapping[str, Sequence[Ballot]], verdicts: Mapping[int, Sequence[bool]], *, exponent: float
+) -> dict[str, dict[str, float]]:
+    """Return, for each prompt id, the divisor of the votes for each answer that critiques judge: (2 p) ** -exponent.
+
+    p = (r + 1) / (n + 2) when r of n verdicts on its responses call it right; `verdicts` are by response id.
+    """
+    priors: dict[str, dict[str, float]] = {}
+    for prompt_id, ballots in ballots_P.items():
+        said: dict[str, list[bool]] = {}
+        for ballot in ballots:
+            if ballot.answer is not None:
+                said.setdefault(ballot.answer, []).extend(verdicts.get(ballot.response_id, ()))
+        priors[prompt_id] = {answer: (2 * (sum(own) + 1) / (len(own) + 2)) ** -exponent for answer, own in said.items()}
+    return priors
+
+
 Votes = tuple[list[Tally], list[Judgement]]
 """The labels of a round: a tally a prompt, a judgement a response."""
 
@@ -152,13 +170,19 @@ VOTING = {
 """Stages of the round itself whose responses take part in each of its votes."""
 
 
-def majority(run: Run, _round: int, ballots_P: Mapping[str, Sequence[Ballot]]) -> Votes:
+def majority(run: Run, round_: int, ballots_P: Mapping[str, Sequence[Ballot]]) -> Votes:
     """Return the weighted majority vote on each prompt, with the priors and caps of the configuration."""
     config = run.config.vote
     priors: dict[str, dict[str, float]] = {}
     if config.calibration:
         vectors = run.memory.prompt_vectors(list(ballots_P))
         priors = neighbour_prior(ballots_P, vectors, exponent=config.calibration)
+    if config.critic:
+        critics = critic_prior(ballots_P, critic_verdicts(run, round_), exponent=config.critic)
+        priors = {
+            id_: {answer: divisor * priors.get(id_, {}).get(answer, 1.0) for answer, divisor in own.items()}
+            for id_, own in critics.items()
+        }
     votes = [
         count_votes(id_, ballots, derived_cap=config.derived_cap, prior=priors.get(id_))
         for id_, ballots in ballots_P.items()

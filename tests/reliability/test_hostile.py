@@ -16,7 +16,7 @@ from tasks.tiny_runs import tiny_config
 from selfimprove.answers import Kind, classes, extract, kind_of
 from selfimprove.cli.main import main
 from selfimprove.cli.terminal import printable
-from selfimprove.config import PromptsConfig
+from selfimprove.config import PromptsConfig, ReviseConfig
 from selfimprove.config_file import load_config, to_yaml
 from selfimprove.errors import ConfigError, ModelError, PromptError, UserError
 from selfimprove.evaluation.answer_key import load_audit
@@ -28,7 +28,8 @@ from selfimprove.prompts import load_prompts
 from selfimprove.reports.html import write_report
 from selfimprove.run.folder import RUNS
 from selfimprove.stages.recall import plan_recall
-from selfimprove.stages.revise import plan_critiques, plan_revisions
+from selfimprove.stages.revise import plan_revisions
+from selfimprove.stages.revision import rivals_of
 from selfimprove.stages.vote import Ballot, count_votes
 from selfimprove.types import (
     BASE,
@@ -138,19 +139,18 @@ def test_an_audit_file_with_a_fault_is_refused(tmp_path, text, says):
 
 @texts(hostile.CONTROL)
 def test_control_tokens_in_data_are_plain_text_wherever_data_goes(policy, text):
-    """In a prompt, in recalled answers, in rivals and critiques, in a prefix, in what is trained on."""
+    """In a prompt, in recalled answers, in rivals, in a prefix, in what is trained on."""
 
     def ids_with(text):
         prompt = Prompt("p", (Message("system", text), Message("user", text)), Split.TRAIN)
-        past = [response(1, text), response(2, f"{text} too"), response(3, text, origin=Origin.CRITIQUE)]
-        critique = replace(past[2], parents=(1, 2))
+        past = [response(1, text), response(2, f"{text} too")]
+        rivals = rivals_of([prompt], {"p": past}, {1: "a", 2: "b"}, {"p": "a"})
         recalled = [Recalled(1, replace(prompt, id="q"), text, text, 1.0, 1.0)]
         requests = [
             *plan_recall([[prompt]], [recalled], k=1, shots=1, seed_key=(0,)),
-            *plan_critiques([prompt], {"p": past}, {1: "a", 2: "b"}, k=1, rivals=2, seed_key=(0,)),
-            *plan_revisions([prompt], [critique], {"p": past}, seed_key=(0,)),
+            *plan_revisions([prompt], rivals, {}, ReviseConfig(), k=1, seed_key=(0,)),
         ]
-        assert len(requests) == 3
+        assert len(requests) == 2
         encoded = [policy.encode(request.messages, prefix=text) for request in requests]
         return [*encoded, policy.encode(prompt.messages), policy.encode_completion(text)]
 

@@ -1,7 +1,20 @@
-"""Critique with rivals in view, then revision: what is shown, and what the result descends from."""
+"""Revision: rivals in view, verdicts that the vote labels, what is taught, and the trial that decides on its use."""
 
-from selfimprove.stages.revise import plan_critiques, plan_revisions
-from selfimprove.types import Finish, Message, Origin, Prompt, Response, Split
+from dataclasses import replace
+
+import pytest
+from tasks.tiny_runs import run_it, tiny_config
+
+from selfimprove.config import ReviseConfig
+from selfimprove.memory import ResponseMemory
+from selfimprove.memory.operators import operators
+from selfimprove.run.progress import Progress
+from selfimprove.run.session import open_run
+from selfimprove.stages.method import OURS
+from selfimprove.stages.revise import Demonstrated, Trial, demonstrations_for, hold_trial, plan_answers, plan_revisions
+from selfimprove.stages.revision import Revised, Rivals, critic_verdicts, draws, read_revision, rivals_of
+from selfimprove.stages.vote import Ballot, count_votes, critic_prior
+from selfimprove.types import Finish, Message, Origin, Prompt, Response, Selection, Split, Stage
 
 PROMPT = Prompt("p", (Message("system", "Be brief."), Message("user", "What is {7} x 8?")), Split.TRAIN)
 
@@ -20,13 +33,18 @@ GROUP = [
 ANSWERS = {1: "56", 2: "54", 3: "56", 4: "55", 5: None}
 
 
-def critiques(k=1, rivals=3, group=GROUP):
-    return plan_critiques([PROMPT], {"p": group}, ANSWERS, k=k, rivals=rivals, seed_key=(7, 1))
+def rivals(group=GROUP, consensus="56"):
+    return rivals_of([PROMPT], {"p": group}, ANSWERS, {"p": consensus})
 
 
-def test_one_short_answer_of_each_class_is_shown():
-    (request,) = critiques()
-    assert sorted(request.parents) == [2, 3, 4]
+def plan(k=1, shown=(), **changes):
+    config = ReviseConfig(**changes)
+    return plan_revisions([PROMPT], rivals(), {"p": shown}, config, k=k, seed_key=(7, 1))
+
+
+def test_readable_answers_are_shown_in_the_order_of_the_parents():
+    (request,) = plan()
+    assert sorted(request.parents) == [1, 2, 3, 4], "the unreadable answer is left out"
     assert request.origin is Origin.CRITIQUE
     system, asked = request.messages
     assert system == PROMPT.messages[0]
@@ -36,32 +54,156 @@ def test_one_short_answer_of_each_class_is_shown():
     assert shown == [f"{i}. {texts[id_]}" for i, id_ in enumerate(request.parents, start=1)]
 
 
-def test_the_most_frequent_answers_are_the_rivals():
-    assert sorted(critiques(rivals=2)[0].parents) == [2, 3]
+def test_every_revision_has_a_draw_of_its_own_with_either_side_in_it():
+    requests = plan(k=24, rivals=2)
+    assert {len(set(r.parents) & {1, 3}) for r in requests} == {1}
+    assert {r.parents.index(i) for r in requests for i in (1, 3) if i in r.parents} == {0, 1}, "no side comes first"
+    assert len({request.seed for request in requests}) == 24
+    assert plan(k=24, rivals=2) == requests
 
 
-def test_no_place_in_the_list_is_always_the_majoritys():
-    requests = critiques(k=12)
-    assert {request.parents.index(3) for request in requests} == {0, 1, 2}
-    assert len({request.seed for request in requests}) == 12
+def test_answers_that_agree_are_not_revised():
+    assert rivals([GROUP[0], GROUP[2], GROUP[4]]) == {}
+    assert rivals(consensus=None) == rivals(consensus="57") == {}
 
 
-def test_answers_that_agree_are_not_disputed():
-    assert critiques(group=[GROUP[0], GROUP[2], GROUP[4]]) == []
-    assert plan_critiques([PROMPT], {}, {}, k=1, rivals=3, seed_key=()) == []
+def test_demonstrated_revisions_come_after_the_system_message():
+    turns = (Message("user", "What is 2 x 2?"), Message("assistant", "1 wrong, 2 right\n4"))
+    (request,) = plan(shown=[Demonstrated(turns, (40, 41))], rivals=2)
+    assert request.messages[0] == PROMPT.messages[0]
+    assert request.messages[1:3] == turns
+    assert request.parents[2:] == (40, 41)
 
 
-def test_a_revision_continues_the_conversation_of_its_critique():
-    (request,) = critiques()
-    critique = response(9, " The second is wrong. ", Origin.CRITIQUE, request.parents)
-    (revision,) = plan_revisions([PROMPT], [critique], {"p": GROUP}, seed_key=(7, 1))
-    assert revision.messages[:2] == request.messages
-    assert revision.messages[2] == Message("assistant", "The second is wrong.")
-    assert revision.messages[3].role == "user" and revision.messages[3].content.endswith("What is {7} x 8?")
-    assert revision.parents == (*request.parents, 9)
-    assert revision.origin is Origin.REVISE
+def test_the_answer_of_a_critique_descends_from_it_and_what_it_was_shown():
+    critique = response(9, "1 wrong, 2 right\n56", Origin.CRITIQUE, (2, 3))
+    (answer,) = plan_answers([PROMPT], {"p": [critique]})
+    assert answer.origin is Origin.REVISE
+    assert answer.parents == (2, 3, 9)
 
 
-def test_an_empty_critique_leads_nowhere():
-    silent = response(9, " \n", Origin.CRITIQUE, (1, 2))
-    assert plan_revisions([PROMPT], [silent], {"p": GROUP}, seed_key=()) == []
+@pytest.mark.parametrize(
+    ("text", "verdicts", "answer"),
+    [
+        ("1 wrong, 2 right, 3 wrong\nIt is 56.", (False, True, False), "It is 56."),
+        ("1: Correct. 3 is incorrect; 56", (True, None, False), "56"),
+        ("1 right, 1 wrong\n56", (True, None, None), "56"),
+        ("It is 56.\n", (None, None, None), "It is 56."),
+        ("56 right", (None, None, None), "56 right"),
+        ("1 wrong, 2 right", (False, True, None), ""),
+        ("", (None, None, None), ""),
+    ],
+)
+def test_a_revision_is_read(text, verdicts, answer):
+    assert read_revision(text, 3) == Revised(verdicts, answer)
+
+
+def test_what_is_taught_is_read_back():
+    own = rivals()["p"]
+    shown = own.draw(4, 0)
+    for text, final in (("It is 56.", "It is 56."), ("<think>7 x 8</think>\n56", "56")):
+        taught = own.revised(shown, text, final, verdicts=True)
+        assert taught.startswith(text.removesuffix(final))
+        read = read_revision(taught.removeprefix(text.removesuffix(final)), 4)
+        assert read == Revised(tuple(r.id in (1, 3) for r in shown), final)
+    assert own.revised(shown, "It is 56.", "It is 56.", verdicts=False) == "It is 56."
+
+
+def many(right, wrong):
+    group = tuple(response(i, "56" if i < right else "54") for i in range(right + wrong))
+    return Rivals(PROMPT, group, {r.id: r.text for r in group}, "56")
+
+
+def test_hard_sets_are_preferred_and_easy_ones_kept_in():
+    own = many(6, 6)
+    for easy, least in ((0.0, 0), (0.5, 2), (1.0, 4)):
+        sets = draws(own, 4, 4, easy, 0)
+        assert len(sets) == 4
+        assert sum(not own.hard(shown) for shown in sets) == least
+    assert own.hard([own.answers[0], own.answers[11]]), "a tie is no majority"
+    clear = many(9, 1)
+    assert [clear.hard(shown) for shown in draws(clear, 4, 4, 0.0, 0)] == [False] * 4, "easy ones, where none is hard"
+    assert len(draws(many(1, 1), 4, 4, 0.5, 0)) == 1, "no set twice"
+
+
+def test_verdicts_weigh_the_votes():
+    ballots = [Ballot(1, "56", False), Ballot(2, "54", False), Ballot(3, "54", False), Ballot(4, None, False)]
+    verdicts = {1: [True, True], 2: [False], 3: [False, False, True]}
+    priors = critic_prior({"p": ballots}, verdicts, exponent=1.0)["p"]
+    assert priors == {"56": pytest.approx(1 / 1.5), "54": pytest.approx(1 / (2 * 2 / 6))}
+    assert count_votes("p", ballots, derived_cap=0.5)[0].answer == "54"
+    assert count_votes("p", ballots, derived_cap=0.5, prior=priors)[0].answer == "56"
+    assert set(critic_prior({"p": ballots}, {}, exponent=1.0)["p"].values()) == {1.0}
+
+
+@pytest.mark.parametrize(
+    ("trial", "passed"), [(Trial(20, 0.5, 0.5), True), (Trial(20, 0.4, 0.5), False), (Trial(7, 1.0, 0.0), False)]
+)
+def test_a_trial_needs_prompts_and_revisions_as_good_as_samples(trial, passed):
+    assert trial.passed is passed
+
+
+def test_revisions_are_taught_recorded_and_used(undisturbed):
+    folder, _ = undisturbed
+    with ResponseMemory.open(folder / "memory.db") as memory:
+        responses = {r.id: r for r in memory.responses()}
+        critiques = [r for r in responses.values() if r.unit.split("/")[1] == "critique"]
+        assert critiques
+        for answer in memory.responses(origins=[Origin.REVISE]):
+            *shown, critique = answer.parents
+            assert responses[critique].parents == tuple(shown)
+            assert responses[critique].text.endswith(answer.text)
+            assert answer.new_tokens == 0, "its tokens are the critique's"
+        for round_ in (1, 2):
+            taught = memory.result(round_, Stage.TRAIN)["revisions"]
+            verdicts = memory.verdicts(round_)
+            winners = {id_: tally.answer for id_, tally in memory.tallies(round_, 2).items()}
+            judged = memory.judgements(round_, 2)
+            assert taught
+            for survivor, shown in taught:
+                assert verdicts[survivor].kept, "what is taught is a survivor's text"
+                prompt_id = responses[survivor].prompt_id
+                assert {responses[id_].prompt_id for id_ in shown} == {prompt_id}
+                assert {judged[id_].answer == winners[prompt_id] for id_ in shown} == {True, False}
+            spent = sum(r.new_tokens for r in critiques if r.round == round_)
+            assert operators(memory, round_)[Origin.REVISE].tokens == spent > 0
+
+
+@pytest.mark.parametrize("least", [1, 1000])
+def test_the_trial_decides_whether_revisions_are_used(taught_folder, prompts, tmp_path, monkeypatch, least):
+    monkeypatch.setattr("selfimprove.stages.revise.LEAST", least)
+    propose = {"exemplar": {"k": 0}, "revise": {"k": 1, "below": 1.0, "shots": 1, "trial": 4}}
+    config = tiny_config(taught_folder, prompts, propose=propose, rounds=1)
+    run_it(config, tmp_path / "run")
+    with open_run(config, folder=tmp_path / "run", resume=True, progress=Progress(quiet=True)) as run:
+        held = {r.id: r for r in run.memory.responses(stages=[Stage.TRIAL])}
+        demonstrated = demonstrations_for(run, 1)
+        trial = hold_trial(run, 1, demonstrated)
+        assert 0 < trial.prompts == len(held) <= 4
+        assert trial.passed == bool(run.memory.responses(stages=[Stage.CRITIQUE]))
+        assert trial.passed or least == 1000 or trial.revised < trial.sampled
+        assert operators(run.memory, 1)[Origin.REVISE].tokens >= sum(r.new_tokens for r in held.values()) > 0
+        heldout = {p.id for p in run.prompts(Split.HELDOUT)}
+        assert {r.prompt_id for r in held.values()} <= heldout
+        assert not held.keys() & set(critic_verdicts(run, 1))
+        shown = demonstrated(run.prompts(Split.HELDOUT)[:1])
+        assert all(len(demonstrations) == 1 for demonstrations in shown.values())
+        parents = {r.id: r for r in run.memory.responses()}
+        for one in (one for demonstrations in shown.values() for one in demonstrations):
+            assert not {parents[id_].prompt_id for id_ in one.shown} & heldout
+            assert [turn.role for turn in one.turns] == ["user", "assistant"]
+
+
+def test_half_of_the_completion_tokens_are_taught_as_revisions(undisturbed, taught_folder, prompts):
+    folder, _ = undisturbed
+    config = tiny_config(taught_folder, prompts)
+    with open_run(config, folder=folder, resume=True, progress=Progress(quiet=True)) as opened:
+        train = config.train.model_copy(update={"revise": config.train.revise.model_copy(update={"share": 0.5})})
+        run = replace(opened, config=config.model_copy(update={"train": train}))
+        verdicts = run.memory.verdicts(2).values()
+        selection = Selection(tuple(v for v in verdicts if v.kept), ())
+        examples = OURS.examples(run, 2, selection).examples
+        sizes = [(len(run.policy.encode_completion(e.completion)), bool(e.shown)) for e in examples]
+        revised = sum(size for size, shown in sizes if shown)
+        assert 0.3 < revised / sum(size for size, _ in sizes) <= 0.52
+        assert OURS.examples(run, 2, selection).examples == examples
