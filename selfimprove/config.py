@@ -155,6 +155,7 @@ class StitchConfig(Section):
     """Stitch: continuations of the best-voted path through the steps of past responses. Off by default."""
 
     k: Count = Field(0, description="continuations per prompt; 0: operator off")
+    steps: Positive = Field(3, description="only for prompts whose median answer has at least this number of steps")
     above: Share = Field(0.2, description="only for prompts with at least this support; below it, votes are noise")
     below: Share = Field(0.9, description="only for prompts with support below this")
     same: Share = Field(0.95, description="cosine above which two steps count as the same state")
@@ -185,6 +186,12 @@ class VoteConfig(Section):
     )
     calibration: Share = Field(
         0.0, description="exponent of the division of votes by the answer's mean share over the nearest prompts; 0: off"
+    )
+    steps: float = Field(
+        0.0,
+        ge=0,
+        description="exponent of the part of a vote that counts for an answer of several steps: how often others, "
+        "to any prompt, agree with its equations; 0: off",
     )
     critic: float = Field(
         0.0, ge=0, description="exponent of the weight of votes by the fraction of verdicts that call the answer right"

@@ -132,7 +132,17 @@ ARMS = {
         Arm("lmsi", "lmsi"),
         Arm("scpo", "scpo"),
         *(Arm(name, name) for name in ("ours-no-exemplar", "ours-no-pooling", "ours-no-kl")),
-        *(Arm(name, name) for name in ("ours-revise", "ours-revise-train", "ours-revise-shown", "ours-critic")),
+        *(
+            Arm(name, name)
+            for name in (
+                "ours-revise",
+                "ours-choose",
+                "ours-revise-train",
+                "ours-choose-train",
+                "ours-revise-shown",
+                "ours-critic",
+            )
+        ),
         Arm("ours-more", "ours", matches="ours-revise"),
         Arm("ours-pairs", "ours-pairs", untrained=frozenset({Origin.REVISE})),
         *(Arm(name, name) for name in ("ours-stitch", "ours-steps")),

@@ -61,7 +61,7 @@ SETTINGS: dict[str, Any] = {
     "embedder": "hash:64",  # embeddings are not used
     "prompts": {"heldout": HELDOUT},
     "sample": {"k": 4, "temperature": 1.0, "top_k": 0, "max_new_tokens": 2 * REACH + 4, "unit_prompts": 512},
-    "propose": {"exemplar": {"k": 0}, "stitch": {"k": 1}},  # the model reads one sum and no other text
+    "propose": {"exemplar": {"k": 0}, "stitch": {"k": 1, "steps": 1}},  # the model reads one sum and no other text
     "vote": {"kind": "short"},
     "select": {"threshold": 0.7, "per_prompt": 1, "near_duplicate": 1.0},
     "train": {"rank": 32, "alpha": 64, "lr": 2e-3, "batch_tokens": 1024, "beta": 0.0, "start": "current"},

@@ -136,7 +136,13 @@ SCENARIOS = (
     Scenario(
         "revise and stitch",
         True,
-        {"propose": {"exemplar": {"k": 0}, "revise": {"k": 1, "critique_tokens": 8}, "stitch": {"k": 1}}},
+        {
+            "propose": {
+                "exemplar": {"k": 0},
+                "revise": {"k": 1, "critique_tokens": 8, "shots": 1, "trial": 0},
+                "stitch": {"k": 1, "steps": 1},
+            }
+        },
     ),
     Scenario("the base's votes", True, {"vote": {"labels": "base"}}),
     Scenario("threshold 0.7", True, {"select": {"threshold": 0.7}}),

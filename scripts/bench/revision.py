@@ -4,8 +4,8 @@
     python scripts/bench/revision.py --tasks everyday,arith --seeds 0,1,2
     python scripts/bench/revision.py --work DIR --set sample.k=4     folder and settings as of compare.py
 
-Three policies answer the held-out prompts: the base, one after an ordinary round (arm `ours`) and one after a round of
-which half of the trained tokens are in revise format (arm `ours-revise-train`), both at equal trained tokens. A
+The policies are the base, one after an ordinary round (arm `ours`) and one after a round of which half of the trained
+tokens are in revise format (`ours-revise-train`, and `ours-choose-train` without verdicts), at equal trained tokens. A
 revision sees four of the policy's own answers. Open prompts are those whose direct samples differ. Verdicts are
 compared with "its share of the samples is at least one half", on the same answers.
 """
@@ -33,13 +33,15 @@ from selfimprove.types import BASE, Finish, Origin, Prompt, Response, Split, Sta
 REVISIONS = 4
 """Revisions of each held-out prompt."""
 POLICIES = {
-    "base": ("ours", 0, 0),
-    "base, 3 demonstrated revisions": ("ours", 0, 3),
-    "after an ordinary round": ("ours", 1, 0),
-    "the same, 3 demonstrated revisions": ("ours", 1, 3),
-    "after a round half in revise format": ("ours-revise-train", 1, 0),
+    "base": ("ours", 0, 0, False),
+    "base, 3 demonstrated revisions": ("ours", 0, 3, False),
+    "base, the same with verdicts": ("ours", 0, 3, True),
+    "after an ordinary round": ("ours", 1, 0, False),
+    "the same, 3 demonstrated revisions": ("ours", 1, 3, False),
+    "after a round half in revise format": ("ours-revise-train", 1, 0, True),
+    "the same without verdicts": ("ours-choose-train", 1, 0, False),
 }
-"""Name -> arm, round that trained the policy, demonstrated revisions in view."""
+"""Name -> arm, round that trained the policy, demonstrated revisions in view, whether verdicts are asked for."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ class Measured:
     """Answers that were shown; those without a verdict are not in `verdicts`."""
 
 
-def measure(run: Run, round_: int, shots: int, keys: Mapping[str, Key]) -> Measured:
+def measure(run: Run, round_: int, shots: int, verdicts: bool, keys: Mapping[str, Key]) -> Measured:
     """Revise the answers that the policy of a round gave to the held-out prompts."""
     prompts = [p for p in run.prompts(Split.HELDOUT) if p.id in keys]
     groups = answers(run, round_, Stage.PROBE)
@@ -69,12 +71,12 @@ def measure(run: Run, round_: int, shots: int, keys: Mapping[str, Key]) -> Measu
         if votes := Counter(c for c in classes if c is not None):
             readable = tuple(r for r in groups[prompt.id] if own[r.id] is not None)
             rivals[prompt.id] = Rivals(prompt, readable, own, votes.most_common(1)[0][0])
-    config = run.config.propose.revise.model_copy(update={"shots": shots})
+    config = run.config.propose.revise.model_copy(update={"shots": shots, "verdicts": verdicts})
     changed = replace(
         run, config=run.config.model_copy(update={"propose": run.config.propose.model_copy(update={"revise": config})})
     )
     written = revise_all(changed, round_, prompts, rivals, demonstrations_for(changed, 1))
-    rows, verdicts, shares, asked = [], [], [], 0
+    rows, said_right, shares, asked = [], [], [], 0
     for prompt in prompts:
         key, group = keys[prompt.id], groups[prompt.id]
         direct = float(np.mean([is_right(run.reader.shown(r.text), key) for r in group]))
@@ -86,6 +88,8 @@ def measure(run: Run, round_: int, shots: int, keys: Mapping[str, Key]) -> Measu
             assert own_rivals is not None
             shown = {r.id: r for r in own_rivals.answers}
             counts: Counter[str | None] = Counter(own_rivals.classes.values())
+            if not verdicts:
+                continue
             said = read_revision(run.reader.shown(revision.text), config.rivals).verdicts
             for id_, right in zip(revision.parents, said, strict=False):
                 if id_ not in shown:
@@ -93,10 +97,10 @@ def measure(run: Run, round_: int, shots: int, keys: Mapping[str, Key]) -> Measu
                 asked += 1
                 if right is not None:
                     truth = is_right(run.reader.shown(shown[id_].text), key)
-                    verdicts.append(right == truth)
+                    said_right.append(right == truth)
                     shares.append((counts[own_rivals.classes[id_]] >= len(group) / 2) == truth)
     direct_P, revised_P, open_P = map(np.array, zip(*rows, strict=True))
-    return Measured(direct_P, revised_P, open_P.astype(bool), np.array(verdicts), np.array(shares), asked)
+    return Measured(direct_P, revised_P, open_P.astype(bool), np.array(said_right), np.array(shares), asked)
 
 
 def revise_all(
@@ -150,19 +154,19 @@ def _accuracies(pairs_S: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[str, 
     return f"{direct:.3f}", f"{revised:.3f}", f"{gain.diff:+.3f} ({gain.low:+.3f} to {gain.high:+.3f})"
 
 
-def play(bench: Bench, task: Task, seed: int) -> dict[str, Measured]:
-    """Run both arms on a task and return what each policy's revisions are worth."""
+def play(bench: Bench, task: Task, seed: int, arms: Sequence[str]) -> dict[str, Measured]:
+    """Run the arms on a task and return what each policy's revisions are worth."""
     found = {}
-    for arm in dict.fromkeys(arm for arm, _, _ in POLICIES.values()):
+    for arm in arms:
         bench.cell(task, arm, seed)
         config = bench.settings(task, arm, seed)
         assert config.prompts.audit is not None
         keys = load_audit(config.prompts.audit)
         with bench.opened(task, arm, config) as run:
-            for name, (of, round_, shots) in POLICIES.items():
+            for name, (of, round_, shots, verdicts) in POLICIES.items():
                 if of == arm:
-                    found[name] = measure(run, round_, shots, keys)
-    return {name: found[name] for name in POLICIES}
+                    found[name] = measure(run, round_, shots, verdicts, keys)
+    return found
 
 
 def main() -> None:
@@ -173,12 +177,13 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("runs/compare"), help="folder for cells and runs")
     parser.add_argument("--set", dest="changes", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--quiet", action="store_true", help="print the table alone")
+    parser.add_argument("--arms", default="ours,ours-revise-train,ours-choose-train", help="names, joined by commas")
     options = parser.parse_args()
     bench = Bench(options.work, options.changes, Progress(quiet=options.quiet))
     found: dict[str, dict[str, list[Measured]]] = {}
     for name in options.tasks.split(","):
         for seed in options.seeds.split(","):
-            for policy, measured in play(bench, TASKS[name], int(seed)).items():
+            for policy, measured in play(bench, TASKS[name], int(seed), options.arms.split(",")).items():
                 found.setdefault(name, {}).setdefault(policy, []).append(measured)
     print(table(found))
 

@@ -69,7 +69,7 @@ def search(run_name: str, words: tuple[str, ...], limit: int, as_json: bool, **w
 @click.pass_obj
 def show(run_name: str, response_id: int, as_json: bool) -> None:
     """Show one response in full: prompt, vote, verdict, parents, descendants, survivors it was a demonstration for."""
-    from ..memory.inspect.lineage import recalled_for, shown
+    from ..memory.inspect.lineage import recalled_for, shown, taught_revisions
 
     with opened_memory(run_name) as opened:
         entry = entry_of(opened, response_id)
@@ -79,9 +79,10 @@ def show(run_name: str, response_id: int, as_json: bool) -> None:
             "made": opened.descendants(response_id),
             "recalled_for": recalled_for(opened, response_id),
         }
+        taught = taught_revisions(opened, response_id)
         demonstrations = shown(opened, response_id)
     if as_json:
-        click.echo(json.dumps(facts | {"shown": [asdict(one) for one in demonstrations]}))
+        click.echo(json.dumps(facts | {"shown": [asdict(one) for one in demonstrations], "taught_to_revise": taught}))
         return
     for name, value in facts.items():
         if name == "answer":
@@ -91,6 +92,8 @@ def show(run_name: str, response_id: int, as_json: bool) -> None:
     for one in demonstrations:
         cosine = "" if one.cosine is None else f" {one.cosine:.3f}"
         click.echo(f"{'shown':14}#{one.id} r{one.round}{cosine}  {printable(f'{one.prompt} -> {one.response}', 100)}")
+    for round_, rivals in taught:
+        click.echo(f"{'taught in':14}r{round_} as the revision of {', '.join(f'#{id_}' for id_ in rivals)}")
 
 
 def _told(value: Any) -> str:

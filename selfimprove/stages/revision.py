@@ -19,11 +19,11 @@ from .units import past_answers
 
 JUDGE = (
     "{question}\n\nThese answers were given before:\n{answers}\n\n"
-    "Say of each number whether it is right or wrong. Then answer the question on a new line."
+    "Say of each, in order, whether it is right or wrong. Then answer the question on a new line."
 )
 CHOOSE = "{question}\n\nThese answers were given before:\n{answers}\n\nAnswer the question. Write only the answer."
 
-_VERDICT = re.compile(r"\W{0,3}(\d{1,2})\W{0,2}\s*(?:is\s+)?(right|wrong|correct|incorrect)\b", re.I)
+_VERDICT = re.compile(r"[^\w\n]{0,3}(?:(\d{1,2})[^\w\n]{0,3}(?:is )?)?(right|wrong|correct|incorrect)\b", re.I)
 _BETWEEN = " \t.,;:\n"
 _TRIES = 4
 """Sets of rivals that are drawn for each one that is used: hard ones are rare where the vote is clear."""
@@ -72,7 +72,7 @@ class Rivals:
         """Return the revision to learn: the verdicts, and `text`, whose part behind its reasoning is `final`."""
         if not verdicts:
             return text
-        said = ", ".join(f"{n} {'right' if self.agrees(r) else 'wrong'}" for n, r in enumerate(shown, start=1))
+        said = ", ".join("right" if self.agrees(r) else "wrong" for r in shown)
         reasoning = text.removesuffix(final) if text.endswith(final) else ""
         return f"{reasoning}{said}\n{final.strip()}"
 
@@ -86,17 +86,21 @@ class Revised:
 
 
 def read_revision(final: str, shown: int) -> Revised:
-    """Read what follows the reasoning of a revision of `shown` answers; without verdicts all of it is the answer."""
-    verdicts: list[bool | None] = [None] * shown
+    """Read what follows the reasoning of a revision of `shown` answers: verdicts, in order or numbered, and the answer.
+
+    With fewer than two verdicts on one line all of it is the answer, which may itself be "right".
+    """
+    verdicts: dict[int, bool] = {}
     end = 0
     while match := _VERDICT.match(final, end):
-        number = int(match[1])
+        number = int(match[1]) if match[1] else len(verdicts) + 1
         if not 1 <= number <= shown:
             break
+        verdicts.setdefault(number, match[2].lower() in ("right", "correct"))
         end = match.end()
-        if verdicts[number - 1] is None:
-            verdicts[number - 1] = match[2].lower() in ("right", "correct")
-    return Revised(tuple(verdicts), final[end:].lstrip(_BETWEEN).rstrip() if end else final.strip())
+    if len(verdicts) < 2:
+        return Revised((None,) * shown, final.strip())
+    return Revised(tuple(verdicts.get(n) for n in range(1, shown + 1)), final[end:].lstrip(_BETWEEN).rstrip())
 
 
 def critic_verdicts(run: Run, round_: int) -> dict[int, list[bool]]:

@@ -15,6 +15,7 @@ import numpy as np
 
 from ..answers import number, quantity
 from ..answers import text as wording
+from .step_votes import StepVotes, equations
 
 _BOUNDARY = re.compile(r"(?<=[.!?;])\s+|\n+\s*|(?<==)(?!=)|\b(?:is|are|equals)\b(?=\s)")
 """A step ends behind each match: a sentence, a line, an equals sign, a verb that leads to its answer."""
@@ -156,13 +157,17 @@ class Stitched:
     value: float
 
 
-def best_prefix(graph: StepGraph, consensus: str) -> Stitched | None:
+def best_prefix(graph: StepGraph, consensus: str, votes: StepVotes | None = None) -> Stitched | None:
     """Return the best-voted beginning of an answer.
 
     From the start, the path goes on to the node with the best evidence, the posterior mean (c + 1) / (n + 2) of its
     value when c of the n responses through it end in the consensus (one lucky response does not beat five that mostly
-    agree). It ends before the first step that states the consensus answer, or before its last step. None when fewer
-    than two responses give that answer, when nothing is left before it, or when that does worse than the whole group.
+    agree), times the share of `votes` for the equation that it completes. It ends before the first step that states the
+    consensus answer, or before its last step. None when fewer than two responses give that answer, when nothing is left
+    before it, or when that does worse than the whole group.
+
+    A response that continues a path begins like it, so in a later round it counts for the value of the path's nodes:
+    the fresh continuations of a prefix are part of its value.
     """
     edges: dict[int | None, set[int]] = defaultdict(set)
     for path in graph.paths:
@@ -170,13 +175,16 @@ def best_prefix(graph: StepGraph, consensus: str) -> Stitched | None:
             edges[node].add(following)
 
     def evidence(node: int) -> tuple[float, int]:
-        return (graph.agreeing(node, consensus) + 1) / (len(graph.members[node]) + 2), -node
+        mean = (graph.agreeing(node, consensus) + 1) / (len(graph.members[node]) + 2)
+        if votes is not None and nodes:
+            mean *= votes.belief(equations(graph.texts(nodes[-1])[0] + graph.texts(node)[0]))
+        return mean, -node
 
     def states_answer(node: int) -> bool:
         return any(_begins_with(step, consensus) for step in graph.texts(node))
 
-    ahead = {node for node in edges[None] if edges.get(node) and not states_answer(node)}
     nodes: list[int] = []
+    ahead = {node for node in edges[None] if edges.get(node) and not states_answer(node)}
     while ahead:
         node = max(ahead, key=evidence)
         if not edges.get(node) or states_answer(node):

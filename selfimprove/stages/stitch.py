@@ -1,13 +1,15 @@
 """Stitch: steps of past responses joined along the best-voted path, which the policy continues (`step_graph`)."""
 
 from collections.abc import Callable, Mapping, Sequence
+from statistics import median
 
 import numpy as np
 
 from ..run.session import Run
 from ..seeds import seed_for
-from ..types import Origin, Poll, Prompt, Request, Response, Stage, Tally
+from ..types import VOTERS, Origin, Poll, Prompt, Request, Response, Stage, Tally
 from .step_graph import best_prefix, build_graph, split_steps
+from .step_votes import StepVotes
 from .units import between, past_answers, run_units
 
 
@@ -21,10 +23,12 @@ def plan_stitches(
     same: float,
     embed: Callable[[Sequence[str]], np.ndarray] | None,
     seed_key: tuple[object, ...],
+    votes: StepVotes | None = None,
 ) -> list[Request]:
     """Return `k` requests to continue the best-voted prefix of each prompt that has one.
 
-    `answers` maps response ids to classes; `embed` maps n texts to (n, d) unit rows. Parents: the responses that the
+    `answers` maps response ids to classes; `embed` maps n texts to (n, d) unit rows; `votes` are those on steps
+    in the whole memory. Parents: the responses that the
     prefix joins, in order.
     """
     requests = []
@@ -34,7 +38,7 @@ def plan_stitches(
             continue
         texts = [response.text for response in group]
         graph = build_graph(texts, [answers.get(r.id) for r in group], _embedded(texts, embed), same)
-        found = best_prefix(graph, tally.answer)
+        found = best_prefix(graph, tally.answer, votes)
         if found is None:
             continue
         requests += [
@@ -66,6 +70,12 @@ def stitch(run: Run, round_: int) -> None:
     tallies = run.memory.tallies(round_, Poll.RECALLED)
     open_prompts = between(run, tallies, config.above, config.below) if config.k else []
     groups, answers = past_answers(run, round_, open_prompts)
+    several = [
+        p for p in open_prompts if median([len(split_steps(r.text)) for r in groups[p.id]] or [0]) >= config.steps
+    ]
+    if config.k and not several:
+        run.progress.line("", f"no stitching: no answers of {config.steps} steps or more to continue")
+    votes = StepVotes.of(r.text for r in run.memory.responses(rounds=range(round_ + 1), origins=VOTERS))
 
     def plan(batch: Sequence[Prompt]) -> list[Request]:
         return plan_stitches(
@@ -77,6 +87,7 @@ def stitch(run: Run, round_: int) -> None:
             same=config.same,
             embed=run.embedder.encode,
             seed_key=(run.config.seed, round_),
+            votes=votes,
         )
 
-    run_units(run, round_, Stage.STITCH, open_prompts, plan, run.memory.current)
+    run_units(run, round_, Stage.STITCH, several, plan, run.memory.current)

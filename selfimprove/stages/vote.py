@@ -16,6 +16,7 @@ from ..run.session import Run
 from ..types import BASE, VOTERS, Judgement, Origin, Poll, Response, Split, Stage, Tally, unit_id
 from .reading import Readings, read_once
 from .revision import critic_verdicts
+from .step_votes import StepVotes
 from .units import by_prompt
 
 NEIGHBOURS = 24
@@ -30,13 +31,15 @@ class Ballot:
     """One response's vote.
 
     `weight`: decay by age; at 0 the response is judged but does not vote. `derived`: written from other answers to the
-    prompt (revise, stitch), so not independent of them.
+    prompt (revise, stitch), so not independent of them. `belief`: the part of the vote that counts for the answer; the
+    rest is cast for none.
     """
 
     response_id: int
     answer: str | None
     derived: bool
     weight: float = 1.0
+    belief: float = 1.0
 
 
 def count_votes(
@@ -68,13 +71,15 @@ def count_votes(
     def weigh(ballot: Ballot) -> float:
         if ballot.answer is None:
             return 0.0
-        return ballot.weight * (discount if ballot.derived else 1.0) / (prior or {}).get(ballot.answer, 1.0)
+        full = ballot.weight * (discount if ballot.derived else 1.0)
+        return full * ballot.belief / (prior or {}).get(ballot.answer, 1.0)
 
     weights = {
         answer: math.fsum(weigh(ballot) for ballot in cast if ballot.answer == answer)
         for answer in {ballot.answer for ballot in cast if ballot.answer is not None}
     }
-    votes = math.fsum(weights.values())
+    doubt = math.fsum(b.weight * (discount if b.derived else 1.0) * (1 - b.belief) for b in cast)
+    votes = math.fsum(weights.values()) + doubt
     shares = {answer: weight / votes for answer, weight in weights.items()} if votes else {}
     earliest = {answer: min(ballot.response_id for ballot in cast if ballot.answer == answer) for answer in weights}
     electable = {ballot.answer for ballot in cast if ballot.answer is not None and not ballot.derived}
@@ -237,10 +242,22 @@ def _ballots(
     Earlier rounds' abstentions are left out: the policy may answer readably now. They count where the frozen base's
     responses alone vote.
     """
-    labels = run.config.vote.labels
+    labels, exponent = run.config.vote.labels, run.config.vote.steps
+    believed: dict[int, float] = {}
+    if exponent:
+        votes = StepVotes.of(r.text for group in groups.values() for r in group)
+        for group in groups.values():
+            beliefs = votes.beliefs([r.text for r in group])
+            believed |= {r.id: belief**exponent for r, belief in zip(group, beliefs, strict=True)}
     return {
         prompt.id: [
-            Ballot(r.id, readings.answers[r.id], r.origin.derived, _weight(run, round_, r))
+            Ballot(
+                r.id,
+                readings.answers[r.id],
+                r.origin.derived,
+                _weight(run, round_, r),
+                believed.get(r.id, 1.0),
+            )
             for r in groups[prompt.id]
             if readings.answers[r.id] is not None or r.round == round_ or labels == "base"
         ]

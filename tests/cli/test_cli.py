@@ -16,7 +16,7 @@ from selfimprove.errors import Interrupted
 from selfimprove.memory import Embedder, ResponseMemory
 from selfimprove.memory.near_duplicates import near_duplicates
 from selfimprove.prompts import load_prompts
-from selfimprove.types import VOTERS, Origin, Split
+from selfimprove.types import VOTERS, Origin, Split, Stage
 
 
 @pytest.fixture
@@ -52,6 +52,15 @@ def test_a_revision_is_traced_to_its_critique_and_the_rivals_it_criticised(cli):
     drawn = cli("memory", "tiny", "trace", an_id(Origin.REVISE))
     assert "critique" in drawn
     assert "└─" in drawn
+
+
+def test_show_tells_which_revisions_a_response_was_taught_as(cli):
+    with ResponseMemory.open("runs/tiny/memory.db") as memory:
+        survivor, rivals = memory.result(1, Stage.TRAIN)["revisions"][0]
+        asked_elsewhere = memory.responses(origins=[Origin.PROBE])[0].id
+    assert [1, rivals] in json.loads(cli("memory", "tiny", "show", survivor, "--json"))["taught_to_revise"]
+    assert f"r1 as the revision of {', '.join(f'#{id_}' for id_ in rivals)}" in cli("memory", "tiny", "show", survivor)
+    assert "taught" not in cli("memory", "tiny", "show", asked_elsewhere)
 
 
 def test_lists_filter_and_speak_json(cli):

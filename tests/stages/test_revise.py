@@ -85,9 +85,13 @@ def test_the_answer_of_a_critique_descends_from_it_and_what_it_was_shown():
 @pytest.mark.parametrize(
     ("text", "verdicts", "answer"),
     [
+        ("wrong, right, wrong\nIt is 56.", (False, True, False), "It is 56."),
+        ("Wrong, right, wrong\nRight", (False, True, False), "Right"),
         ("1 wrong, 2 right, 3 wrong\nIt is 56.", (False, True, False), "It is 56."),
         ("1: Correct. 3 is incorrect; 56", (True, None, False), "56"),
-        ("1 right, 1 wrong\n56", (True, None, None), "56"),
+        ("1 right, 2 wrong, 1 wrong\n56", (True, False, None), "56"),
+        ("Right.", (None, None, None), "Right."),
+        ("right, wrong, wrong, wrong\n56", (True, False, False), "wrong\n56"),
         ("It is 56.\n", (None, None, None), "It is 56."),
         ("56 right", (None, None, None), "56 right"),
         ("1 wrong, 2 right", (False, True, None), ""),
@@ -205,5 +209,5 @@ def test_half_of_the_completion_tokens_are_taught_as_revisions(undisturbed, taug
         examples = OURS.examples(run, 2, selection).examples
         sizes = [(len(run.policy.encode_completion(e.completion)), bool(e.shown)) for e in examples]
         revised = sum(size for size, shown in sizes if shown)
-        assert 0.3 < revised / sum(size for size, _ in sizes) <= 0.52
+        assert 0.3 < revised / sum(size for size, _ in sizes) <= 0.55
         assert OURS.examples(run, 2, selection).examples == examples

@@ -8,7 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from selfimprove.stages.step_graph import MAX_STEPS, best_prefix, build_graph, split_steps
+from selfimprove.stages.step_votes import StepVotes, equations
 from selfimprove.stages.stitch import plan_stitches
+from selfimprove.stages.vote import Ballot, count_votes
 from selfimprove.types import Finish, Message, Origin, Prompt, Response, Split, Tally
 
 
@@ -174,3 +176,48 @@ def test_an_answer_is_recognised_however_it_is_written(text, answer):
     stitched = best_prefix(graph(*[(f"First. {text}. Good", answer)] * 2), answer)
     assert stitched is not None
     assert not stitched.prefix.endswith("Good") and text.split()[-1] not in stitched.prefix
+
+
+STEPS = ["12+7=19; 19-5=14; answer: 14", "12 + 7 = 18; 18-5=13; answer: 13", "13"]
+
+
+def test_equations_are_the_steps_that_are_pooled():
+    assert equations("12+7=19; 19 - 5 = 14; answer: 14") == [("12+7", "19"), ("19-5", "14")]
+    assert equations("3 x 4 is 12, so x=12 and 2\u00d73=6.") == [("2\u00d73", "6")]
+    assert equations("1,200 / 2 = 600.5") == [("1,200/2", "600.5")]
+
+
+def test_what_other_prompts_answers_say_of_a_step_weighs_its_answers():
+    votes = StepVotes.of([*STEPS, "12+7=19; 19+1=20; answer: 20", "4+8=12; 12+7=19; answer: 19"])
+    assert votes.share("12+7", "19") == 3 / 5, "two of the three others, smoothed"
+    assert votes.share("12+7", "18") == 1 / 5
+    assert votes.share("7*7", "49") == 0.5, "nobody else says"
+    right, wrong, short = votes.beliefs(STEPS)
+    assert (right, wrong) == (pytest.approx(3 / 5 * 1 / 2), pytest.approx(1 / 5 * 1 / 2))
+    assert short == wrong, "no better than the least believed"
+    assert votes.beliefs(["7", "12+7=19", "8"]) == [1.0] * 3, "answers of one step are believed"
+    assert votes.beliefs([]) == []
+
+
+def test_what_is_not_believed_of_a_vote_counts_against_every_answer():
+    ballots = [
+        Ballot(1, "14", False, belief=0.9),
+        Ballot(2, "13", False, belief=0.1),
+        Ballot(3, "13", False, belief=0.1),
+    ]
+    tally, judgements = count_votes("p", ballots, derived_cap=0.5)
+    assert tally.answer == "14"
+    assert tally.agreement == pytest.approx(0.9 / 3)
+    assert tally.margin == pytest.approx(0.7 / 3)
+    assert [j.share for j in judgements] == [pytest.approx(x / 3) for x in (0.9, 0.2, 0.2)]
+
+
+def test_the_memory_decides_which_way_a_prefix_takes():
+    found = graph(
+        ("12+7=19; 19-5=14; answer: 14", "14"),
+        ("12+7=18; 18-4=14; answer: 14", "14"),
+        ("12+7=18; 18-4=14; answer: 14", "14"),
+    )
+    alone, pooled = best_prefix(found, "14"), best_prefix(found, "14", StepVotes.of(["12+7=19"] * 9 + ["12+7=18"]))
+    assert alone is not None and alone.prefix.startswith("12+7=18")
+    assert pooled is not None and pooled.prefix.startswith("12+7=19")

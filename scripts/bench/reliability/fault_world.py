@@ -33,7 +33,7 @@ SMALL = {
     "propose": {
         "exemplar": {"k": 1, "below": 2.0},
         "revise": {"k": 1, "below": 1.0, "critique_tokens": 4, "shots": 1, "trial": 0},
-        "stitch": {"k": 1},
+        "stitch": {"k": 1, "steps": 1},
     },
     "evaluate": {"k": 1, "limit": 3},
     "select": {"threshold": 0.0},

@@ -27,7 +27,7 @@ def tiny_config(model: Path | str, file: Path | str, **changes: Any) -> RunConfi
         "propose": {
             "exemplar": {"k": 2, "below": 2.0},
             "revise": {"k": 1, "below": 1.0, "critique_tokens": 8, "shots": 1, "trial": 0},
-            "stitch": {"k": 1},
+            "stitch": {"k": 1, "steps": 1},
         },
         "select": {"answer_share": 1.0, "ancestor_share": 1.0, "near_duplicate": 1.0},
         "train": {"rank": 4, "lr": 1e-3, "epochs": 1, "revise": {"share": 0.3}},

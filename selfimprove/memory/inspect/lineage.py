@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ...types import Stage
 from ..store.reads import MemoryReader
 from .entries import Entry, in_order
 
@@ -171,6 +172,16 @@ def trained_in(memory: MemoryReader) -> dict[int, list[int]]:
     ):
         found.setdefault(response_id, []).append(round_)
     return found
+
+
+def taught_revisions(memory: MemoryReader, response_id: int) -> list[tuple[int, tuple[int, ...]]]:
+    """Return the training examples in revise format whose target is this response: round, and the answers in view."""
+    return [
+        (unit.round, tuple(shown))
+        for unit in memory.units(stage=Stage.TRAIN)
+        for survivor, shown in (unit.payload or {}).get("revisions", ())
+        if survivor == response_id
+    ]
 
 
 def diff(memory: MemoryReader, prompt_id: str, before: int, after: int) -> list[Change]:
