@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import results
 from arms import ARMS, Arm, audited, configure, dealt, first, fit, flipped
-from compare import Bench, matched_k
+from compare import Bench, matched_k, more_samples
 from results import ROW, over_seeds, rows, share_of_gain, table
 from tasks.off_task import OffTask
 from tasks.quiz import Question, write_questions
@@ -26,9 +26,10 @@ from selfimprove.engines.local import LocalEngine
 from selfimprove.evaluation.answer_key import load_audit
 from selfimprove.memory import ResponseMemory
 from selfimprove.prompts import make_prompt
+from selfimprove.rounds import improve
 from selfimprove.run.progress import Progress
 from selfimprove.stages.vote import Ballot, majority
-from selfimprove.types import Example, Finish, Message, Origin, Response
+from selfimprove.types import Example, Finish, Message, Origin, Reason, Response, Selection, Verdict
 
 
 def write_sums(folder, seed):
@@ -114,6 +115,33 @@ def test_an_arm_that_uses_an_operator_more_often_samples_less():
     assert matched_k(lmsi, ours, spent) == 8 + 3
     assert matched_k(configure(ARMS["ours-revise"], prompts, ()), ours, spent) == 8, "revision comes on top"
     assert matched_k(configure(ARMS["ours"], prompts, ("propose.exemplar.k=16",)), ours, spent) == 8 - 3
+
+
+def test_an_arm_that_matches_another_samples_as_much_more_as_that_spent():
+    def rounds(*spent):
+        return [{"generated_tokens": 0, "tokens": {}}] + [
+            {"generated_tokens": sum(spent[:i]), "tokens": {"sample": 800}} for i in range(1, len(spent) + 1)
+        ]
+
+    assert more_samples(rounds(1100, 1300), rounds(1000, 1000), 8) == 2
+    assert more_samples(rounds(900), rounds(1000), 8) == 0
+    assert ARMS["ours-more"].matches == "ours-revise"
+
+
+@pytest.mark.slow
+def test_pair_voters_are_not_trained_on(finished, task):
+    bench, _ = finished
+    changes = ("propose.revise.k=2", "propose.revise.rivals=2", "propose.revise.shots=0", "propose.revise.below=1.0")
+    config = configure(ARMS["ours-pairs"], bench.settings(task, "ours", 0).model_dump(mode="json"), changes)
+    with bench.opened(task, "ours-pairs", config) as run:
+        improve(run, ARMS["ours-pairs"].method(task.trained_tokens))
+        revisions = {r.id for r in run.memory.responses(origins=[Origin.REVISE])}
+        assert revisions & set(run.memory.judgements(1, 2)), "they vote"
+        everything = tuple(Verdict(id_, Reason.KEPT, weight=1.0) for id_ in run.memory.judgements(1, 2))
+        selection = Selection(everything, ())
+        job = ARMS["ours-pairs"].method(task.trained_tokens).examples(run, 1, selection)
+        assert job.examples
+        assert not {e.response_id for e in job.examples} & revisions
 
 
 @pytest.mark.slow
