@@ -8,20 +8,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from ..errors import UserError
 from ..memory import ResponseMemory
+from ..models.conversation import shared_system
 from ..models.policy import Policy
-from ..prompts import make_prompt
 from ..run.folder import adapter_folder, saved_config
+from ..serving.demonstrations import Demonstrations
 from ..types import Message, Sampling
 from .terminal import padded, printable, wrapped
-
-if TYPE_CHECKING:
-    from ..config import RunConfig
 
 NEW_TOKENS = 256
 
@@ -45,18 +42,23 @@ def chat_loop(folder: Path, against: str | None, recalling: bool = False) -> Non
     config = saved_config(folder)
     with ResponseMemory.open(folder / "memory.db") as memory:
         names = [memory.current, *([] if against is None else [policy_name(folder, against)])]
-        recall = Recall(memory, config) if recalling else None
         policies = {}
         for name in dict.fromkeys(names):
             policies[name] = Policy.load(config.model, memory.meta("model"))
             policies[name].use(adapter_folder(folder, name))
+        opened = next(iter(policies.values())).opens_thinking
+        demonstrations = Demonstrations(memory, config, opened=opened) if recalling else None
         sampling = config.sample.sampling(NEW_TOKENS)
+        system = shared_system(memory.prompts())  # the policy was trained under it
         histories: dict[str, list[Message]] = {name: [] for name in policies}
         click.echo(f"{' | '.join(policies)}   (an empty line ends)")
+        for message in system:
+            click.secho(f"  system: {printable(message.content, 90)}", dim=True)
         turn = 0
         while text := _ask():
-            shown, said = recall(text, turn) if recall else (), Message("user", text)
-            asked = {name: p.encode([*shown, *histories[name], said]) for name, p in policies.items()}
+            question = (*system, Message("user", text))
+            *before, said = recalled(demonstrations, question, turn) if demonstrations else question
+            asked = {name: p.encode([*before, *histories[name], said]) for name, p in policies.items()}
             left = min(room(policies[name], ids) for name, ids in asked.items())
             if left < 1:
                 click.echo("not answered: the conversation would exceed the model's context; start a new chat")
@@ -81,41 +83,13 @@ def _ask() -> str:
         return ""
 
 
-class Recall:
-    """Demonstrations from the memory for a question, formatted as by the recall operator: earlier turns."""
-
-    def __init__(self, memory: ResponseMemory, config: RunConfig) -> None:
-        """Load the demonstration pool of the latest vote that has one.
-
-        Raises:
-            UserError: no vote of the run has a trusted answer.
-        """
-        from ..memory import Embedder, VectorIndex
-        from ..memory.retrieval import latest_pool
-
-        self._config = config
-        self._index, self._embedder = VectorIndex(memory), Embedder.load(config.embedder)
-        trusted = latest_pool(memory, self._embedder.encode, config.propose.exemplar.trust)
-        if not trusted.shown:
-            raise UserError("no answer in this memory is trusted yet (propose.exemplar.trust); chat without --memory")
-        self._trusted = trusted
-
-    def __call__(self, text: str, turn: int) -> list[Message]:
-        """Return the demonstrations for a question, and print which they are."""
-        from ..memory.retrieval import nearest
-        from ..stages.recall import plan_recall
-
-        settings = self._config.propose.exemplar
-        asked = make_prompt([Message("user", text)], self._config.prompts.heldout)  # its own answers are not shown
-        near = nearest(self._index, self._trusted, [asked], self._embedder.encode([text]), settings.pool)[0]
-        key = (self._config.seed, "chat", turn)
-        distinct = settings.draw == "distinct"
-        requests = plan_recall([[asked]], [near], k=1, shots=settings.shots, seed_key=key, distinct=distinct)
-        by_id = {r.response_id: r for r in near}
-        for response in (by_id[id_] for request in requests for id_ in request.parents):
-            line = f"recalled #{response.response_id}  {response.prompt_text} -> {response.text}"
-            click.secho(f"  {printable(line, 100)}", dim=True)
-        return list(requests[0].messages[:-1]) if requests else []
+def recalled(demonstrations: Demonstrations, asked: Sequence[Message], turn: int) -> Sequence[Message]:
+    """Return a conversation with demonstrations before it, and print which they are."""
+    requests = demonstrations.plan(asked, k=1, seed=turn)
+    for response in (shown for request in requests for shown in demonstrations.shown(request)):
+        line = f"recalled #{response.response_id}  {response.prompt_text} -> {response.text}"
+        click.secho(f"  {printable(line, 100)}", dim=True)
+    return requests[0].messages if requests else asked
 
 
 def stream(policy: Policy, ids: Sequence[int], seed: int, sampling: Sampling) -> Iterator[str]:

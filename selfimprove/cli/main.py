@@ -243,6 +243,21 @@ def chat(run_name: str, against: str | None, recalling: bool) -> None:
     chat_loop(folder, against, recalling)
 
 
+@main.command(epilog="selfimprove serve quickstart --memory\n")
+@run_argument
+@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0: any that is free.")
+@click.option("--memory", "recalling", is_flag=True, help="Give the model demonstrations from its memory.")
+@click.option("--learn", "learning", is_flag=True, help="Store what is asked, as prompts for a next round.")
+def serve(run_name: str, port: int, recalling: bool, learning: bool) -> None:
+    """Serve the current policy of RUN on this machine as an OpenAI-compatible endpoint. Needs `selfimprove[serve]`."""
+    from ..run.folder import run_folder
+
+    folder = run_folder(run_name)
+    from ..serving.serve import serve as answer
+
+    answer(folder, port=port, recalling=recalling, learning=learning)
+
+
 def _refuse_at_once(settings: RunConfig, resume: bool) -> None:
     """Refuse, before models are loaded, a name that is taken or has nothing to resume, and a tracker that is missing.
 

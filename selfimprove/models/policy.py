@@ -282,11 +282,20 @@ class Policy:
         """Return the text of a turn's tokens up to a stop string: see `read`."""
         return self.read(ids).text
 
-    def read(self, ids: Sequence[int], prefix: str = "") -> Turn:
-        """Return what the tokens drawn after a prompt, and after the `prefix` of the turn, say."""
+    def stops(self, more: Sequence[str]) -> StopStrings | None:
+        """Return the test for the model's own stop strings and `more`; None where there are none."""
+        own = self.stop.strings if self.stop else ()
+        return StopStrings((*own, *more), self._text) if more else self.stop
+
+    def read(self, ids: Sequence[int], prefix: str = "", stop: StopStrings | None = None) -> Turn:
+        """Return what the tokens drawn after a prompt, and after the `prefix` of the turn, say.
+
+        `stop` is for other stop strings than the model's own.
+        """
+        stop = stop or self.stop
         begun = self._left_context.encode(prefix) if prefix else []
         text = self._text([*begun, *ids])
-        end = self.stop.find(text) if self.stop else None
+        end = stop.find(text) if stop else None
         if end is None:
             return Turn(text.strip(), len(ids), stopped=False)
         count = len(ids)

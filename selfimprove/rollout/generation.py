@@ -80,7 +80,7 @@ def generate(
     rollouts: dict[int, Rollout] = {}
     groups = group_prompts(token_ids)
     own = longest if reason else max(g.longest_suffix for g in groups) + sampling.max_new_tokens
-    waiting = list(cut_batches(groups, batch_size or _choose_rows(model, own)))
+    waiting = list(cut_batches(groups, batch_size or choose_rows(model, own)))
     with torch.inference_mode(), nullcontext() if reason else packed_attention(model):
         while waiting:
             batch = waiting[0]
@@ -120,7 +120,7 @@ def _longest(model: PreTrainedModel, token_ids: Sequence[Sequence[int]], samplin
     return longest
 
 
-def _choose_rows(model: PreTrainedModel, columns: int) -> int:
+def choose_rows(model: PreTrainedModel, columns: int) -> int:
     """Return the batch size whose cache fits a fraction of the device's total memory, so that it is reproducible."""
     if model.device.type == "cuda":
         memory = torch.cuda.get_device_properties(model.device).total_memory

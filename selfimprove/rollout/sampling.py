@@ -25,21 +25,23 @@ def draw(
     Args:
         logits: (B, V), any float dtype.
         seeds: (R,) int64.
-        position: index of the token in the continuation, (1,) where it is on the device; part of the key of its noise.
+        position: index of the token in the continuation, of all rows, (1,) where it is on the device, or of each, (R,);
+            part of the key of its noise.
         sampling: the distribution. Of logits that tie at the k-th place, exactly `top_k` entries are kept.
         branch: (R,) whose logits each row draws from; None: row r from logits r.
     """
     if logits.device.type == "mps":  # has no float64
         rows = None if branch is None else branch.cpu()
-        at = position.cpu() if isinstance(position, Tensor) else position
-        return draw(logits.cpu(), seeds.cpu(), at, sampling, rows).to(logits.device)
+        places = position.cpu() if isinstance(position, Tensor) else position
+        return draw(logits.cpu(), seeds.cpu(), places, sampling, rows).to(logits.device)
     branch = torch.arange(len(logits), device=logits.device) if branch is None else branch
     if sampling.temperature == 0:
         return logits.argmax(-1)[branch]
     if sampling.top_k == 0:
         at_once = _UNCUT_ROWS["cpu" if logits.device.type == "cpu" else "other"]
-        parts = zip(seeds.split(at_once), branch.split(at_once), strict=True)
-        return torch.cat([_choose(*kept(logits[rows], sampling), key, position) for key, rows in parts])
+        places = torch.as_tensor(position, device=seeds.device).expand_as(seeds)
+        parts = zip(*(whole.split(at_once) for whole in (seeds, branch, places)), strict=True)
+        return torch.cat([_choose(*kept(logits[rows], sampling), key, place) for key, rows, place in parts])
     values, ids = kept(logits, sampling)
     return _choose(values[branch], ids[branch], seeds, position)
 

@@ -239,8 +239,8 @@ def test_an_empty_row_is_refused(llama):
 def test_the_batch_is_cut_to_the_memory_there_is(llama, monkeypatch):
     token = 2 * 2 * 2 * 8 * 4  # layers, keys and values, heads, size, bytes
     monkeypatch.setattr(entry.os, "sysconf", lambda name: 1 if name == "SC_PAGE_SIZE" else 40 * token * 10)
-    assert entry._choose_rows(llama, 10) == 10  # a quarter of the memory holds ten rows of ten columns
-    assert entry._choose_rows(llama, 10**6) == 1
+    assert entry.choose_rows(llama, 10) == 10  # a quarter of the memory holds ten rows of ten columns
+    assert entry.choose_rows(llama, 10**6) == 1
 
 
 def test_the_model_is_left_as_it_was(llama, rows):
