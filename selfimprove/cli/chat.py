@@ -95,18 +95,16 @@ def recalled(demonstrations: Demonstrations, asked: Sequence[Message], turn: int
 def stream(policy: Policy, ids: Sequence[int], seed: int, sampling: Sampling) -> Iterator[str]:
     """Yield the answer so far after each token. Sampling is keyed as in a rollout: a seed gives one answer."""
     import torch
-    from transformers import DynamicCache
 
+    from ..rollout.continuous import SeparateBatch
     from ..rollout.sampling import draw
 
-    cache = DynamicCache(config=policy.model.config)
-    tokens, seeds = torch.tensor([list(ids)], device=policy.device), torch.tensor([seed], device=policy.device)
+    batch = SeparateBatch(policy.model)
     answer: list[int] = []
     for position in range(sampling.max_new_tokens):
         with torch.inference_mode():
-            logits = policy.model(tokens, past_key_values=cache, use_cache=True, logits_to_keep=1).logits[:, -1]
-        tokens = draw(logits, seeds, position, sampling)[:, None]
-        answer.append(int(tokens))
+            logits = batch.step(answer[-1:]) if answer else batch.admit([ids])
+        answer.append(int(draw(logits, torch.tensor([seed], device=policy.device), position, sampling)))
         if answer[-1] in policy.eos_ids:
             return
         yield policy.decode(answer)
