@@ -28,7 +28,7 @@ def improve(run: Run, method: Method = OURS) -> Summary:
         for round_ in range(1, run.config.rounds + 1):
             if any(record.decision is Decision.STOP for record in run.memory.rounds()):
                 break
-            run.progress.say(f"\nround {round_}/{run.config.rounds}   from {run.memory.current}")
+            run.progress.begin(round_, run.memory.current)
             now = method.settings(run, round_)
             sample(now, round_)
             vote(now, round_, Poll.SAMPLED, method.labels)

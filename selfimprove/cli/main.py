@@ -143,7 +143,7 @@ def explain(key: str | None) -> None:
 @click.argument("run_name", metavar="[RUN]", required=False, shell_complete=complete_runs)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 def status(run_name: str | None, as_json: bool) -> None:
-    """Show progress, decisions, accuracy by round and the current policy of RUN; without RUN, list the runs."""
+    """Show what RUN is doing, decisions, accuracy by round and the current policy; without RUN, list the runs."""
     from ..run.folder import run_folder
 
     folder = run_folder(run_name) if run_name else None
@@ -156,6 +156,19 @@ def status(run_name: str | None, as_json: bool) -> None:
         return
     row = statuses.run_status(folder)
     click.echo(json.dumps(row) if as_json else statuses.table(row))
+
+
+@main.command()
+@run_argument
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for each change.")
+def watch(run_name: str, as_json: bool) -> None:
+    """Follow RUN from another terminal until it ends: stage, time left, survivors, accuracy by round."""
+    from ..run.folder import run_folder
+
+    folder = run_folder(run_name)
+    from .watch import watch_run
+
+    watch_run(folder, as_json)
 
 
 @main.command()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -26,7 +27,9 @@ from .parameters import complete_runs, run_argument
     show_default=True,
     help="Most responses, about; prompts beyond are left out at random.",
 )
-def report(run_name: str, out: Path | None, responses: int) -> None:
+@click.option("--live", is_flag=True, help="Show it in a browser on this machine and keep it up to date, until Ctrl-C.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8002, show_default=True, help="With --live.")
+def report(run_name: str, out: Path | None, responses: int, live: bool, port: int) -> None:
     """Write a report of RUN as one HTML file, usable offline; also of a run in progress."""
     from ..reports.html import write_report
     from ..run.folder import run_folder
@@ -35,7 +38,26 @@ def report(run_name: str, out: Path | None, responses: int) -> None:
     out = out or folder / "report.html"
     if out.is_dir() or not out.parent.is_dir():
         raise UserError(f"no file can be written at {out}: {_why_not(out)}; name another place")
+    if live:
+        _show_live(folder, lambda file: write_report(folder, file, responses), out, port)
+        return
     click.echo(write_report(folder, out, responses))
+
+
+def _show_live(folder: Path, write: Callable[[Path], object], out: Path, port: int) -> None:
+    """Serve the report on loopback until interrupted."""
+    import webbrowser
+
+    from ..reports.live import Live, make_server
+
+    with make_server(Live(folder, write, out), port) as server:
+        address = f"http://127.0.0.1:{server.server_port}/"
+        click.echo(f"live report: {address}   (Ctrl-C ends)")
+        webbrowser.open(address)
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            return
 
 
 def _why_not(out: Path) -> str:

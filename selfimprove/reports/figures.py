@@ -259,6 +259,31 @@ def measured_rounds(folder: Path, memory: ResponseMemory) -> tuple[RoundFigures,
     return round_figures(memory, _means(folder, stored_accuracy(folder)))
 
 
+@dataclass(frozen=True, slots=True)
+class Survivors:
+    """Number of survivors of a round's selection, of its candidates, and some survivors: id, prompt, response."""
+
+    round: int
+    kept: int
+    candidates: int
+    examples: tuple[tuple[int, str, str], ...]
+
+
+def survivors(memory: ResponseMemory, examples: int = 5) -> list[Survivors]:
+    """Return the survivors of each round that has selected, with up to so many examples, spread over the round."""
+    found = []
+    for unit in memory.units(stage=Stage.SELECT):
+        verdicts = memory.verdicts(unit.round)
+        kept = sorted(id_ for id_, verdict in verdicts.items() if verdict.kept)
+        count = min(examples, len(kept))
+        rows = memory.db.rows(
+            "SELECT id, prompt, response FROM history WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id",
+            (json.dumps([kept[place * len(kept) // count] for place in range(count)]),),
+        )
+        found.append(Survivors(unit.round, len(kept), len(verdicts), tuple(rows)))
+    return found
+
+
 def stored_accuracy(folder: Path) -> dict[int, Accuracy]:
     """Return accuracy.json; empty where there is none."""
     rows = _json_lines(folder / ACCURACY, whole=True)

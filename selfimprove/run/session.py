@@ -126,7 +126,7 @@ def open_run(
                 "flatter the measurement"
             )
         local = LocalEngine(policy, lambda name: adapter_folder(folder, name), config.sample.batch_size)
-        with closing(make_engine(config, local, folder)) as engine:
+        with closing(make_engine(config, local, folder)) as engine, progress.recorded(folder, config.rounds):
             if engine is not local:
                 progress.say(f"engine    {engine}")
             yield Run(

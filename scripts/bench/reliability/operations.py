@@ -18,8 +18,8 @@ from typing import Any
 DIED, DIED_UNSYNCED = 86, 87
 """Exit codes of a process that died at its operation: with nothing unsynced, and with unsynced contents or names."""
 
-SQLITES = {"memory.db", "memory.db-wal", "memory.db-shm", "memory.db.lock"}
-"""Files that SQLite syncs itself, without `os.fsync`; the lock's contents do not matter."""
+SQLITES = {"memory.db", "memory.db-wal", "memory.db-shm", "memory.db.lock", "progress.json"}
+"""Files that SQLite syncs itself, without `os.fsync`; the contents of the lock and the progress do not matter."""
 
 COUNTED = {"open", "os.rename", "os.mkdir", "os.remove", "os.rmdir"}
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT

@@ -4,6 +4,7 @@ Two connections that write and checkpoint at once can corrupt a WAL file in SQLi
 (sqlite.org/wal.html#walresetbug), so one writer is a rule here and not a style.
 """
 
+import fcntl
 import json
 import os
 import socket
@@ -19,6 +20,9 @@ import filelock
 from ...errors import MemoryError_
 from ...fsio import make_folder, publish, temporary_for, write_json
 from .schema import APPLICATION_ID, MIGRATIONS, OLDEST_READABLE, PAGE_BYTES, migrate
+
+_PROBED_S = 0.1
+"""Time to wait for a lock: `writer_of` may have it for some microseconds."""
 
 
 class Database:
@@ -219,13 +223,31 @@ def _writers_lock(path: Path) -> Iterator[filelock.BaseFileLock]:
         raise
 
 
+def writer_of(path: Path) -> int | None:
+    """Return the id of the process that holds a memory for writing; None if none does, 0 if it is unknown."""
+    try:
+        descriptor = os.open(f"{path}.lock", os.O_RDONLY)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)  # given up at once, by closing
+        return None
+    except OSError:
+        try:
+            return int(json.loads(_owner_file(path).read_text(encoding="utf-8"))["pid"])
+        except (OSError, ValueError, KeyError):
+            return 0
+    finally:
+        os.close(descriptor)
+
+
 def _owner_file(path: Path) -> Path:
     return path.with_name(f"{path.name}.owner.json")
 
 
 def _acquire(path: Path) -> filelock.BaseFileLock:
     """Take an advisory file lock; the kernel releases it when the process ends."""
-    lock = filelock.FileLock(f"{path}.lock", timeout=0)
+    lock = filelock.FileLock(f"{path}.lock", timeout=_PROBED_S, poll_interval=_PROBED_S / 10)
     try:
         lock.acquire()
         write_json(_owner_file(path), {"pid": os.getpid(), "host": socket.gethostname(), "since": utc_now()})
