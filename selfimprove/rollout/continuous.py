@@ -15,6 +15,9 @@ from .branches import GROWTH
 from .prefill import additive, forward, new_cache, prefill
 from .prefix_attention import Pass, Segment
 
+WORTH_SHARING = 16
+"""Fewest tokens of a prefix that is copied instead of computed."""
+
 
 class OpenBatch(Protocol):
     """Rows that are decoded together; used under `torch.inference_mode`."""
@@ -41,6 +44,8 @@ class PackedBatch:
     def __init__(self, model: PreTrainedModel) -> None:
         self._model = model
         self._starts: list[int] = []
+        self._last: tuple[int, ...] = ()
+        self._prefix = new_cache(model, 1, 0)[:, :, 0]  # of the prompt admitted last, (layers, 2, Hkv, P, D)
         self._clear()
 
     def _clear(self) -> None:
@@ -48,17 +53,31 @@ class PackedBatch:
         self._column = 0  # of the next token, for all rows
 
     def admit(self, prompts: Sequence[Sequence[int]]) -> Tensor:
-        """Prefill the prompts together, equal ones once; see `OpenBatch.admit`."""
+        """Prefill the prompts together, equal ones once; see `OpenBatch.admit`.
+
+        What they all share with the prompt admitted last (a system message, a conversation so far) is not computed
+        again.
+        """
         unique = list(dict.fromkeys(map(tuple, prompts)))
+        shared = min(_common(self._last, ids) for ids in unique)
+        prefix = self._prefix[..., :shared, :].contiguous() if shared >= WORTH_SHARING else None
+        shared = 0 if prefix is None else shared
+        segments = (Segment(0, len(unique), prefix),)
         with packed_attention(self._model):
-            filled = prefill(self._model, unique, [0] * len(unique), (Segment(0, len(unique), None),))
+            filled = prefill(self._model, [ids[shared:] for ids in unique], [shared] * len(unique), segments)
         chosen = [unique.index(tuple(ids)) for ids in prompts]
         first, last = len(self._starts), len(self._starts) + len(prompts)
-        longest = filled.own.shape[-2]
+        longest, width = max(map(len, prompts)), filled.own.shape[-2]
         if last > self._cache.shape[2] or longest > self._column:
             self._lay_out(last, longest)
-        self._cache[:, :, first:last, :, self._column - longest : self._column] = filled.own[:, :, chosen]
-        self._starts += [self._column - len(ids) for ids in prompts]
+        self._cache[:, :, first:last, :, self._column - width : self._column] = filled.own[:, :, chosen]
+        starts = [self._column - len(ids) for ids in prompts]
+        if prefix is not None:
+            for row, start in enumerate(starts, start=first):
+                self._cache[:, :, row, :, start : start + shared] = prefix
+        self._starts += starts
+        self._last = unique[chosen[-1]]
+        self._prefix = self._cache[:, :, last - 1, :, starts[-1] : self._column].clone()
         return filled.logits[chosen]
 
     def step(self, tokens_R: Sequence[int]) -> Tensor:
@@ -122,6 +141,12 @@ class SeparateBatch:
     def _pass(self, cache: Any, ids: Sequence[int]) -> Tensor:
         tokens = torch.tensor([list(ids)], device=self._model.device)
         return self._model(tokens, past_key_values=cache, use_cache=True, logits_to_keep=1).logits[:, -1]
+
+
+def _common(one: Sequence[int], other: Sequence[int]) -> int:
+    """Return the length of the common prefix, of at most all but the last token of `other`: its logits are needed."""
+    pairs = enumerate(zip(one, other[:-1], strict=False))
+    return next((place for place, (a, b) in pairs if a != b), min(len(one), len(other) - 1))
 
 
 def closed_up(rows: int, gone: set[int]) -> list[int]:

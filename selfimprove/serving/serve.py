@@ -40,7 +40,7 @@ def serve(folder: Path, *, port: int, recalling: bool, learning: bool) -> None:
     Raises:
         UserError: the port is taken, an extra is not installed, or the policy or its memory cannot be used.
     """
-    with opened_server(folder, port=port, recalling=recalling, learning=learning) as (server, listening):
+    with opened_server(folder, port=port, recalling=recalling, learning=learning) as (server, listening, _):
         try:
             server.run(sockets=[listening])
         except KeyboardInterrupt:
@@ -50,8 +50,8 @@ def serve(folder: Path, *, port: int, recalling: bool, learning: bool) -> None:
 @contextmanager
 def opened_server(
     folder: Path, *, port: int, recalling: bool = False, learning: bool = False
-) -> "Iterator[tuple[uvicorn.Server, socket.socket]]":
-    """Load the policy, start its worker and yield a server with the socket to run it on; say what is served."""
+) -> "Iterator[tuple[uvicorn.Server, socket.socket, Worker]]":
+    """Load the policy, start its worker, say what is served; yield the server, the socket to run it on, the worker."""
     if missing := [name for name in ("starlette", "uvicorn") if find_spec(name) is None]:
         raise UserError(f"serving needs {' and '.join(missing)}: pip install 'selfimprove[serve]'")
     import uvicorn
@@ -87,7 +87,7 @@ def opened_server(
             make_app(worker, served), log_level="warning", lifespan="off", timeout_graceful_shutdown=1
         )
         try:
-            yield uvicorn.Server(settings), listening
+            yield uvicorn.Server(settings), listening, worker
         finally:
             worker.stop()
 

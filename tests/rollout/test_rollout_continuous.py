@@ -6,7 +6,7 @@ import pytest
 import torch
 from tiny_models import tiny, tokens
 
-from selfimprove.rollout import generate
+from selfimprove.rollout import continuous, generate
 from selfimprove.rollout.continuous import PackedBatch, SeparateBatch, closed_up
 from selfimprove.rollout.sampling import draw
 from selfimprove.types import Sampling
@@ -42,9 +42,12 @@ def at_random_times(batch, prompts, seeds, rng, sampling=HOW):
 
 @pytest.mark.parametrize("kind", [PackedBatch, SeparateBatch])
 @pytest.mark.parametrize("top_k", [20, 0])
-def test_rows_that_come_and_go_draw_what_they_would_draw_together(kind, top_k):
+@pytest.mark.parametrize("shared", [0, 30])
+def test_rows_that_come_and_go_draw_what_they_would_draw_together(kind, top_k, shared):
     model, rng = tiny("llama"), random.Random(3)
-    prompts = [tokens(rng, rng.randint(1, 60)) for _ in range(12)]
+    prefix = tokens(rng, shared)
+    prompts = [prefix + tokens(rng, rng.randint(1, 60)) for _ in range(12)]
+    prompts[8] = prompts[7] + tokens(rng, 9)  # a conversation goes on
     prompts[5] = prompts[4]
     seeds = list(range(12))
     sampling = Sampling(0.9, top_k, 0.95, NEW)
@@ -52,6 +55,17 @@ def test_rows_that_come_and_go_draw_what_they_would_draw_together(kind, top_k):
     assert len({len(ids) for ids in expected}) > 3, "they end at different steps"
     with torch.inference_mode():
         assert at_random_times(kind(model), prompts, seeds, rng, sampling) == expected
+
+
+def test_what_is_shared_with_the_prompt_before_is_not_computed_again(monkeypatch):
+    model, rng, computed = tiny("llama"), random.Random(0), []
+    batch, prefix = PackedBatch(model), tokens(rng, 30)
+    real = continuous.prefill
+    monkeypatch.setattr(continuous, "prefill", lambda *args: computed.append(sum(map(len, args[1]))) or real(*args))
+    with torch.inference_mode():
+        for new in ([[*prefix, 3, 4]], [[*prefix, 5, 6, 7], [*prefix, 8, 9]], [[*prefix, 8, 9]] * 2, [[5] * 9]):
+            batch.admit(new)
+    assert computed == [32, 5, 1, 9]
 
 
 def test_an_empty_batch_gives_its_memory_back():
