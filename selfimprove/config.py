@@ -284,6 +284,11 @@ class GuardConfig(Section):
     diversity_factor: float = Field(
         4.0, gt=1, description="maximum factor by which distinct bigrams and dispersion fall"
     )
+    base_truncation: Share = Field(
+        0.3,
+        description="maximum fraction of the base's samples that are truncated; above it the run stops before its "
+        "first round; 1: off",
+    )
     truncation_rise: Share = Field(0.2, description="maximum rise of the fraction of truncated samples")
     repetition_rise: Share = Field(0.1, description="maximum rise of the fraction of repeated 4-grams")
     kl: float = Field(3.0, gt=0, description="maximum KL to the base on fixed completions, in nats a token")

@@ -39,7 +39,7 @@ def load_config(path: str | Path, overrides: tuple[str, ...] = ()) -> RunConfig:
         raise ConfigError(f"{path} holds {type(raw).__name__}, expected a mapping of sections")
     _anchor_paths(raw, path.parent)
     for override in overrides:
-        _apply_override(raw, override)
+        apply_override(raw, override)
     return parse_config(raw)
 
 
@@ -152,7 +152,12 @@ def _anchor_paths(raw: dict[str, Any], folder: Path) -> None:
             vote["reader"] = f"{folder / file}{colon}{name}"
 
 
-def _apply_override(raw: dict[str, Any], override: str) -> None:
+def apply_override(raw: dict[str, Any], override: str) -> None:
+    """Set one `section.key=value` in a nested dict of settings; the value is YAML.
+
+    Raises:
+        ConfigError: it is not of that form.
+    """
     key, separator, text = override.partition("=")
     if not separator or not key:
         raise ConfigError(f"override {override!r} is not of the form section.key=value")

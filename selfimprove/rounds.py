@@ -8,7 +8,7 @@ a KL penalty; a guard on held-out prompts. A stage skips units that are committe
 from .reports.summary import Summary, reporting, summarise
 from .run.session import Run
 from .stages.evaluate import evaluate
-from .stages.guard import guard
+from .stages.guard import guard, refuse_truncated
 from .stages.method import OURS, Method
 from .stages.recall import recall
 from .stages.revise import revise
@@ -25,6 +25,7 @@ def improve(run: Run, method: Method = OURS) -> Summary:
     with reporting(run) as report:
         evaluate(run, 0, BASE)
         report()
+        refuse_truncated(run)
         for round_ in range(1, run.config.rounds + 1):
             if any(record.decision is Decision.STOP for record in run.memory.rounds()):
                 break

@@ -68,6 +68,7 @@ SETTINGS: dict[str, Any] = {
     "evaluate": {"k": 4},
     "guard": {
         # Most held-out sums are longer than a round's: the base's answers to them are noise.
+        "base_truncation": 1.0,
         "agreement_drop": 1.0,
         "base_majority_drop": 1.0,
         "base_share_drop": 1.0,

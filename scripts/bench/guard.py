@@ -212,6 +212,7 @@ def configure(scenario: Scenario, model: Path, prompts: Path, answers: Path, see
         "select": {"near_duplicate": 1.0},
         "train": {"rank": 8, "lr": 2e-3, "epochs": 2},
         "evaluate": {"k": 8},
+        "guard": {"base_truncation": 1.0},
     }
     for section, values in scenario.settings.items():
         raw[section] = raw.get(section, {}) | values

@@ -52,18 +52,25 @@ class Probe:
 
 @dataclass(frozen=True, slots=True)
 class ReadAnswer:
-    """One sampled answer as it was read: its prompt, kind and class (None: it abstains)."""
+    """One sampled answer as it was read: its prompt, kind and class (None: it abstains); `tokens` were written."""
 
     prompt: str
     kind: Kind
     text: str
     answer: str | None
+    tokens: int
+    truncated: bool
 
 
-def take(config: RunConfig, policy: Policy, prompts: Sequence[Prompt]) -> Probe:
-    """Sample `sample.k` answers to each of the first `PROMPTS` prompts by hash, as round 1 would, and keep nothing."""
+def probed(prompts: Sequence[Prompt], limit: int = PROMPTS) -> list[Prompt]:
+    """Return the prompts that a probe asks: the first `limit` by hash."""
+    return sorted(prompts, key=lambda prompt: prompt.id)[:limit]
+
+
+def take(config: RunConfig, policy: Policy, prompts: Sequence[Prompt], limit: int = PROMPTS) -> Probe:
+    """Sample `sample.k` answers to each of at most `limit` prompts, as round 1 would, and keep nothing."""
     how = config.sample
-    asked = sorted(prompts, key=lambda prompt: prompt.id)[:PROMPTS]
+    asked = probed(prompts, limit)
     requests = tuple(
         Request(p.id, Origin.SAMPLE, p.messages, seed_for(config.seed, "probe", p.id, slot))
         for p in asked
@@ -78,10 +85,14 @@ def take(config: RunConfig, policy: Policy, prompts: Sequence[Prompt]) -> Probe:
     tallies = []
     read: list[ReadAnswer] = []
     for i, prompt in enumerate(asked):
-        texts = [answer.text for answer in answers[i * how.k : (i + 1) * how.k]]
+        group = answers[i * how.k : (i + 1) * how.k]
+        texts = [answer.text for answer in group]
         kind = reader.kind(prompt.text, texts)
         named = reader.classes(prompt.text, texts, kind)
-        read += [ReadAnswer(prompt.text, kind, text, name) for text, name in zip(texts, named, strict=True)]
+        read += [
+            ReadAnswer(prompt.text, kind, a.text, name, a.new_tokens, a.finish == Finish.LENGTH)
+            for a, name in zip(group, named, strict=True)
+        ]
         ballots = [Ballot(slot, answer, derived=False) for slot, answer in enumerate(named)]
         tallies.append(count_votes(prompt.id, ballots, derived_cap=0.0)[0])
     decided = [tally for tally in tallies if tally.answer is not None]
@@ -153,6 +164,13 @@ def warnings(config: RunConfig, probe: Probe) -> list[str]:
     if not probe.mean_tokens:
         return ["every answer is empty: the model ends its turn at once; look at its chat template, or take another"]
     found = []
+    if probe.truncation > config.guard.base_truncation:
+        found.append(
+            f"{probe.truncation:.0%} of the answers are cut off at sample.max_new_tokens="
+            f"{config.sample.max_new_tokens}, the limit is {config.guard.base_truncation:.0%}: the run would stop "
+            "before its first round; raise it (`selfimprove init` finds a length that fits), or set "
+            "guard.base_truncation=1 if the answers stand in what is cut off"
+        )
     if probe.parse_rate < 0.4:
         found.append(
             f"only {probe.parse_rate:.0%} of the answers can be read, {probe.truncation:.0%} are cut off: raise "

@@ -81,10 +81,37 @@ def run(config: Path, overrides: tuple[str, ...], rounds: int | None, resume: bo
         click.echo(f"\ngo on with: {again}", err=True)
         raise
     folder = RUNS / settings.name
-    click.echo(f"\n{summary.table}\n\nNext:")
-    click.echo(f"  selfimprove chat {folder} --against base")
-    click.echo(f"  selfimprove memory {folder} list --kept -n 5")
-    click.echo(f"  selfimprove export {folder} out")
+    click.echo(f"\n{summary.table}\n")
+    if summary.advice:
+        click.echo("No round was kept: the model is as it was. To try in another run (name=NEW):")
+        for line in summary.advice:
+            click.echo(f"  {line}")
+        click.echo(f"\nNext:\n  selfimprove report {folder}\n  selfimprove memory {folder} list -n 20")
+        return
+    click.echo(f"Next:\n  selfimprove chat {folder} --against base")
+    click.echo(f"  selfimprove memory {folder} list --kept -n 5\n  selfimprove export {folder} out")
+
+
+@main.command(
+    epilog="selfimprove init mine.yaml --prompts my.jsonl\n"
+    "selfimprove init mine.yaml --prompts my.csv --model FOLDER prompts.column=question\n"
+)
+@click.argument("out", metavar="NAME.yaml", type=click.Path(path_type=Path))
+@overrides_argument
+@click.option("--prompts", required=True, metavar="FILE", help="Your prompts: a file, or hf:DATASET_ID[:CONFIG].")
+@click.option("--model", help="HF id, local folder or GGUF file; the bundled model if unset.")
+@click.option("--audit", metavar="FILE", help="Answers to some of them, to report accuracy; nothing learns from them.")
+def init(out: Path, overrides: tuple[str, ...], prompts: str, model: str | None, audit: str | None) -> None:
+    """Write a configuration that fits your prompts; a few answers are sampled for that.
+
+    Length and kind of the answers, the held-out fraction, time and memory come from a probe of the model.
+    `section.key=value` sets what you know better.
+    """
+    out = out if out.suffix in (".yaml", ".yml") else out.with_name(f"{out.name}.yaml")
+    from .init import write_config  # imports the model code: takes seconds
+
+    write_config(out, prompts, model, audit, overrides, click.echo)
+    click.echo(f"\nNext:\n  selfimprove run {out}")
 
 
 @main.command()

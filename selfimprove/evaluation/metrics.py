@@ -87,6 +87,8 @@ class Metric:
     meaning: str
     healthy: str
     red_flag: str
+    advice: str
+    """What to change for another run when a round fails this check."""
 
     def check(self, kept: Sequence[Health], now: Health, limits: GuardConfig) -> Check | None:
         """Return the check of `now`, or None if there is no limit. A value that is None or NaN fails."""
@@ -118,6 +120,15 @@ def _plus(value: float | None, rise: float) -> float | None:
 
 FAMILY_METRIC = "top answer of a family"
 
+_SMALLER_STEPS = "smaller steps: train.lr=1e-4, or train.epochs=1"
+_LABELS_OF_THE_BASE = "smaller steps and votes of the base alone: train.lr=1e-4 vote.labels=base"
+_SURER_LABELS = "surer labels: select.threshold=0.7, or more samples to vote: sample.k=16"
+_CALIBRATION = (
+    "votes divided by how often an answer wins near prompts: vote.calibration=1; shuffle options that prompts offer"
+)
+_CLOSER_TO_BASE = "more weight on the base: train.beta=0.1, or smaller steps: train.lr=1e-4"
+_ROOM = "room for whole answers: `selfimprove init` finds sample.max_new_tokens, or ask for short ones in the prompts"
+
 METRICS = (
     Metric(
         "agreement",
@@ -128,6 +139,7 @@ METRICS = (
         meaning="mean fraction of a prompt's samples that give its majority answer",
         healthy="rises each round, then flattens",
         red_flag="falls: less certain everywhere; near 1 while the top answer share rises: collapse",
+        advice=_SMALLER_STEPS,
     ),
     Metric(
         "agreement with base majority",
@@ -138,6 +150,7 @@ METRICS = (
         meaning="fraction of the prompts whose greedy answer is the base's majority answer",
         healthy="rises: greedy decoding learns the base's majority answer",
         red_flag="falls: drift to answers that the base did not agree on",
+        advice=_LABELS_OF_THE_BASE,
     ),
     Metric(
         "samples in base majority",
@@ -148,6 +161,7 @@ METRICS = (
         meaning="fraction of the samples that give the base's majority answer",
         healthy="rises with agreement",
         red_flag="falls: earlier gains are lost, to noise or to drift",
+        advice=_LABELS_OF_THE_BASE,
     ),
     Metric(
         "top answer share",
@@ -158,6 +172,7 @@ METRICS = (
         meaning="fraction of the prompts that have the most frequent majority answer",
         healthy="stays where the base has it",
         red_flag="rises: one answer to all prompts, the collapse of Shafayat et al. 2025",
+        advice=_CALIBRATION,
     ),
     Metric(
         FAMILY_METRIC,
@@ -169,6 +184,7 @@ METRICS = (
         "in the family where it rose most",
         healthy="rises by some hundredths where the base errs at random",
         red_flag="rises: one kind of question gets one answer, which the top answer over all prompts hides",
+        advice=_CALIBRATION,
     ),
     Metric(
         "answer spread",
@@ -179,6 +195,7 @@ METRICS = (
         meaning="entropy of the majority answers divided by log(number of prompts)",
         healthy="stays where the base has it",
         red_flag="falls: a few answers take all prompts, none of them most yet",
+        advice=_CALIBRATION,
     ),
     Metric(
         "answer entropy",
@@ -189,6 +206,7 @@ METRICS = (
         meaning="mean entropy of a prompt's sampled answers, in nats",
         healthy="falls as agreement rises",
         red_flag="rises: noise (near 0 while the top answer share rises: collapse, which the two checks above detect)",
+        advice=_SURER_LABELS,
     ),
     Metric(
         "unique answers",
@@ -199,6 +217,7 @@ METRICS = (
         meaning="mean number of distinct answers to a prompt",
         healthy="falls towards 1 slowly",
         red_flag="rises: the samples do not agree on anything",
+        advice=_SURER_LABELS,
     ),
     Metric(
         "distinct bigrams",
@@ -209,6 +228,7 @@ METRICS = (
         meaning="distinct word bigrams of the samples over all their bigrams (Li et al. 2016)",
         healthy="at least half of the base's: the wording becomes uniform",
         red_flag="a fraction of the base's: the same words for every prompt",
+        advice=_CLOSER_TO_BASE,
     ),
     Metric(
         "dispersion",
@@ -219,6 +239,7 @@ METRICS = (
         meaning="mean 1 - cosine over pairs of embedded greedy answers to different prompts",
         healthy="stays near the base's",
         red_flag="falls: answers to different prompts become the same text",
+        advice=_CLOSER_TO_BASE,
     ),
     Metric(
         "parse rate",
@@ -229,6 +250,7 @@ METRICS = (
         meaning="fraction of the samples with a readable answer",
         healthy="rises to about 1",
         red_flag="falls: the answer format is lost",
+        advice=_ROOM,
     ),
     Metric(
         "mean tokens, shortest",
@@ -239,6 +261,7 @@ METRICS = (
         meaning="mean length of the samples that ended by themselves, in tokens: a base that is cut off seldom ends",
         healthy="falls a little where the base is verbose",
         red_flag="a fraction of the base's: the reasoning is dropped",
+        advice=_CLOSER_TO_BASE,
     ),
     Metric(
         "mean tokens, longest",
@@ -249,6 +272,7 @@ METRICS = (
         meaning="mean length of the samples, in tokens",
         healthy="at or below the base's",
         red_flag="a multiple of the base's: length blow-up",
+        advice=_ROOM,
     ),
     Metric(
         "tokens, 95th percentile",
@@ -259,6 +283,7 @@ METRICS = (
         meaning="95th percentile of the lengths of the samples",
         healthy="at or below the base's",
         red_flag="rises before the mean does: some responses no longer end",
+        advice=_ROOM,
     ),
     Metric(
         "truncation",
@@ -269,6 +294,7 @@ METRICS = (
         meaning="fraction of the samples truncated at `sample.max_new_tokens`",
         healthy="falls",
         red_flag="rises: the model no longer ends its turn",
+        advice=_ROOM,
     ),
     Metric(
         "repetition",
@@ -279,6 +305,7 @@ METRICS = (
         meaning="mean fraction of a sample's word 4-grams that repeat an earlier one of the sample",
         healthy="near 0",
         red_flag="rises: loops",
+        advice=_SMALLER_STEPS,
     ),
     Metric(
         "KL to base",
@@ -289,6 +316,7 @@ METRICS = (
         meaning="KL divergence of the policy from the base on fixed completions of the base, in nats a token",
         healthy="some tenths of a nat",
         red_flag="several nats: a different model",
+        advice=_CLOSER_TO_BASE,
     ),
     Metric(
         "human text",
@@ -299,6 +327,7 @@ METRICS = (
         meaning="negative log-likelihood of a fixed human-written text, in nats a token",
         healthy="moves by hundredths",
         red_flag="rises: general language ability is lost",
+        advice=_CLOSER_TO_BASE,
     ),
     Metric(
         "memory echo",
@@ -309,6 +338,7 @@ METRICS = (
         meaning="ancestor concentration: largest fraction of the round's survivors that descend from one response",
         healthy="below `select.ancestor_share`, which caps it",
         red_flag="near 1: the round trains on copies of one retrieved text",
+        advice="fewer survivors of one ancestor: select.ancestor_share=0.1, or propose.exemplar.k=2",
     ),
 )
 """The metrics that the guard checks, in the order of the checks of a verdict."""

@@ -12,6 +12,7 @@ from ..evaluation.scores import to_json
 from ..fsio import write_json, write_text
 from ..run.session import Run
 from ..training.footprint import peak_gb
+from .advice import advice
 from .figures import ACCURACY, Figures, fresh_figures
 from .tables import final_table
 from .trackers import numbers, tracker
@@ -23,6 +24,8 @@ class Summary:
 
     figures: dict[str, Any]
     table: str
+    advice: tuple[str, ...] = ()
+    """What to try in another run; empty if a round was kept."""
 
 
 def summarise(run: Run) -> Summary:
@@ -36,7 +39,7 @@ def summarise(run: Run) -> Summary:
     }
     write_json(run.folder / "summary.json", figures)
     write_metrics(run, found.metrics())
-    return Summary(figures, final_table(found, figures))
+    return Summary(figures, final_table(found, figures), advice(found))
 
 
 def _audited(run: Run) -> Figures:

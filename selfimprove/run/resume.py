@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ..memory import ResponseMemory
 
 MAY_CHANGE = re.compile(
-    r"name|rounds|prompts\.audit(_split|_column)?|sample\.batch_size|engine|report_to|(server|ray)\..*"
+    r"name|rounds|prompts\.audit(_split|_column)?|sample\.batch_size|engine|report_to|guard\.base_truncation|(server|ray)\..*"
 )
 """Settings that a resumed run may change: they cannot contradict what is already in its memory."""
 

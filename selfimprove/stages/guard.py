@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from ..config import GuardConfig
+from ..errors import UserError
 from ..evaluation.families import most_risen
 from ..evaluation.limits import best, careful, judge, rejection
 from ..evaluation.metrics import FAMILY_METRIC, Health
@@ -13,6 +14,25 @@ from .evaluate import stored_health
 
 Judge = Callable[[Sequence[Health], Health, GuardConfig, int], GuardVerdict]
 """Function of the metrics of the kept rounds (the base first), those of this round, limits and earlier rejections."""
+
+
+def refuse_truncated(run: Run) -> None:
+    """Stop a run before its first round if too many of the base's samples are truncated.
+
+    A truncated response is never trained on, and what is read of it is often a number on the way to the answer, so
+    votes on such responses agree on the wrong thing.
+
+    Raises:
+        UserError: their fraction is above `guard.base_truncation`, and no round is decided yet.
+    """
+    found, limit = stored_health(run, 0).truncation, run.config.guard.base_truncation
+    if found <= limit or run.memory.rounds():
+        return
+    raise UserError(
+        f"{found:.0%} of the base's answers are cut off at sample.max_new_tokens={run.config.sample.max_new_tokens} "
+        f"(limit {limit:.0%}): raise it and start another run with name=NEW (`selfimprove init` finds a length that "
+        "fits), or, if answers stand in what is cut off, go on with --resume guard.base_truncation=1"
+    )
 
 
 def guard(run: Run, round_: int, policy: str | None, judge: Judge = judge) -> None:

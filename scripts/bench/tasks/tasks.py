@@ -116,6 +116,7 @@ SHORT = {
     "select": {"per_prompt": 2},
     "train": {"batch_tokens": 1024},
     "evaluate": {"k": 4},
+    "guard": {"base_truncation": 1.0},  # small models go on after a short answer
     "rounds": 1,
 }
 """Answers of a dozen tokens, one round: a cell takes a minute or two on one core."""

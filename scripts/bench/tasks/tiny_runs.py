@@ -44,6 +44,7 @@ def tiny_config(model: Path | str, file: Path | str, **changes: Any) -> RunConfi
             "entropy_rise": 100.0,
             "unique_factor": 100.0,
             "diversity_factor": 100.0,
+            "base_truncation": 1.0,
             "truncation_rise": 1.0,
             "repetition_rise": 1.0,
             "human_nll_rise": 100.0,
