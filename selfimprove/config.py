@@ -337,9 +337,9 @@ class RunConfig(Section):
     embedder: str = Field(
         "bundled:minilm", description="embedding model: sentence-transformers id or folder, or bundled:minilm"
     )
-    report_to: Literal["none", "trackio", "tensorboard", "wandb"] = Field(
-        "none", description="experiment tracker for the metrics of each round; metrics.jsonl is always written"
-    )
+    report_to: Literal[
+        "none", "aim", "clearml", "comet_ml", "dvclive", "mlflow", "swanlab", "tensorboard", "trackio", "wandb"
+    ] = Field("none", description="experiment tracker for the metrics of each round; metrics.jsonl is always written")
     model: ModelConfig = ModelConfig()
     prompts: PromptsConfig
     sample: SampleConfig = SampleConfig()

@@ -22,25 +22,25 @@ from .types import BASE, Decision, Poll
 
 def improve(run: Run, method: Method = OURS) -> Summary:
     """Run the rounds that are configured and not yet done, and return the summary of the run."""
-    with reporting(run) as report:
-        evaluate(run, 0, BASE)
+    report = reporting(run)
+    evaluate(run, 0, BASE)
+    report()
+    refuse_truncated(run)
+    for round_ in range(1, run.config.rounds + 1):
+        if any(record.decision is Decision.STOP for record in run.memory.rounds()):
+            break
+        run.progress.begin(round_, run.memory.current)
+        now = method.settings(run, round_)
+        sample(now, round_)
+        vote(now, round_, Poll.SAMPLED, method.labels)
+        recall(now, round_)
+        vote(now, round_, Poll.RECALLED, method.labels)
+        revise(now, round_)
+        stitch(now, round_)
+        vote(now, round_, Poll.FINAL, method.labels)
+        survivors = select(now, round_)
+        policy = train(now, round_, method.examples(now, round_, survivors))
+        evaluate(now, round_, policy)
+        guard(now, round_, policy, method.judge)
         report()
-        refuse_truncated(run)
-        for round_ in range(1, run.config.rounds + 1):
-            if any(record.decision is Decision.STOP for record in run.memory.rounds()):
-                break
-            run.progress.begin(round_, run.memory.current)
-            now = method.settings(run, round_)
-            sample(now, round_)
-            vote(now, round_, Poll.SAMPLED, method.labels)
-            recall(now, round_)
-            vote(now, round_, Poll.RECALLED, method.labels)
-            revise(now, round_)
-            stitch(now, round_)
-            vote(now, round_, Poll.FINAL, method.labels)
-            survivors = select(now, round_)
-            policy = train(now, round_, method.examples(now, round_, survivors))
-            evaluate(now, round_, policy)
-            guard(now, round_, policy, method.judge)
-            report()
-        return summarise(run)
+    return summarise(run)

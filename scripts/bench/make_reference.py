@@ -6,7 +6,7 @@ python scripts/bench/make_reference.py
 from itertools import groupby
 from pathlib import Path
 
-from selfimprove.config_file import config_keys
+from selfimprove.config_file import config_keys, config_values
 from selfimprove.evaluation.metrics import METRICS
 from selfimprove.memory.store.dictionary import markdown
 
@@ -22,11 +22,15 @@ true.
 
 def reference() -> str:
     """Return the page: one table a section."""
-    page = [HEAD]
+    page, values = [HEAD], config_values()
     for section, rows in groupby(config_keys().items(), key=lambda row: row[0].rpartition(".")[0]):
-        page.append(f"\n## {section or 'top level'}\n\n| key | default | meaning |\n|---|---|---|\n")
-        page += [f"| `{key}` | `{default}` | {text} |\n" for key, (default, text) in rows]
+        page.append(f"\n## {section or 'top level'}\n\n| key | default | values | meaning |\n|---|---|---|---|\n")
+        page += [f"| `{key}` | `{default}` | {_cell(values[key])} | {_cell(text)} |\n" for key, (default, text) in rows]
     return "".join(page)
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
 
 
 def memory_page(page: str) -> str:

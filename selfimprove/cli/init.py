@@ -29,7 +29,7 @@ from ..training.footprint import peak_gb
 from ..types import Example, Prompt, Split
 from .estimate import Probe, generation_seconds, probed, take, warnings
 
-PROMPTS, SAMPLES = 12, 4
+PROMPTS, SAMPLES = 8, 8
 """Prompts that are probed, and answers to each."""
 
 LENGTHS = (128, 256, 512, 1024)

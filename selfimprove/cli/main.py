@@ -305,9 +305,9 @@ def _refuse_at_once(settings: RunConfig, resume: bool) -> None:
         UserError: one of these, or settings that a resumed run must not change.
     """
     from ..memory import ResponseMemory
-    from ..reports.trackers import refuse_missing
     from ..run.folder import run_names
     from ..run.resume import as_resumed, refuse_fewer_rounds
+    from ..run.trackers import refuse_missing
 
     folder = RUNS / settings.name
     if resume and not (folder / "memory.db").is_file():

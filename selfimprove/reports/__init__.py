@@ -1,1 +1,1 @@
-"""Results of a run: table, summary, HTML report, comparison, trackers."""
+"""Results of a run: table, summary, HTML report, comparison, advice."""

@@ -2,8 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,11 +10,11 @@ from ..evaluation.accuracy import Accuracy, audit, audited_prompts
 from ..evaluation.scores import to_json
 from ..fsio import write_json, write_text
 from ..run.session import Run
+from ..run.trackers import numbers
 from ..training.footprint import peak_gb
 from .advice import advice
 from .figures import ACCURACY, Figures, fresh_figures
 from .tables import final_table
-from .trackers import numbers, tracker
 
 
 @dataclass(frozen=True)
@@ -57,30 +56,26 @@ def _write_accuracy(run: Run, accuracy: Mapping[int, Accuracy]) -> None:
         file.unlink(missing_ok=True)  # of an audit file that is no longer set
 
 
-@contextmanager
-def reporting(run: Run) -> Iterator[Callable[[], None]]:
-    """Open the tracker of `report_to`; yield a function to call whenever a round is decided.
+def reporting(run: Run) -> Callable[[], None]:
+    """Return a function to call whenever a round is decided: it sends figures to the tracker of `report_to`.
 
     It sends the figures of the rounds that metrics.jsonl lacks, then writes them there. A process that dies in between
     sends them again when the run is resumed; none is left out.
     """
-    settings = run.config
-    shared = settings.model_dump(mode="json", exclude={"server", "ray"})  # addresses and commands stay here
-    if settings.prompts.audit is not None:
+    if run.config.prompts.audit is not None:
         _say_if_unaudited(run)
-    with tracker(settings.report_to, settings.name, run.folder, shared) as log:
 
-        def report() -> None:
-            sent = _rounds_on_disk(run)
-            if {0, *(record.round for record in run.memory.rounds())} <= sent:
-                return
-            rows = _audited(run).metrics()
-            for row in rows:
-                if row["round"] not in sent:
-                    log(row["round"], numbers(row))
-            write_metrics(run, rows)
+    def report() -> None:
+        sent = _rounds_on_disk(run)
+        if {0, *(record.round for record in run.memory.rounds())} <= sent:
+            return
+        rows = _audited(run).metrics()
+        for row in rows:
+            if row["round"] not in sent:
+                run.log(row["round"], numbers(row))
+        write_metrics(run, rows)
 
-        yield report
+    return report
 
 
 def _say_if_unaudited(run: Run) -> None:

@@ -1,1 +1,1 @@
-"""A run's folder and lock, validation, progress."""
+"""A run's folder and lock, validation, progress, trackers."""

@@ -25,6 +25,7 @@ from .folder import RUNS, adapter_folder, environment, recorded_left_out
 from .progress import Progress
 from .rehearsal import rehearse
 from .resume import as_resumed, refuse_fewer_rounds
+from .trackers import Log, no_log, refuse_missing, tracker
 from .validate import leave_out, prompts_digest, refuse_unfit, refuse_unusable
 
 
@@ -49,6 +50,8 @@ class Run:
     """Reads the answers of responses."""
     left_out: frozenset[str] = frozenset()
     """Ids of the near-duplicates of held-out prompts: neither learnt from nor shown."""
+    log: Log = no_log
+    """Sends the figures of a round to the tracker of `report_to`."""
 
     def prompts(self, split: Split) -> list[Prompt]:
         """Return the prompts of one split, in the order of the file, without near-duplicates of held-out ones."""
@@ -68,12 +71,14 @@ def open_run(
 
     Raises:
         ConfigError: the run exists and `resume` is off, or its settings differ.
-        UserError: another process holds it, or its prompts, model or embedder differ from those it was started with.
+        UserError: another process holds it, its prompts, model or embedder differ from those it was started with, or
+            its tracker does not start; a new run's folder is made after that.
     """
     begun = time.monotonic()
     folder = folder or RUNS / config.name
     progress = progress or Progress()
     config = as_resumed(config, folder, resume)
+    refuse_missing(config.report_to)
     exists, recorded = ((folder / name).is_file() for name in ("memory.db", "config.yaml"))
     prompt_set = load_prompts(config.prompts)
     refuse_unusable(config.prompts, prompt_set.prompts)
@@ -87,9 +92,8 @@ def open_run(
     vectors = embedder.encode([p.conversation for p in prompt_set.prompts])
     near = leave_out(prompt_set.prompts, vectors, embedder.encode)
     reader = Reader.of(config, embedder, opened=policy.opens_thinking, own=own)
-    make_folder(folder)
-    path = folder / "memory.db"
-    with ResponseMemory.open(path, write=True) if exists else ResponseMemory.create(path) as memory:
+    shared = config.model_dump(mode="json", exclude={"server", "ray"})  # addresses and commands stay here
+    with tracker(config.report_to, config.name, folder, shared) as log, _memory(folder, exists) as memory:
         if memory.units() and not recorded:  # without units it stopped before it was recorded
             raise ConfigError(f"{folder / 'config.yaml'} is missing: restore it, or start another run: name=NEW")
         refuse_fewer_rounds(memory, config.rounds)
@@ -142,7 +146,14 @@ def open_run(
                 families=_families(memory),
                 reader=reader,
                 left_out=left_out,
+                log=log,
             )
+
+
+def _memory(folder: Path, exists: bool) -> ResponseMemory:
+    make_folder(folder)
+    path = folder / "memory.db"
+    return ResponseMemory.open(path, write=True) if exists else ResponseMemory.create(path)
 
 
 def _families(memory: ResponseMemory) -> tuple[Family, ...]:

@@ -88,6 +88,24 @@ def test_the_views_open_and_say_what_they_are_and_nothing_can_be_written(site):
         get(f"{site}/memory.json?sql={quote('DELETE FROM segments')}")
 
 
+@pytest.mark.slow
+@needs_datasette
+def test_it_opens_on_the_readable_views_with_a_search_box(site):
+    page = get(f"{site}/memory")
+    assert 'action="/memory/search"' in page
+    assert page.index('href="/memory/history"') < page.index('href="/memory/responses"'), "views come before tables"
+    assert "every response, readable" in page.lower()
+
+    def found(words):
+        return [row["id"] for row in json.loads(get(f"{site}/memory/search.json?_shape=array&words={quote(words)}"))]
+
+    assert sorted(found("paris")) == [1, 2, 5]
+    assert found("paris  IT") == [5]
+    assert found('"AND -(*') == [], "operators of FTS5 are words"
+    assert found("document owned") == [4]
+    assert EVIL not in get(f"{site}/memory/search?words=document")
+
+
 @needs_datasette
 @pytest.mark.slow
 def test_a_response_with_markup_is_shown_as_text(site):
@@ -101,7 +119,7 @@ def test_a_response_with_markup_is_shown_as_text(site):
 @pytest.mark.slow
 def test_a_real_browser_shows_every_view_and_question_and_runs_nothing_that_a_model_wrote(site, written, tmp_path):
     expected = {r.name: f"SELECT * FROM {r.name}" for r in relations() if r.kind == "view"}
-    expected |= {name: sql for name, (_, _, sql) in QUERIES.items()}
+    expected |= {name: sql for name, (_, _, sql) in QUERIES.items() if name != "search"}
     with chromium(tmp_path / "profile") as open_:
         for name, sql in expected.items():
             page = open_(f"{site}/memory/{name}")
@@ -175,8 +193,8 @@ def test_every_table_view_and_column_is_explained_and_every_question_is_sql(memo
                 c for (c,) in memory.db.rows(f"SELECT name FROM pragma_table_info('{name}')")
             ]
             assert all(table["columns"].values())
-    for _, _, sql in QUERIES.values():
-        assert memory.db.rows(sql) == []
+    for name, (_, _, sql) in QUERIES.items():
+        assert memory.db.rows(sql, {"words": "x"} if name == "search" else ()) == []
 
 
 def test_the_schema_in_the_docs_is_the_schema():

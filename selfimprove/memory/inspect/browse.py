@@ -16,7 +16,17 @@ EDGE = """SELECT round, value, bound, round(bound - value, 3) AS missing, prompt
   min(response_id) AS response_id, response
 FROM dropped WHERE reason = 'low_agreement' GROUP BY round, prompt_id ORDER BY missing, round, prompt_id LIMIT 200"""
 
+SEARCH = """SELECT h.id, h.round, h.origin, h.prompt, h.response, h.answer, h.share, h.reason
+FROM (SELECT rowid, rank FROM texts WHERE texts MATCH '"' || replace(trim(replace(:words, '"', ' ')), ' ', '" "') || '"'
+      ORDER BY rank LIMIT 100) t JOIN history h ON h.id = t.rowid ORDER BY t.rank"""
+
 QUERIES = {
+    "search": (
+        "Search",
+        "Responses whose prompt or text has all of these words; by parts of words and by meaning, and in scripts "
+        "without spaces: selfimprove memory RUN search",
+        SEARCH,
+    ),
     "most_flipped_prompts": ("Most flipped prompts", "Prompts whose voted answer changed most often", FLIPS),
     "survivors_by_operator": (
         "Survivors by operator",
@@ -31,6 +41,9 @@ QUERIES = {
 }
 """Saved queries by URL name: title, description, SQL."""
 
+TEMPLATES = Path(__file__).parents[2] / "data"
+"""Folder of the page that opens first, `database-memory.html`: Datasette finds it by the name of the database."""
+
 SETTINGS = {"sql_time_limit_ms": "20000", "default_page_size": "50", "truncate_cells_html": "300"}
 
 
@@ -40,8 +53,7 @@ def metadata(title: str) -> dict[str, Any]:
         r.name: {"description": f"{r.about[0].upper()}{r.about[1:]}.", "columns": r.columns} for r in relations()
     }
     queries = {name: {"title": t, "description": about, "sql": sql} for name, (t, about, sql) in QUERIES.items()}
-    about = "The views history, votes, kept, dropped, lineage and rounds are the readable side of the tables."
-    return {"title": title, "databases": {"memory": {"description": about, "tables": described, "queries": queries}}}
+    return {"title": title, "databases": {"memory": {"title": title, "tables": described, "queries": queries}}}
 
 
 def browse(path: Path, *, port: int, open_browser: bool) -> None:
@@ -58,7 +70,7 @@ def browse(path: Path, *, port: int, open_browser: bool) -> None:
         file = Path(folder, "metadata.json")
         file.write_text(json.dumps(metadata(f"The memory of {path.resolve().parent.name}")), encoding="utf-8")
         command = [sys.executable, "-m", "datasette", "serve", str(path), "--host", "127.0.0.1", "--port", str(port)]
-        command += ["--metadata", str(file), *(["--open"] if open_browser else [])]
+        command += ["--metadata", str(file), "--template-dir", str(TEMPLATES), *(["--open"] if open_browser else [])]
         for name, value in SETTINGS.items():
             command += ["--setting", name, value]
         try:
