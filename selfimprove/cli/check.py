@@ -1,13 +1,12 @@
 """`selfimprove check`: prompts, model, chat template, disk, one generated answer, and a probe when asked for."""
 
-import os
 import shutil
 import time
-from contextlib import closing
 from pathlib import Path
 
 from ..answers import Reader
-from ..config import RunConfig, ServerConfig
+from ..config import RunConfig
+from ..engines.server_client import refuse_unreachable
 from ..errors import UserError
 from ..memory import Embedder
 from ..models.policy import Policy
@@ -41,8 +40,8 @@ def check(config: RunConfig, *, probe: bool = False) -> str:
     free = shutil.disk_usage(RUNS if RUNS.is_dir() else Path()).free / 1e9
     if free < needed:
         raise UserError(f"{free:.1f} GB free on disk, about {needed:.1f} GB needed for {config.rounds} rounds")
-    if config.engine == "server" and config.server.command is None:
-        _ask_server(config.server)
+    if config.engine == "server":
+        refuse_unreachable(config.server)
     rehearsal = rehearse(policy, config.train, [p.messages for p in prompts.prompts])
     prompt = split[Split.TRAIN][0]
     ids = policy.encode(prompt.messages)
@@ -85,15 +84,3 @@ def check(config: RunConfig, *, probe: bool = False) -> str:
         sizes = [len(split[s]) for s in (Split.TRAIN, Split.HELDOUT)]
         lines += probing.report(config, probing.take(config, policy, split[Split.TRAIN]), *sizes)
     return "\n".join(lines)
-
-
-def _ask_server(config: ServerConfig) -> None:
-    from ..engines.server_client import KEY_VARIABLE, Client
-
-    key = os.environ.get(KEY_VARIABLE)
-    with closing(Client(config.url, timeout=config.timeout, patience=0, key=key)) as client:
-        if not client.answers():
-            raise UserError(
-                f"no server answers at server.url {config.url}; start it, or let the run: set server.command "
-                f"(a key is read from {KEY_VARIABLE})"
-            )

@@ -6,15 +6,17 @@ It uses http.client, which follows no redirects and uses no proxies: requests go
 import http.client
 import json
 import logging
+import os
 import socket
 import ssl
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
+from ..config import ServerConfig
 from ..errors import ConfigError, EngineError
 
 log = logging.getLogger(__name__)
@@ -29,6 +31,8 @@ FIRST_WAIT_S, LONGEST_WAIT_S = 0.1, 15.0
 """Exponential backoff: the wait doubles from the first to the longest."""
 WARNING_INTERVAL_S = 10.0
 """Minimum time between two warnings, in seconds."""
+ANSWERS_WITHIN_S = 10.0
+"""Time in which a server must answer the question whether it is there."""
 LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 
@@ -208,6 +212,19 @@ class Client:
             self._local.connection = connection
             self._connections.append(connection)
         return connection
+
+
+def refuse_unreachable(config: ServerConfig) -> None:
+    """Raise an EngineError when no server answers at `server.url` within seconds; one that a run starts may not yet."""
+    if config.command is not None:
+        return
+    key = os.environ.get(KEY_VARIABLE)
+    with closing(Client(config.url, timeout=min(config.timeout, ANSWERS_WITHIN_S), patience=0, key=key)) as client:
+        if not client.answers():
+            raise EngineError(
+                f"no server answers at server.url {config.url}; start it, or let the run: set server.command "
+                f"(a key is read from {KEY_VARIABLE})"
+            )
 
 
 def parse_object(raw: bytes) -> dict[str, Any]:

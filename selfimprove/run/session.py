@@ -14,6 +14,7 @@ from ..config_file import to_yaml
 from ..engines import make_engine
 from ..engines.engine import Engine
 from ..engines.local import LocalEngine
+from ..engines.server_client import refuse_unreachable
 from ..errors import ConfigError
 from ..evaluation.families import Family, families
 from ..fsio import make_folder, write_json, write_text
@@ -80,6 +81,8 @@ def open_run(
     config = as_resumed(config, folder, resume)
     refuse_missing(config.report_to)
     exists, recorded = ((folder / name).is_file() for name in ("memory.db", "config.yaml"))
+    if config.engine == "server" and not exists:  # a resumed run may only be summarised
+        refuse_unreachable(config.server)
     prompt_set = load_prompts(config.prompts)
     refuse_unusable(config.prompts, prompt_set.prompts)
     policy = Policy.load(config.model)

@@ -147,7 +147,9 @@ def test_the_quickstart_says_that_it_is_cut_off_on_purpose():
 def test_what_comes_next_depends_on_the_outcome(cli, taught_folder, prompts):
     def run(name, **changes):
         file = Path(f"{name}.yaml")
-        file.write_text(to_yaml(tiny_config(taught_folder, prompts, name=name, rounds=1, prompts={"limit": 16}, **changes)))
+        file.write_text(
+            to_yaml(tiny_config(taught_folder, prompts, name=name, rounds=1, prompts={"limit": 16}, **changes))
+        )
         return cli("run", file).partition("by round")[2]
 
     kept = run("kept")

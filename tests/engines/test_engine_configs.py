@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,18 @@ def test_a_server_that_is_not_there_is_noticed_before_anything_is_spent(model_fo
     done = CliRunner().invoke(main, ["check", "configs/one_gpu.yaml", *changes])
     assert done.exit_code == 2
     assert "no server answers at server.url http://127.0.0.1:9" in done.output
+
+
+def test_a_run_is_refused_within_seconds_when_nothing_listens(tmp_path, monkeypatch):
+    config = str(Path("configs/one_gpu.yaml").resolve())
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Policy, "load", lambda *_: pytest.fail("a model is loaded"))
+    began = time.monotonic()
+    done = CliRunner().invoke(main, ["run", config, "server.command=null", "server.url=http://127.0.0.1:9"])
+    assert time.monotonic() - began < 10
+    assert done.exit_code == 2
+    assert "no server answers at server.url http://127.0.0.1:9; start it" in done.output
+    assert not Path("runs").exists()
 
 
 @pytest.mark.slow
