@@ -1,8 +1,11 @@
 """What people type: ids as they are printed, a learning rate by its usual name, a run that is there already."""
 
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -157,6 +160,19 @@ def test_compare_warns_where_figures_are_not_comparable(cli, taught_folder, prom
         pass
     found = json.loads(cli("compare", "tiny", "other", "--json"))
     assert any("the held-out prompts differ: 11 and" in text for text in found["warnings"])
+
+
+@pytest.mark.slow
+def test_in_a_pipe_there_are_no_progress_bars_of_libraries(undisturbed, tmp_path):
+    """Loading, saving and loading again; a bar would be drawn on standard error."""
+    done = subprocess.run(
+        [sys.executable, "-m", "selfimprove", "export", str(undisturbed[0]), str(tmp_path / "out")],
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert not re.search(r"it/s|%\||\r", done.stdout + done.stderr)
 
 
 def complete(*words):
