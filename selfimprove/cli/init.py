@@ -246,7 +246,10 @@ def _head(out: Path, config: RunConfig, found: Finding, say: Say) -> str:
     train = found.learnt * found.probe.trusted * config.select.per_prompt * found.example_tokens * found.step_s
     seconds = generation_seconds(config, found.probe, found.learnt, found.heldout)
     trained = config.rounds * config.train.epochs * train
-    estimate = f"{_duration(seconds + trained)}, {_duration(trained)} of it training, and at least {found.peak_gb:.1f} GB of memory"
+    estimate = (
+        f"{_duration(seconds + trained)}, {_duration(trained)} of it training, and at least {found.peak_gb:.1f} GB of "
+        "memory"
+    )
     probe = found.probe
     unlimited = config.model_copy(update={"guard": config.guard.model_copy(update={"base_truncation": 1.0})})
     told = warnings(unlimited, probe)

@@ -94,7 +94,7 @@ def run(config: Path, overrides: tuple[str, ...], rounds: int | None, resume: bo
 
 @main.command(
     epilog="selfimprove init mine.yaml --prompts my.jsonl\n"
-    "selfimprove init mine.yaml --prompts my.csv --model FOLDER prompts.column=question\n"
+    "selfimprove init mine.yaml --prompts my.csv prompts.column=question\n"
 )
 @click.argument("out", metavar="NAME.yaml", type=click.Path(path_type=Path))
 @overrides_argument
