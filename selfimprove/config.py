@@ -16,7 +16,7 @@ Positive = Annotated[int, Field(ge=1)]
 class Section(BaseModel):
     """Base class of the sections: frozen; unknown keys, NaN and infinity are errors."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, serialize_by_alias=True)
 
 
 class TemplateConfig(Section):
@@ -167,6 +167,17 @@ class ProposeConfig(Section):
     exemplar: ExemplarConfig = ExemplarConfig()
     revise: ReviseConfig = ReviseConfig()
     stitch: StitchConfig = StitchConfig()
+
+
+class MemoryConfig(Section):
+    """The response memory at the start of a run."""
+
+    from_: str | None = Field(
+        None,
+        alias="from",
+        description="run whose responses are copied at the start: trusted ones are demonstrations, those to prompts of "
+        "this run vote as responses of earlier rounds",
+    )
 
 
 class VoteConfig(Section):
@@ -343,6 +354,7 @@ class RunConfig(Section):
     model: ModelConfig = ModelConfig()
     prompts: PromptsConfig
     sample: SampleConfig = SampleConfig()
+    memory: MemoryConfig = MemoryConfig()
     propose: ProposeConfig = ProposeConfig()
     vote: VoteConfig = VoteConfig()
     select: SelectConfig = SelectConfig()

@@ -90,8 +90,8 @@ def _walk(section: type[BaseModel], prefix: str) -> list[tuple[str, tuple[str, s
 
 
 def _fields(section: type[BaseModel], prefix: str) -> Iterator[tuple[str, FieldInfo]]:
-    for name, field in section.model_fields.items():
-        kind = field.annotation
+    for attribute, field in section.model_fields.items():
+        name, kind = field.alias or attribute, field.annotation
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             yield from _fields(kind, f"{prefix}{name}.")
         else:

@@ -7,7 +7,7 @@ a KL penalty; a guard on held-out prompts. A stage skips units that are committe
 
 from .reports.summary import Summary, reporting, summarise
 from .run.session import Run
-from .stages.evaluate import evaluate
+from .stages.evaluate import evaluate, remeasure
 from .stages.guard import guard, refuse_truncated
 from .stages.method import OURS, Method
 from .stages.recall import recall
@@ -16,7 +16,7 @@ from .stages.sample import sample
 from .stages.select import select
 from .stages.stitch import stitch
 from .stages.train import train
-from .stages.vote import vote
+from .stages.vote import vote, vote_past
 from .types import BASE, Decision, Poll
 
 
@@ -30,7 +30,9 @@ def improve(run: Run, method: Method = OURS) -> Summary:
         if any(record.decision is Decision.STOP for record in run.memory.rounds()):
             break
         run.progress.begin(round_, run.memory.current)
-        now = method.settings(run, round_)
+        now = method.settings(run.at(round_), round_)
+        remeasure(now, round_)
+        vote_past(now, round_)
         sample(now, round_)
         vote(now, round_, Poll.SAMPLED, method.labels)
         recall(now, round_)

@@ -83,11 +83,15 @@ class Stage(StrEnum):
     """Label-free metrics of the held-out responses."""
     GUARD = "guard"
     IMPORT = "import"
-    """Not part of a round: responses that the user imported from a file."""
+    """Not part of a round: responses from a file or from another run's memory."""
+    ADD = "add"
+    """Not part of a round: prompts that the user added to the run."""
+    CURATE = "curate"
+    """Not part of a round: responses that the user excluded, pinned or annotated."""
 
 
 class Poll(IntEnum):
-    """The three votes of a round, by the responses of the round that take part. The value is the index of the unit."""
+    """The votes of a round, by the responses of the round that take part. The value is the index of the unit."""
 
     SAMPLED = 0
     """Samples."""
@@ -95,6 +99,9 @@ class Poll(IntEnum):
     """Samples and answers with demonstrations."""
     FINAL = 2
     """All of them, revisions and stitches included; `select` reads this vote."""
+    PAST = 3
+    """Held first, and apart: responses from before the run to prompts that are not its own. Nothing is learnt from it,
+    but its trusted answers are demonstrations."""
 
 
 class Origin(StrEnum):
@@ -115,7 +122,9 @@ class Origin(StrEnum):
     GREEDY = "greedy"
     """Greedy response to a held-out prompt; never a demonstration, never trained on."""
     IMPORTED = "imported"
-    """Imported from a file; listed and searched, but never a voter, demonstration or training example."""
+    """Imported from a file, in quarantine: listed and searched, but no voter, demonstration or training example."""
+    PAST = "past"
+    """Imported from a file that the user trusts: a demonstration, and a voter with a weight of its own."""
 
     @property
     def derived(self) -> bool:
@@ -124,7 +133,10 @@ class Origin(StrEnum):
 
 
 VOTERS = (Origin.SAMPLE, Origin.RECALL, Origin.REVISE, Origin.STITCH)
-"""Origins of the responses that take part in votes and can be selected for training."""
+"""Origins of the responses that a round generates, and that take part in votes and can be selected for training."""
+
+CANDIDATES = (*VOTERS, Origin.PAST)
+"""Origins of all responses that can vote, be demonstrations and be selected, those from before the run included."""
 
 
 class Finish(StrEnum):
@@ -219,6 +231,50 @@ class Response:
     prompt_tokens: int
     new_tokens: int
     parents: tuple[int, ...]
+
+    @property
+    def brought_in(self) -> bool:
+        """Whether it came from a file or another run; its round is then the last one that had begun."""
+        return f"/{Stage.IMPORT}/" in self.unit
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a response that was brought in is from.
+
+    `place` is a run or a file, `ref` the id or line there, `round` and `policy` what wrote it (None: not known). A vote
+    of it weighs `weight`, or decays with its age where that is None; `age` is the number of rounds that followed it.
+    """
+
+    response_id: int
+    place: str
+    ref: str
+    round: int | None = None
+    policy: str | None = None
+    age: int = 0
+    weight: float | None = None
+
+
+class Action(StrEnum):
+    """What a user says of a response. Each is a row of its own; the last one of its kind holds."""
+
+    EXCLUDE = "exclude"
+    """It is not recalled, has no vote and is not selected, from the next vote on."""
+    UNEXCLUDE = "unexclude"
+    PIN = "pin"
+    """It is the demonstration of its prompt, whatever the vote says."""
+    UNPIN = "unpin"
+    NOTE = "note"
+    """A remark, without effect."""
+
+
+@dataclass(frozen=True, slots=True)
+class Overlay:
+    """What a user said of a response, and why."""
+
+    response_id: int
+    action: Action
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ import click
 from .. import __version__
 from ..errors import Interrupted, UserError
 from ..run.folder import RUNS
+from .add import add
 from .group import Group
 from .memory import memory
 from .parameters import (
@@ -332,7 +333,7 @@ def _stop_on_signals() -> None:
         signal.signal(signum, stop)
 
 
-for command in (memory, report, compare):
+for command in (memory, report, compare, add):
     main.add_command(command)
 
 if __name__ == "__main__":

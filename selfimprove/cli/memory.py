@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import click
 
 from ..errors import UserError
 from .group import Group
+from .memory_curate import curation
 from .memory_options import (
     filters,
     found_entries,
@@ -27,7 +28,7 @@ from .parameters import Round, id_argument, run_argument
 
 @click.group(
     cls=Group,
-    commands=inspection.commands,
+    commands={**inspection.commands, **curation.commands},
     epilog="selfimprove memory quickstart list --kept -n 5\n"
     "selfimprove memory quickstart trace 4711\n"
     "selfimprove memory quickstart browse\n",
@@ -139,21 +140,45 @@ def path(run_name: str, as_json: bool) -> None:
     click.echo(json.dumps({"path": file}) if as_json else file)
 
 
-@memory.command("import")
+@memory.command(
+    "import", epilog="selfimprove memory mine import logs.jsonl\nselfimprove memory mine import logs.jsonl --trust\n"
+)
 @click.argument("file", type=click.Path(path_type=Path))
+@click.option("--trust", is_flag=True, help="As past responses, which are recalled and vote.")
+@click.option(
+    "--weight",
+    type=click.FloatRange(0, 1),
+    default=0.5,
+    show_default=True,
+    help="With --trust: weight of a vote; a sample of the round has 1.",
+)
 @click.pass_obj
-def import_(run_name: str, file: Path) -> None:
-    """Add the responses in FILE, as `export` writes it, in quarantine: for inspection; never recalled, never voting.
+def import_(run_name: str, file: Path, trust: bool, weight: float) -> None:
+    """Add the responses in FILE: conversations, logs of an OpenAI-compatible server, or an export.
 
-    The origin of each is recorded. Responses to prompts that this run does not have are left out.
+    They are in quarantine: for inspection, never recalled, never voting. With --trust they take part from the next
+    round on: as demonstrations, and with votes that break ties but never outvote the run's own. FILE is any format of
+    a prompt file, with `messages`, `conversations`, or a prompt and a response.
     """
+    from ..memory import Embedder
     from ..memory.importing import import_file
+    from ..run.folder import run_folder, saved_config
 
+    name, embedder = saved_config(run_folder(run_name)).embedder, cache(Embedder.load)
     with opened_memory(run_name, write=True) as opened:
-        done = import_file(opened, file)
-    click.echo(f"{done.responses} responses imported as {done.unit}")
-    if done.left_out:
-        click.echo(f"{done.left_out} left out: this run does not have their prompts")
+        done = import_file(opened, file, lambda texts: embedder(name).encode(texts), trust=trust, weight=weight)
+    how = f"trusted: they take part from round {done.begins} on" if trust else "in quarantine"
+    click.echo(f"{done.responses} responses imported as {done.unit}, {how}")
+    if done.unknown:
+        click.echo(f"{done.unknown} left out: their prompts are not in the file, and not in this run")
+    if done.unfit:
+        click.echo(f"{done.unfit} left out: to held-out prompts, excluded, or no answers to a prompt alone")
+    if done.other_system:
+        click.echo(f"{done.other_system} are under a system message that no prompt of the run has: shown to none")
+    for fault in done.faults[:5]:
+        click.echo(f"left out: {fault}")
+    if len(done.faults) > 5:
+        click.echo(f"left out: {len(done.faults) - 5} more")
 
 
 @memory.command()

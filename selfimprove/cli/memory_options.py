@@ -35,9 +35,12 @@ def filters(command: Command) -> Command:
     for option in (
         click.option("--prompt", "prompt_id", help="Only this prompt: the beginning of its id, or of its text."),
         click.option("--reason", multiple=True, help="Only verdicts with this reason; may be repeated."),
+        click.option("--curated", type=click.Choice(["excluded", "pinned"]), help="Only what people decided so on."),
+        click.option("--source", help="Only what was brought in from this run or file."),
         click.option("--kept/--dropped", default=None, help="Only what was trained on, or only what select dropped."),
         click.option(
-            "--origin", help="Only this origin: sample, exemplar, critique, revise, stitch, probe, greedy, imported."
+            "--origin",
+            help="Only this origin: sample, exemplar, critique, revise, stitch, probe, greedy, imported, past.",
         ),
         click.option(
             "--round",
@@ -93,10 +96,15 @@ def allowed_ids(opened: ResponseMemory, wanted: dict[str, Any]) -> np.ndarray | 
 
 def _filter(opened: ResponseMemory, wanted: dict[str, Any]) -> Filter:
     from ..memory.store.reads import Filter
+    from ..memory.store.rows import SINCE
     from ..types import Origin, Reason
 
     origin, reasons, prompt_id = wanted["origin"], wanted["reason"], wanted["prompt_id"]
     decided = wanted["kept"] is not None or bool(reasons)
+    if (wanted["curated"] or wanted["source"]) and opened.db.version < SINCE["overlays"]:
+        raise UserError(
+            "a memory of this version is not curated, and nothing was brought in; resume its run to upgrade"
+        )
     return Filter(
         round=None if decided else wanted["round_"],
         decided=wanted["round_"] if decided else None,
@@ -105,6 +113,8 @@ def _filter(opened: ResponseMemory, wanted: dict[str, Any]) -> Filter:
         prompt_id=None if prompt_id is None else prompt_of(opened, prompt_id).id,
         kept=wanted["kept"],
         reasons=tuple(member(Reason, reason) for reason in reasons) or None,
+        curated=wanted["curated"],
+        source=wanted["source"],
     )
 
 
@@ -162,8 +172,13 @@ def show_entries(
         score = "" if scores is None else f"{scores[position]:.3f}  "
         click.echo(
             f"{entry.id:7} {entry.round:2} {entry.origin:8} {_coloured(verdict)} {share:>5}  "
-            f"{entry.prompt_id[:8]}  {cell(entry.prompt, wide)}  {score}{printable(entry.response, rest - len(score))}"
+            f"{entry.prompt_id[:8]}  {cell(entry.prompt, wide)}  {score}{printable(_marked(entry), rest - len(score))}"
         )
+
+
+def _marked(entry: Entry) -> str:
+    """Return the response, behind what people decided on it."""
+    return f"[{entry.curation}] {entry.response}" if entry.curation else entry.response
 
 
 def _coloured(verdict: str) -> str:

@@ -81,14 +81,19 @@ def show(run_name: str, response_id: int, as_json: bool) -> None:
         }
         taught = taught_revisions(opened, response_id)
         demonstrations = shown(opened, response_id)
+        said = opened.words_on(response_id)
     if as_json:
-        click.echo(json.dumps(facts | {"shown": [asdict(one) for one in demonstrations], "taught_to_revise": taught}))
+        overlays = [dict(zip(("at", "action", "reason"), words, strict=True)) for words in said]
+        more = {"shown": [asdict(one) for one in demonstrations], "taught_to_revise": taught, "overlays": overlays}
+        click.echo(json.dumps(facts | more))
         return
     for name, value in facts.items():
         if name == "answer":
             click.echo(f"{'class':14}{'(none read)' if value is None else printable(value)}")
         elif value not in (None, []):
             click.echo(f"{name:14}{printable(_told(value))}")
+    for at, action, reason in said:
+        click.echo(f"{action:14}{at}  {printable(reason)}".rstrip())
     for one in demonstrations:
         cosine = "" if one.cosine is None else f" {one.cosine:.3f}"
         click.echo(f"{'shown':14}#{one.id} r{one.round}{cosine}  {printable(f'{one.prompt} -> {one.response}', 100)}")
@@ -241,6 +246,10 @@ def stats(run_name: str, as_json: bool) -> None:
     click.echo(f"\n{'origin':10}{'responses':>10}{'kept':>8}{'tokens':>10}")
     for line in found.operators:
         click.echo(f"{line.origin:10}{line.responses:>10}{line.kept:>8}{line.new_tokens:>10}")
+    for place, count in found.sources.items():
+        click.echo(f"{count} of the responses are from {printable(place)}")
+    if found.curated:
+        click.echo(", ".join(f"{count} {what}" for what, count in found.curated.items()))
     click.echo("\nverdicts over all rounds")
     for reason, count in found.reasons.items():
         click.echo(f"  {reason:18}{count:>8}")

@@ -24,6 +24,8 @@ def audit(run: Run) -> dict[int, Accuracy]:
     prompts, keys = audited_prompts(run)
     rounds = [0, *(record.round for record in run.memory.rounds())]
     measured = [r for r in rounds if run.memory.result(r, Stage.HEALTH) is not None]
+    ids = {prompt.id for prompt in prompts}  # a rejected round did not answer the prompts that were added later
+    measured = [r for r in measured if ids <= answers(run, r, Stage.GREEDY).keys()]
     return {r: _accuracy(run, r, prompts, keys) for r in measured} if prompts else {}
 
 
@@ -35,7 +37,8 @@ def audited_prompts(run: Run) -> tuple[list[Prompt], dict[str, Key]]:
     """
     file = run.config.prompts.audit
     keys = {} if file is None else load_audit(file, run.config.prompts)
-    return [p for p in heldout(run) if p.id in keys], keys
+    asked = answers(run, 0, Stage.GREEDY).keys()
+    return [p for p in heldout(run) if p.id in keys and (p.id in asked or not asked)], keys
 
 
 def _accuracy(run: Run, round_: int, prompts: Sequence[Prompt], keys: Mapping[str, Key]) -> Accuracy:

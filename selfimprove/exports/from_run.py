@@ -47,7 +47,7 @@ def prepare_export(
     config = saved_config(folder)
     with ResponseMemory.open(folder / "memory.db") as memory:
         policy = memory.current if round_ is None else f"r{round_:04d}"
-        prompts = (memory.prompts(Split.HELDOUT) or memory.prompts(Split.TRAIN))[:CONVERSATIONS]
+        prompts = (memory.own_prompts(Split.HELDOUT) or memory.own_prompts(Split.TRAIN))[:CONVERSATIONS]
     adapter = adapter_folder(folder, policy)
     if adapter is None:
         raise UserError(
@@ -106,7 +106,7 @@ def _learnt(memory: ResponseMemory, round_: int) -> Learnt:
     from ..run.folder import recorded_left_out
 
     return Learnt(
-        prompts=len(memory.prompts(Split.TRAIN)) - len(recorded_left_out(memory)),
+        prompts=sum(p.id not in recorded_left_out(memory) for p in memory.own_prompts(Split.TRAIN)),
         responses=len(memory.responses(rounds=range(1, round_ + 1), origins=VOTERS)),
         survivors=sum(verdict.kept for verdict in memory.verdicts(round_).values()),
     )

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..seeds import seed_for
-from ..types import VOTERS, Message, Prompt, Response, Split, Stage, unit_id
+from ..types import Message, Poll, Prompt, Response, Split, Stage, unit_id
 from .near_duplicates import Encode, near_duplicates
 from .search.vector_index import VectorIndex
 from .store.memory import ResponseMemory
@@ -69,28 +69,48 @@ class Trusted:
 
 
 def trust(memory: ResponseMemory, encode: Encode, *, round: int, vote_index: int, min_support: float) -> Trusted:
-    """Return the pool of a vote; empty when the vote was not held.
+    """Return the pool of a vote and of the round's vote on what came from before the run; empty when none was held.
 
     A prompt is trusted when its support is at least `min_support`, unless it is held out or a near-duplicate of a
-    held-out prompt. Its representative gave the agreed answer: not cut off, then the shortest, then the earliest.
+    held-out prompt. Its representative gave the agreed answer: not cut off, then the shortest, then the earliest. A
+    response that the user has pinned is its prompt's representative in any case; an excluded one never is.
     """
-    votes = memory.tallies(round, vote_index).items()
-    agreed = {id_: t for id_, t in votes if t.answer is not None and t.support >= min_support}
+    polls = sorted({vote_index, int(Poll.PAST)})
+    votes = {id_: tally for poll in polls for id_, tally in memory.tallies(round, poll).items()}
+    agreed = {id_: t for id_, t in votes.items() if t.answer is not None and t.support >= min_support}
     prompts = {prompt.id: prompt for prompt in memory.prompts(Split.TRAIN)}
-    trusted = (agreed.keys() & prompts.keys()) - leaking(memory, sorted(agreed), encode)
+    pinned = {r.prompt_id: r for r in _pinned(memory) if r.prompt_id in prompts}
+    trusted = (agreed.keys() & prompts.keys()) | pinned.keys()
+    trusted -= leaking(memory, sorted(trusted), encode)
+    chosen = {r.prompt_id: r for r in _representatives(memory, round, polls, sorted(trusted - pinned.keys()))}
+    chosen |= {id_: response for id_, response in pinned.items() if id_ in trusted}
+    read = {id_: j for poll in polls for id_, j in memory.judgements(round, poll).items()} if pinned else {}
     shown = {}
-    for response in _representatives(memory, unit_id(round, Stage.VOTE, vote_index), trusted):
-        tally = agreed[response.prompt_id]
-        shown[response.id] = Recalled(
-            response.id, prompts[response.prompt_id], response.text, str(tally.answer), 1.0, tally.agreement
-        )
+    for response in sorted(chosen.values(), key=lambda r: r.id):
+        tally, judged = votes.get(response.prompt_id), read.get(response.id)
+        answer, share = (tally.answer, tally.agreement) if tally else (None, 0.0)
+        if response.prompt_id in pinned:
+            answer, share = (judged.answer, judged.share or 0.0) if judged else (None, 0.0)
+        text = response.text if answer is None else answer
+        shown[response.id] = Recalled(response.id, prompts[response.prompt_id], response.text, text, 1.0, share)
     return Trusted(shown)
+
+
+def _pinned(memory: ResponseMemory) -> list[Response]:
+    """Return the pinned responses that can be demonstrations, the last pinned one last."""
+    order = memory.pinned()
+    found = {r.id: r for r in memory.candidates(ids=order)}
+    embedded = set(memory.embedded(order)[0].tolist())
+    return [found[id_] for id_ in order if id_ in found and id_ in embedded]
 
 
 def latest_pool(memory: ResponseMemory, encode: Encode, min_support: float) -> Trusted:
     """Return the pool of the latest vote that has one; empty when none has."""
-    votes = sorted(((unit.round, unit.index) for unit in memory.units(stage=Stage.VOTE)), reverse=True)
-    pools = (trust(memory, encode, round=r, vote_index=vote, min_support=min_support) for r, vote in votes)
+    votes = {(unit.round, min(unit.index, Poll.FINAL)) for unit in memory.units(stage=Stage.VOTE)} or {(0, 0)}
+    pools = (
+        trust(memory, encode, round=r, vote_index=vote, min_support=min_support)
+        for r, vote in sorted(votes, reverse=True)
+    )
     return next((pool for pool in pools if pool.shown), Trusted({}))
 
 
@@ -171,25 +191,29 @@ def neighbourhoods(prompts: Sequence[Prompt], vectors: np.ndarray, *sizes: int) 
     return found
 
 
-def _representatives(memory: ResponseMemory, vote: str, prompt_ids: Iterable[str]) -> list[Response]:
+def _representatives(
+    memory: ResponseMemory, round: int, polls: Iterable[int], prompt_ids: Sequence[str]
+) -> list[Response]:
     """Return one response a prompt that gave the agreed answer: not cut off, then the shortest, then the earliest."""
-    sql = """SELECT id FROM (
-               SELECT r.id, row_number() OVER (
-                 PARTITION BY r.prompt_id ORDER BY r.finish = 'length', length(r.text), r.id) AS place
-               FROM tallies t
-               JOIN judgements j ON j.unit = t.unit AND j.answer = t.answer
-               JOIN responses r ON r.id = j.response_id AND r.prompt_id = t.prompt_id
-               JOIN response_vectors v ON v.id = r.id
-               WHERE t.unit = ? AND t.prompt_id IN (SELECT value FROM json_each(?))
-                 AND r.origin IN (SELECT value FROM json_each(?)))
-             WHERE place = 1"""
-    rows = memory.db.rows(sql, (vote, json.dumps(sorted(prompt_ids)), json.dumps(VOTERS)))
-    return memory.responses(ids=[row[0] for row in rows])
+    sql = """SELECT r.id FROM tallies t
+             JOIN judgements j ON j.unit = t.unit AND j.answer = t.answer
+             JOIN responses r ON r.id = j.response_id AND r.prompt_id = t.prompt_id
+             JOIN response_vectors v ON v.id = r.id
+             WHERE t.unit IN (SELECT value FROM json_each(?)) AND t.prompt_id IN (SELECT value FROM json_each(?))"""
+    units = [unit_id(round, Stage.VOTE, poll) for poll in polls]
+    rows = memory.db.rows(sql, (json.dumps(units), json.dumps(prompt_ids)))
+    found: dict[str, Response] = {}
+    for response in memory.candidates(ids=[row[0] for row in rows]):
+        key = (response.finish == "length", len(response.text), response.id)
+        best = found.setdefault(response.prompt_id, response)
+        if key < (best.finish == "length", len(best.text), best.id):
+            found[response.prompt_id] = response
+    return list(found.values())
 
 
 def own_past(memory: ResponseMemory, prompt_ids: Sequence[str], upto_round: int) -> dict[str, list[Response]]:
-    """Return the answers given to each prompt up to and including a round, the oldest first."""
+    """Return the answers to each prompt up to and including a round that are candidates, the oldest first."""
     past: dict[str, list[Response]] = {id_: [] for id_ in prompt_ids}
-    for response in memory.responses(prompt_ids=prompt_ids, rounds=range(upto_round + 1), origins=VOTERS):
+    for response in memory.candidates(prompt_ids=prompt_ids, rounds=range(upto_round + 1)):
         past[response.prompt_id].append(response)
     return past

@@ -18,6 +18,7 @@ from ..types import Message, Prompt, Split
 from .columns import COLUMNS, is_answer, is_id
 from .files import MAX_LINE, Row, Unusable, dataset_hint, parse_json, read_rows, unit_of
 from .rows import Layout, Reading, read_messages
+from .turns import messages_of
 from .values import Unclear, offered_options
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "dataset_hint",
     "load_prompts",
     "make_prompt",
+    "messages_of",
     "offered_options",
     "parse_json",
     "prompt_id",
@@ -80,11 +82,11 @@ class PromptSet:
         return "; ".join(parts)
 
 
-def load_prompts(config: PromptsConfig) -> PromptSet:
+def load_prompts(config: PromptsConfig, *, further: bool = False) -> PromptSet:
     """Read `config.path`: a file (JSON lines, JSON array, CSV, Parquet, text), `-` (stdin) or `hf:ID[:CONFIG]`.
 
     Exact duplicates are removed and counted. A prompt's split depends on its own hash alone, so adding prompts never
-    moves another one. Reading stops at `limit`.
+    moves another one. Reading stops at `limit`. Prompts `further` to others may all be held out.
 
     Raises:
         PromptError: the source cannot be read, nothing in it can be used, it is unclear what belongs to the question,
@@ -110,7 +112,7 @@ def load_prompts(config: PromptsConfig) -> PromptSet:
             f"{found.lost} rows of {config.path} ask the same as one of its {len(prompts)} prompts but differ in "
             f"{differing}: prompts.columns=[{used}, {differing}] joins that, prompts.columns=[{used}] leaves it out"
         )
-    if all(prompt.split is Split.HELDOUT for prompt in prompts):
+    if not further and all(prompt.split is Split.HELDOUT for prompt in prompts):
         raise PromptError(
             f"all {len(prompts)} prompts of {config.path} are held out (prompts.heldout is {config.heldout:g}): "
             "lower it, or add prompts"

@@ -1,7 +1,7 @@
 """Messages from turns: roles by the names that formats give them, contents as text, final answers cut off."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..types import Message, Role
@@ -50,13 +50,22 @@ def with_system(turns: list[Any], text: str) -> list[Any]:
 
 def finish(turns: list[Any], where: str) -> tuple[tuple[Message, ...], bool]:
     """Return the messages up to the last user turn, and whether an assistant's turn behind it was cut off."""
-    messages = [_message(turn) for turn in turns]
+    messages = messages_of(turns)
     cut = False
     while messages and messages[-1].role != "user":
         cut |= messages.pop().role == "assistant"
     if not messages:
         raise Unusable(f"{where} has no user turn")
     return tuple(messages), cut
+
+
+def messages_of(turns: Sequence[Any]) -> list[Message]:
+    """Return the messages of turns, each an object with `role` and `content`, or with `from` and `value`.
+
+    Raises:
+        Unusable: a turn is none of these, has another role, or holds anything but text.
+    """
+    return [_message(turn) for turn in turns]
 
 
 def _message(turn: Any) -> Message:

@@ -81,7 +81,7 @@ class _Side:
 def _side(folder: Path) -> _Side:
     with ResponseMemory.open(folder / "memory.db") as memory, memory.db.snapshot():
         found = load_figures(folder, memory)
-        prompts = memory.prompts()
+        prompts = memory.own_prompts()
         heldout = frozenset(p.id for p in prompts if p.split is Split.HELDOUT)
         return _Side(found.config, _figures(found), frozenset(p.id for p in prompts), heldout)
 

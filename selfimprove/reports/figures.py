@@ -156,18 +156,25 @@ class Figures:
     @cached_property
     def seconds_by_stage(self) -> dict[str, float]:
         """Seconds of all committed units, by stage."""
-        rows = self.memory.db.rows("SELECT stage, sum(wall_s) FROM units GROUP BY stage ORDER BY min(seq)")
+        outside = ", ".join(f"'{stage}'" for stage in (Stage.IMPORT, Stage.ADD, Stage.CURATE))
+        rows = self.memory.db.rows(
+            f"SELECT stage, sum(wall_s) FROM units WHERE stage NOT IN ({outside}) GROUP BY stage ORDER BY min(seq)"
+        )
         return {stage: round(seconds, 2) for stage, seconds in rows}
 
     @cached_property
     def tokens_by_origin(self) -> dict[str, int]:
-        """New tokens of all responses, by origin; origins are named like stages."""
-        return dict(self.memory.db.rows("SELECT origin, sum(new_tokens) FROM responses GROUP BY origin"))
+        """New tokens of the responses of this run, by origin; origins are named like stages."""
+        sql = (
+            "SELECT r.origin, sum(r.new_tokens) FROM responses r JOIN units u ON u.id = r.unit "
+            "WHERE u.stage <> 'import' GROUP BY r.origin"
+        )
+        return dict(self.memory.db.rows(sql))
 
     @cached_property
     def prompts_measured(self) -> int:
         """Number of held-out prompts that are evaluated."""
-        (count,) = self.memory.db.rows("SELECT count(*) FROM prompts WHERE split = ?", (Split.HELDOUT.value,))[0]
+        count = len(self.memory.own_prompts(Split.HELDOUT))
         return min(count, self.config.evaluate.limit or count)
 
     @property

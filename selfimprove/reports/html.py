@@ -181,7 +181,7 @@ def samples(memory: ResponseMemory, limit: int) -> dict[str, Any]:
         "prompts_in_all": len(answered),
         "columns": COLUMNS,
         "responses": [_row(r, place[r.prompt_id], outcomes) for r in memory.responses(prompt_ids=list(place))],
-        "splits": Counter(prompt.split.value for prompt in prompts if prompt.id not in left_out),
+        "splits": Counter(prompt.split.value for prompt in memory.own_prompts() if prompt.id not in left_out),
     }
 
 

@@ -50,11 +50,16 @@ def saved_config(folder: Path) -> RunConfig:
 
 
 def located(config: RunConfig) -> RunConfig:
-    """Return the settings with absolute paths of models, so that they hold in any working directory."""
+    """Return the settings with absolute paths of models and of `memory.from`: they hold in any working directory."""
     from ..models.sources import absolute_name
 
     model = config.model.model_copy(update={"path": absolute_name(config.model.path)})
-    return config.model_copy(update={"model": model, "embedder": absolute_name(config.embedder)})
+    memory, name = config.memory, config.memory.from_
+    if name is not None:
+        here = Path(name).expanduser()
+        place = here if (here / "memory.db").is_file() else RUNS / here
+        memory = memory.model_copy(update={"from_": str(place.absolute())})
+    return config.model_copy(update={"model": model, "embedder": absolute_name(config.embedder), "memory": memory})
 
 
 def as_recorded(config: RunConfig, saved: RunConfig) -> RunConfig:
@@ -96,7 +101,7 @@ def _version(package: str) -> str | None:
 
 
 def recorded_left_out(memory: ResponseMemory) -> frozenset[str]:
-    """Return the ids of the near-duplicates of held-out prompts that a run leaves out, as recorded at its start."""
+    """Return the ids of the prompts that a run leaves out, as recorded at its start: see `Run.left_out`."""
     return frozenset((memory.meta("twins") or "").split())
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..answers import OwnReader, Reader
@@ -20,9 +20,10 @@ from ..evaluation.families import Family, families
 from ..fsio import make_folder, write_json, write_text
 from ..memory import Embedder, ResponseMemory, VectorIndex
 from ..models.policy import Policy
-from ..prompts import load_prompts
+from ..prompts import PromptSet, load_prompts
 from ..types import Prompt, Split
 from .folder import RUNS, adapter_folder, environment, recorded_left_out
+from .inherit import inherit
 from .progress import Progress
 from .rehearsal import rehearse
 from .resume import as_resumed, refuse_fewer_rounds
@@ -50,13 +51,25 @@ class Run:
     reader: Reader = field(default_factory=Reader)
     """Reads the answers of responses."""
     left_out: frozenset[str] = frozenset()
-    """Ids of the near-duplicates of held-out prompts: neither learnt from nor shown."""
+    """Ids of the near-duplicates of held-out prompts, neither learnt from nor shown, and of the held-out prompts that
+    an earlier run has learnt from."""
+    joined: Mapping[str, int] = field(default_factory=dict)
+    """Round from which each of the run's own prompts takes part, by prompt id."""
+    round: int = 1
+    """The round whose prompts these are."""
     log: Log = no_log
     """Sends the figures of a round to the tracker of `report_to`."""
 
     def prompts(self, split: Split) -> list[Prompt]:
-        """Return the prompts of one split, in the order of the file, without near-duplicates of held-out ones."""
-        return [prompt for prompt in self.memory.prompts(split) if prompt.id not in self.left_out]
+        """Return the prompts of one split that take part, in the order in which they came, without those left out."""
+        mine = self.joined.keys() - self.left_out
+        return [p for p in self.memory.prompts(split) if p.id in mine and self.joined[p.id] <= self.round]
+
+    def at(self, round_: int) -> Run:
+        """Return the run as it is in a round: with the prompts that have joined until then, and their families."""
+        if any(min(round_, self.round) < joined <= max(round_, self.round) for joined in self.joined.values()):
+            return replace(self, round=round_, families=_families(self.memory, self.joined, round_))
+        return replace(self, round=round_)
 
 
 @contextmanager
@@ -88,12 +101,17 @@ def open_run(
     policy = Policy.load(config.model)
     config = config.model_copy(update={"model": policy.config})
     refuse_unfit(prompt_set.prompts, policy, config.sample.max_new_tokens)
+    started = _started(folder / "memory.db")
     conversations = [prompt.messages for prompt in prompt_set.prompts]
     # resumed: it was done; Ray's driver may have no room for a training step: `check` does it
     rehearsal = None if exists or config.engine == "ray" else rehearse(policy, config.train, conversations)
     embedder = Embedder.load(config.embedder)
     vectors = embedder.encode([p.conversation for p in prompt_set.prompts])
     near = leave_out(prompt_set.prompts, vectors, embedder.encode)
+    past = None
+    if config.memory.from_ is not None and not started:
+        past = inherit(config.memory.from_, prompt_set.prompts, vectors, embedder, policy.fingerprint)
+        near = past.left_out
     reader = Reader.of(config, embedder, opened=policy.opens_thinking, own=own)
     shared = config.model_dump(mode="json", exclude={"server", "ray"})  # addresses and commands stay here
     with tracker(config.report_to, config.name, folder, shared) as log, _memory(folder, exists) as memory:
@@ -109,29 +127,23 @@ def open_run(
         memory.check_fingerprint("prompts", prompts_digest(prompt_set.prompts))
         memory.add_prompts(prompt_set.prompts, vectors)
         left_out = _settled(memory, near)
+        if past is not None:
+            memory.commit_import(past.arrival)
         write_text(folder / "config.yaml", to_yaml(config))
         write_json(folder / "env.json", environment(policy))
-        train, heldout = (sum(p.split is s for p in prompt_set.prompts) for s in (Split.TRAIN, Split.HELDOUT))
+        joined = memory.joined()
         progress.say(f"run       {folder}" + ("   (resumed)" if exists else ""))
         progress.say(f"model     {config.model.path}, {str(policy.dtype).removeprefix('torch.')}, {policy.device}")
         if rehearsal is not None and rehearsal.partial:
             progress.say(f"adapter   {rehearsal.adapted}")
-        progress.say(
-            f"prompts   {train - len(left_out)} to learn from, {heldout} held out"
-            f"   ({prompt_set.duplicates} duplicates and {len(prompt_set.skipped)} malformed lines left out)"
-        )
-        if columns := prompt_set.columns():
-            progress.say(f"columns   {columns}")
+        _say_prompts(progress, config, prompt_set, memory, left_out)
         if unknown := sum(not embedder.knows(p.text) for p in prompt_set.prompts):
             progress.say(
                 f"embedder  {config.embedder} does not know the script of {unknown} prompts: free-text answers in it "
                 "agree only where they are equal; take a multilingual embedder"
             )
-        if left_out:
-            progress.say(
-                f"left out  {len(left_out)} prompts are near-duplicates of held-out prompts: learning from them would "
-                "flatter the measurement"
-            )
+        if past is not None:
+            progress.say(f"memory    {past.said}")
         local = LocalEngine(policy, lambda name: adapter_folder(folder, name), config.sample.batch_size)
         with closing(make_engine(config, local, folder)) as engine, progress.recorded(folder, config.rounds):
             if engine is not local:
@@ -146,9 +158,10 @@ def open_run(
                 policy=policy,
                 progress=progress,
                 begun=begun,
-                families=_families(memory),
+                families=_families(memory, joined, 1),
                 reader=reader,
                 left_out=left_out,
+                joined=joined,
                 log=log,
             )
 
@@ -159,8 +172,42 @@ def _memory(folder: Path, exists: bool) -> ResponseMemory:
     return ResponseMemory.open(path, write=True) if exists else ResponseMemory.create(path)
 
 
-def _families(memory: ResponseMemory) -> tuple[Family, ...]:
-    prompts = memory.prompts()
+def _say_prompts(
+    progress: Progress, config: RunConfig, found: PromptSet, memory: ResponseMemory, left_out: frozenset[str]
+) -> None:
+    """Say how many prompts there are, of which columns, and why some are left out."""
+    own = memory.own_prompts()
+    train, heldout = (sum(p.split is split and p.id not in left_out for p in own) for split in Split)
+    added = len(own) - len(found.prompts)
+    progress.say(
+        f"prompts   {train} to learn from, {heldout} held out"
+        f"   ({found.duplicates} duplicates and {len(found.skipped)} malformed lines left out)"
+        + (f"; {added} of them were added" if added else "")
+    )
+    if columns := found.columns():
+        progress.say(f"columns   {columns}")
+    if left_out and config.memory.from_ is None:
+        progress.say(
+            f"left out  {len(left_out)} prompts are near-duplicates of held-out prompts: learning from them would "
+            "flatter the measurement"
+        )
+    elif left_out:
+        progress.say(
+            f"left out  {len(left_out)} prompts are, or are near-duplicates of, prompts that this run or "
+            f"{Path(config.memory.from_ or '').name} holds out, or that the model has learnt from there"
+        )
+
+
+def _started(path: Path) -> bool:
+    """Return whether a memory is there and holds a unit."""
+    if not path.is_file():
+        return False
+    with ResponseMemory.open(path) as memory:
+        return bool(memory.units())
+
+
+def _families(memory: ResponseMemory, joined: Mapping[str, int], round_: int) -> tuple[Family, ...]:
+    prompts = [prompt for prompt in memory.prompts() if joined.get(prompt.id, round_ + 1) <= round_]
     ids = [prompt.id for prompt in prompts]
     return families(ids, [prompt.text for prompt in prompts], memory.prompt_vectors(ids))
 

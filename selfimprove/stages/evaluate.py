@@ -21,7 +21,7 @@ from ..memory.inspect.lineage import echo
 from ..run.folder import adapter_folder
 from ..run.session import Run
 from ..seeds import seed_for
-from ..types import Origin, Prompt, Request, Response, Sampling, Split, Stage
+from ..types import BASE, Origin, Prompt, Request, Response, Sampling, Split, Stage, unit_id
 from .reading import read_answers
 from .units import by_prompt, run_units
 
@@ -46,8 +46,35 @@ def evaluate(run: Run, round_: int, policy: str | None) -> None:
     """
     if policy is None:
         return
+    if round_ == 0:
+        run.progress.say("\nbase")
+    _answer(run, round_, policy, heldout(run))
+    if run.memory.result(round_, Stage.HEALTH) is None:
+        _measure(run, round_, policy)
+
+
+def remeasure(run: Run, round_: int) -> None:
+    """Measure the base and the kept policies again where held-out prompts were added, so that the guard compares alike.
+
+    They answer the new prompts alone. The new metrics are a further unit of their round, which replaces the first.
+    """
+    size = run.config.sample.unit_prompts
+    for earlier in run.memory.standing:
+        first = -(-len(heldout(run.at(max(1, earlier)))) // size)
+        for joined in sorted({j for j in run.joined.values() if max(1, earlier) < j <= round_}):
+            then = run.at(joined)
+            fresh = [prompt for prompt in heldout(then) if run.joined[prompt.id] == joined]
+            if fresh and not run.memory.has_unit(unit_id(earlier, Stage.HEALTH, joined)):
+                policy = f"r{earlier:04d}" if earlier else BASE
+                run.progress.say(f"  {policy} on {len(fresh)} new held-out prompts")
+                _answer(then, earlier, policy, fresh, first)
+                _measure(then, earlier, policy, joined)
+            first += -(-len(fresh) // size)
+
+
+def _answer(run: Run, round_: int, policy: str, prompts: Sequence[Prompt], first: int = 0) -> None:
+    """Answer held-out prompts k times and once greedily; units count from `first`."""
     k = run.config.evaluate.k
-    prompts = heldout(run)
 
     def plan_probe(batch: Sequence[Prompt]) -> list[Request]:
         # The same seeds in every round: before and after differ by the policy alone.
@@ -60,23 +87,24 @@ def evaluate(run: Run, round_: int, policy: str | None) -> None:
     def plan_greedy(batch: Sequence[Prompt]) -> list[Request]:
         return [Request(p.id, Origin.GREEDY, p.messages, seed=0) for p in batch]
 
-    if round_ == 0:
-        run.progress.say("\nbase")
-    run_units(run, round_, Stage.PROBE, prompts, plan_probe, policy)
+    run_units(run, round_, Stage.PROBE, prompts, plan_probe, policy, first=first)
     greedy = Sampling.greedy(run.config.sample.max_new_tokens)
-    run_units(run, round_, Stage.GREEDY, prompts, plan_greedy, policy, greedy)
-    if run.memory.result(round_, Stage.HEALTH) is None:
-        begun = time.monotonic()
-        found = health(run, round_, policy)
-        seconds = time.monotonic() - begun
-        run.memory.commit_result(round_, Stage.HEALTH, asdict(found), wall_s=seconds)
-        run.progress.line(
-            Stage.HEALTH,
-            f"agreement {found.agreement:.2f}   with base majority {_two_digits(found.base_majority_agreement)}   "
-            f"top answer {found.concentration:.2f}   parsed {found.parse_rate:.2f}",
-            "" if found.kl is None else f"KL {found.kl:.2f}",
-            seconds=seconds,
-        )
+    run_units(run, round_, Stage.GREEDY, prompts, plan_greedy, policy, greedy, first=first)
+
+
+def _measure(run: Run, round_: int, policy: str, index: int = 0) -> None:
+    """Compute and commit the metrics of a round."""
+    begun = time.monotonic()
+    found = health(run, round_, policy)
+    seconds = time.monotonic() - begun
+    run.memory.commit_result(round_, Stage.HEALTH, asdict(found), index=index, wall_s=seconds)
+    run.progress.line(
+        Stage.HEALTH,
+        f"agreement {found.agreement:.2f}   with base majority {_two_digits(found.base_majority_agreement)}   "
+        f"top answer {found.concentration:.2f}   parsed {found.parse_rate:.2f}",
+        "" if found.kl is None else f"KL {found.kl:.2f}",
+        seconds=seconds,
+    )
 
 
 def _two_digits(value: float | None) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ..answers import Kind
 from ..run.session import Run
-from ..types import Poll, Prompt, Response, Split
+from ..types import Poll, Prompt, Response
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,9 +20,15 @@ class Readings:
 
 
 def read_once(
-    run: Run, round_: int, poll: Poll, groups: Mapping[str, Sequence[Response]], *, reuse: bool = True
+    run: Run,
+    round_: int,
+    poll: Poll,
+    prompts: Sequence[Prompt],
+    groups: Mapping[str, Sequence[Response]],
+    *,
+    reuse: bool = True,
 ) -> Readings:
-    """Return kinds and classes of all responses in `groups` (by prompt id) for one vote of a round.
+    """Return kinds and classes of all responses in `groups` (by prompt id) to `prompts` for one vote of a round.
 
     The first vote of a round decides each prompt's kind, and reuses the classes of the round before where the kind is
     the same; later votes read only the responses written since. Without `reuse` all are read again: the judgements hold
@@ -30,23 +36,24 @@ def read_once(
     """
     kinds: dict[str, Kind] = {}
     answers: dict[int, str | None] = {}
-    before = (round_, Poll(poll - 1)) if poll else (round_ - 1, Poll.FINAL)
+    last = {Poll.SAMPLED: Poll.FINAL, Poll.PAST: Poll.PAST}.get(poll)
+    before = (round_, Poll(poll - 1)) if last is None else (round_ - 1, last)
     earlier_kinds = run.memory.kinds(*before)
-    judged = run.memory.judgements(*before)
-    for prompt in run.prompts(Split.TRAIN):
+    judged, restored = run.memory.judgements(*before), run.memory.restored()
+    for prompt in prompts:
         group = groups.get(prompt.id, ())
         if not group:
             continue
         earlier = earlier_kinds.get(prompt.id)
-        kind = Kind(earlier) if poll and earlier else answer_kind(run, prompt, [r.text for r in group])
+        kind = Kind(earlier) if last is None and earlier else answer_kind(run, prompt, [r.text for r in group])
         kinds[prompt.id] = kind
         known: dict[int, str | None] = {}
         if reuse and earlier == kind:
-            # Responses of earlier rounds without a judgement abstained then.
+            # Responses that took part without a judgement abstained then; those brought in join a round later.
             known = {
                 r.id: judged[r.id].answer if r.id in judged else None
                 for r in group
-                if r.id in judged or r.round < before[0] + (poll == 0)
+                if r.id in judged or (r.round + r.brought_in < before[0] + (last is not None) and r.id not in restored)
             }
         answers |= known
         new = [r for r in group if r.id not in known]

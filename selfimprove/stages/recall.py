@@ -60,7 +60,21 @@ def demonstrations(run: Run, round_: int, poll: Poll) -> Trusted:
     """Return the responses that one vote trusts enough to be shown, without their reasoning."""
     least = run.config.propose.exemplar.trust
     found = trust(run.memory, run.embedder.encode, round=round_, vote_index=poll, min_support=least)
-    return Trusted({id_: replace(r, text=run.reader.shown(r.text)) for id_, r in found.shown.items()})
+    shown = {id_: replace(r, text=run.reader.shown(r.text)) for id_, r in found.shown.items()}
+    brought_in = run.memory.sources(shown)
+    return Trusted({id_: r for id_, r in shown.items() if id_ not in brought_in or _short(run, r)})
+
+
+def _short(run: Run, shown: "Recalled") -> bool:
+    """Return whether a response from before the run is no longer than one of its own, and its turns leave room.
+
+    The model would imitate the length of longer ones, and requests that do not fit its positions are dropped.
+    """
+    if len(run.policy.encode_completion(shown.text)) > run.config.sample.max_new_tokens + 1:  # and the end of the turn
+        return False
+    positions = run.policy.positions
+    shares = run.config.propose.exemplar.shots + 1
+    return positions is None or len(run.policy.encode(shown.turns)) * shares <= positions
 
 
 def recall(run: Run, round_: int) -> None:

@@ -250,7 +250,7 @@ def select(run: Run, round_: int) -> Selection:
     if not run.memory.has_unit(unit_id(round_, Stage.SELECT)):
         judgements = run.memory.judgements(round_, Poll.FINAL)
         responses = [
-            r for r in run.memory.responses(ids=list(judgements)) if run.config.train.accumulate or r.round == round_
+            r for r in run.memory.candidates(ids=list(judgements)) if run.config.train.accumulate or r.round == round_
         ]
         vectors = run.memory.vectors([r.id for r in responses])
         candidates = [Candidate(r, judgements[r.id], v) for r, v in zip(responses, vectors, strict=True)]
@@ -287,7 +287,7 @@ def select(run: Run, round_: int) -> Selection:
 def _priors(run: Run) -> list[AnswerPrior]:
     """Return the answer priors of the families, from the base's samples of round 1."""
     judgements = run.memory.judgements(1, Poll.SAMPLED)
-    sampled = by_prompt(run.memory.responses(ids=list(judgements)))
+    sampled = by_prompt(r for r in run.memory.candidates(ids=list(judgements)) if not r.brought_in)
     shares: dict[str, dict[str, float]] = {}
     for prompt_id, group in sampled.items():
         read = [answer for r in group if (answer := judgements[r.id].answer) is not None]

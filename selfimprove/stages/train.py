@@ -63,7 +63,7 @@ def imitate(run: Run, round_: int, selection: Selection) -> TrainingJob:
     With method `preference` an example has its prompt's least agreed answer as the rejected side, where there is one.
     """
     prompts = {p.id: p for p in run.prompts(Split.TRAIN)}
-    chosen = {r.id: r for r in run.memory.responses(ids=[v.response_id for v in selection.kept])}
+    chosen = {r.id: r for r in run.memory.candidates(ids=[v.response_id for v in selection.kept])}
     config = run.config.train
     rivals = _rivals(run, round_) if config.method == "preference" else {}
     examples = tuple(
@@ -76,7 +76,7 @@ def imitate(run: Run, round_: int, selection: Selection) -> TrainingJob:
             rejected=rivals.get(response.prompt_id),
         )
         for verdict in selection.kept
-        for response in (chosen[verdict.response_id],)
+        if (response := chosen.get(verdict.response_id)) is not None  # excluded since
     )
     return TrainingJob(
         (*examples, *revision_examples(run, round_, examples)),
@@ -91,7 +91,7 @@ def _rivals(run: Run, round_: int) -> dict[str, str]:
     judgements = run.memory.judgements(round_, Poll.FINAL)
     tallies = run.memory.tallies(round_, Poll.FINAL)
     least: dict[str, tuple[float, int, str]] = {}
-    for response in run.memory.responses(ids=list(judgements)):
+    for response in run.memory.candidates(ids=list(judgements)):
         judgement = judgements[response.id]
         if judgement.share is None or judgement.answer == tallies[response.prompt_id].answer:
             continue

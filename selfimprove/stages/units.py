@@ -31,8 +31,12 @@ def run_units(
     policy: str,
     sampling: Sampling | None = None,
     generate: Generate | None = None,
+    *,
+    first: int = 0,
 ) -> list[Response]:
     """Generate and commit what `plan` asks for, a unit of prompts at a time; return the stage's responses.
+
+    Units count from `first`: a stage that goes on later with further prompts has new units for them.
 
     Committed units are skipped. A unit's seconds count from the commit before it, so that they add up to the elapsed
     time even if the engine works on several units at once. Requests that do not fit the model's positions are dropped.
@@ -45,7 +49,7 @@ def run_units(
     with run.progress.stage(stage, len(prompts), "prompts") as bar:
 
         def planned() -> Iterator[Unit]:
-            for index, batch in enumerate(batches):
+            for index, batch in enumerate(batches, start=first):
                 if run.memory.has_unit(unit_id(round_, stage, index)):
                     bar.advance(len(batch))
                 else:
@@ -53,7 +57,7 @@ def run_units(
                     yield Unit(round_, stage, index, asked, drawn, policy)
 
         for unit, generations in (generate or run.engine.generate)(planned(), bar.tokens):
-            batch = batches[unit.index]
+            batch = batches[unit.index - first]
             vectors = _embed(run, batch, unit, generations) if stage in RECALLED else None
             run.memory.commit_unit(unit, generations, vectors, wall_s=time.monotonic() - begun)
             begun = time.monotonic()

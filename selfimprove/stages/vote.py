@@ -13,7 +13,7 @@ import numpy as np
 
 from ..evaluation.independence import Independence, independence
 from ..run.session import Run
-from ..types import BASE, VOTERS, Judgement, Origin, Poll, Response, Split, Stage, Tally, unit_id
+from ..types import BASE, Judgement, Origin, Poll, Response, Source, Split, Stage, Tally, unit_id
 from .reading import Readings, read_once
 from .revision import critic_verdicts
 from .step_votes import StepVotes
@@ -31,8 +31,8 @@ class Ballot:
     """One response's vote.
 
     `weight`: decay by age; at 0 the response is judged but does not vote. `derived`: written from other answers to the
-    prompt (revise, stitch), so not independent of them. `belief`: the part of the vote that counts for the answer; the
-    rest is cast for none.
+    prompt (revise, stitch), so not independent of them, or imported: neither outvotes the run's own samples. `belief`:
+    the part of the vote that counts for the answer; the rest is cast for none.
     """
 
     response_id: int
@@ -204,17 +204,60 @@ def vote(run: Run, round_: int, poll: Poll, labels: Labels = majority) -> None:
         return
     begun = time.monotonic()
     groups = by_prompt(_voters(run, round_, poll))
-    readings = read_once(run, round_, poll, groups, reuse=labels is majority)
-    tallies, judgements = labels(run, round_, _ballots(run, round_, groups, readings))
+    readings = read_once(run, round_, poll, run.prompts(Split.TRAIN), groups, reuse=labels is majority)
+    votes = labels(run, round_, _ballots(run, round_, groups, readings))
+    shared = recall_independence(round_, groups, readings) if poll is Poll.RECALLED else None
+    _commit(run, round_, poll, readings, votes, begun, shared)
+
+
+def vote_past(run: Run, round_: int) -> None:
+    """Vote on the prompts of responses from before the run that are not its own: their answers are demonstrations.
+
+    A response weighs decay ** (rounds that followed it in its run), an imported one as much as the newest.
+    """
+    if not run.memory.units(stage=Stage.IMPORT) or run.memory.has_unit(unit_id(round_, Stage.VOTE, Poll.PAST)):
+        return
+    groups = by_prompt(r for r in run.memory.candidates(rounds=range(round_)) if r.brought_in)
+    own = {prompt.id for prompt in run.prompts(Split.TRAIN)} | run.left_out
+    prompts = [p for p in run.memory.prompts(Split.TRAIN) if p.id in groups and p.id not in own]
+    if not prompts:
+        return
+    begun = time.monotonic()
+    readings = read_once(run, round_, Poll.PAST, prompts, groups)
+    ages = {id_: source.age for id_, source in run.memory.sources().items()}
+    votes = [
+        count_votes(
+            prompt.id,
+            [
+                Ballot(r.id, readings.answers[r.id], r.origin.derived, run.config.vote.decay ** ages.get(r.id, 0))
+                for r in groups[prompt.id]
+            ],
+            derived_cap=run.config.vote.derived_cap,
+        )
+        for prompt in prompts
+    ]
+    found = [tally for tally, _ in votes], [j for _, judgements in votes for j in judgements]
+    _commit(run, round_, Poll.PAST, readings, found, begun)
+
+
+def _commit(
+    run: Run,
+    round_: int,
+    poll: Poll,
+    readings: Readings,
+    votes: Votes,
+    begun: float,
+    shared: Independence | None = None,
+) -> None:
+    tallies, judgements = votes
     seconds = time.monotonic() - begun
     kinds = {id_: str(kind) for id_, kind in readings.kinds.items()}
-    shared = recall_independence(round_, groups, readings) if poll is Poll.RECALLED else None
     measured = {"independence": asdict(shared)} if shared else {}
     run.memory.commit_vote(round_, judgements, tallies, index=poll, kinds=kinds, measured=measured, wall_s=seconds)
     decided = [t for t in tallies if t.answer is not None]
     run.progress.line(
         Stage.VOTE,
-        f"{sum(t.voters for t in tallies)} votes on {len(decided)} prompts",
+        f"{sum(t.voters for t in tallies)} votes on {len(decided)} {'past ' if poll is Poll.PAST else ''}prompts",
         f"mean agreement {np.mean([t.agreement for t in decided] or [0.0]):.2f}",
         f"{sum(t.abstained for t in tallies)} abstained",
         seconds=seconds,
@@ -249,13 +292,14 @@ def _ballots(
         for group in groups.values():
             beliefs = votes.beliefs([r.text for r in group])
             believed |= {r.id: belief**exponent for r, belief in zip(group, beliefs, strict=True)}
+    sources = run.memory.sources()
     return {
         prompt.id: [
             Ballot(
                 r.id,
                 readings.answers[r.id],
-                r.origin.derived,
-                _weight(run, round_, r),
+                r.origin.derived or r.origin is Origin.PAST,
+                _weight(run, round_, r, sources.get(r.id)),
                 believed.get(r.id, 1.0),
             )
             for r in groups[prompt.id]
@@ -266,17 +310,23 @@ def _ballots(
     }
 
 
-def _weight(run: Run, round_: int, response: Response) -> float:
-    """Return decay ** age; with `labels` base, 1 for the base's responses and 0 for others."""
+def _weight(run: Run, round_: int, response: Response, source: Source | None) -> float:
+    """Return decay ** age; with `labels` base, 1 for the base's responses and 0 for others.
+
+    The age of a response from another run counts on from its age there; an imported one has a weight of its own.
+    """
     config = run.config.vote
     if config.labels == "base":
-        return float(response.policy == BASE)
-    return config.decay ** (round_ - response.round)
+        policy = response.policy if source is None else source.policy
+        return float(policy == BASE and response.origin is not Origin.PAST)
+    if source is not None and source.weight is not None:
+        return source.weight
+    return config.decay ** (round_ - response.round + (source.age if source else 0))
 
 
 def _voters(run: Run, round_: int, poll: Poll) -> list[Response]:
     config = run.config.vote
-    earliest = 1 if config.decay or config.labels == "base" else round_
-    responses = run.memory.responses(rounds=range(earliest, round_ + 1), origins=VOTERS)
+    earliest = 0 if config.decay or config.labels == "base" else round_
+    responses = run.memory.candidates(rounds=range(earliest, round_ + 1))
     stages = {str(stage) for stage in VOTING[poll]}
-    return [r for r in responses if r.round < round_ or r.origin in stages]
+    return [r for r in responses if r.round < round_ or (r.origin in stages and not r.brought_in)]

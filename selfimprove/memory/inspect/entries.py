@@ -9,6 +9,7 @@ from typing import Any
 
 from ...fsio import publish, temporary_for
 from ..store.reads import Filter, MemoryReader, where
+from ..store.rows import SINCE
 
 EVERY = Filter()
 """Every response."""
@@ -19,7 +20,10 @@ ROW_GROUP = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A row of the view `history`. `answer`, `share` and `reason` are None where no vote or verdict was given."""
+    """A row of the view `history`. `answer`, `share` and `reason` are None where no vote or verdict was given.
+
+    `source` is the run or file that it is from, None for one of this run; `curation` is excluded, pinned or None.
+    """
 
     id: int
     round: int
@@ -37,9 +41,12 @@ class Entry:
     new_tokens: int
     policy: str
     unit: str
+    source: str | None = None
+    curation: str | None = None
 
 
-_COLUMNS = ", ".join(field.name for field in fields(Entry))
+_COLUMNS = [field.name for field in fields(Entry)]
+_SINCE = {"source": SINCE["sources"], "curation": SINCE["overlays"]}
 
 
 def find(
@@ -47,7 +54,8 @@ def find(
 ) -> Iterator[Entry]:
     """Yield the entries that match a filter, of all or of those with these ids, ordered by id; -1: no limit."""
     clause, values = where(("id IN {}", ids), *wanted.conditions())
-    sql = f"SELECT {_COLUMNS} FROM history{clause} ORDER BY id LIMIT ?"
+    columns = ", ".join(name for name in _COLUMNS if _SINCE.get(name, 0) <= memory.db.version)
+    sql = f"SELECT {columns} FROM history{clause} ORDER BY id LIMIT ?"
     return (Entry(*row) for row in memory.db.stream(sql, [*values, limit]))
 
 

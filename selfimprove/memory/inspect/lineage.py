@@ -106,6 +106,8 @@ def _label(node: Node, width: int) -> str:
     parts = [f"#{entry.id} r{entry.round} {entry.origin}"]
     parts += [f"-> {entry.answer}{share}"] if entry.answer is not None else []
     parts += [entry.reason] if entry.reason else []
+    parts += [entry.curation] if entry.curation else []
+    parts += [f"from {entry.source}"] if entry.source else []
     parts.append("(above)" if node.repeated else " ".join(entry.response.split()))
     text = " · ".join(parts)
     return text if len(text) <= width else text[: width - 1] + "…"
@@ -191,7 +193,7 @@ def diff(memory: MemoryReader, prompt_id: str, before: int, after: int) -> list[
     """
     rows = memory.db.rows(
         "SELECT round, answer, response FROM history WHERE prompt_id = ? AND round IN (?, ?) "
-        "AND origin NOT IN ('critique', 'imported') ORDER BY id",
+        "AND origin <> 'critique' AND stage <> 'import' ORDER BY id",
         (prompt_id, before, after),
     )
     texts: dict[str | None, tuple[list[str], list[str]]] = {}

@@ -1,8 +1,9 @@
 """Counts of a memory: prompts, responses by operator, verdicts, changed votes, ancestor concentration."""
 
+from collections import Counter
 from dataclasses import dataclass
 
-from ...types import Stage
+from ...types import Action, Stage
 from ..store.reads import MemoryReader
 from .lineage import Echo, echo
 
@@ -19,6 +20,10 @@ FROM (SELECT p.text AS prompt, t.prompt_id, t.answer, lag(t.answer) OVER turns A
       FROM tallies t JOIN units u ON u.id = t.unit JOIN prompts p ON p.id = t.prompt_id
       WINDOW turns AS (PARTITION BY t.prompt_id ORDER BY u.seq))
 WHERE turn > 1 AND answer IS NOT old GROUP BY prompt_id ORDER BY flips DESC, prompt_id LIMIT 200"""
+
+
+CURATED = {Action.EXCLUDE: "excluded", Action.PIN: "pinned", Action.NOTE: "annotated"}
+"""Participles of what people can decide."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +60,10 @@ class Overview:
     echo_round: int | None
     echo: tuple[Echo, ...]
     bytes: int
+    sources: dict[str, int]
+    """Responses that were brought in, by run or file."""
+    curated: dict[str, int]
+    """Responses that people excluded, pinned or annotated."""
 
 
 def overview(memory: MemoryReader) -> Overview:
@@ -70,6 +79,8 @@ def overview(memory: MemoryReader) -> Overview:
             echo_round=last,
             echo=() if last is None else tuple(echo(memory, last, MOST)),
             bytes=memory.db.path.stat().st_size,
+            sources=dict(sorted(Counter(source.place for source in memory.sources().values()).items())),
+            curated=dict(sorted(Counter(CURATED[a] for said in memory.curated().values() for a, _ in said).items())),
         )
 
 

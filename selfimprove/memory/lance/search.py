@@ -103,7 +103,9 @@ def entries_of(path: Path, ids: Sequence[int]) -> list[Entry]:
     """Return the rows with these ids, in the order asked for."""
     if not ids:
         return []  # `IN ()` is no SQL to Lance
-    table = open_set(path).to_table(ENTRY_COLUMNS, f"id IN ({', '.join(f'{id_:d}' for id_ in ids)})")
+    data = open_set(path)
+    columns = [name for name in ENTRY_COLUMNS if name in data.schema.names]  # older versions wrote fewer
+    table = data.to_table(columns, f"id IN ({', '.join(f'{id_:d}' for id_ in ids)})")
     found = {row["id"]: Entry(**row) for row in table.to_pylist()}
     return [found[id_] for id_ in ids]
 

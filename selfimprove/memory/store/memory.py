@@ -6,7 +6,7 @@ that are not committed.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,11 +19,12 @@ from ...types import (
     Generation,
     GuardVerdict,
     Judgement,
-    Origin,
+    Overlay,
     Prompt,
     Response,
     Sampling,
     Selection,
+    Source,
     Stage,
     Tally,
     Unit,
@@ -34,6 +35,7 @@ from . import verify as checks
 from .database import Database, utc_now
 from .reads import MemoryReader
 from .rows import (
+    Row,
     Tables,
     chain_sha,
     prompt_row,
@@ -44,6 +46,25 @@ from .rows import (
     vector_rows,
     vote_tables,
 )
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """Responses from a file or from another run's memory, with all that belongs to them.
+
+    `rows` are (prompt id, origin, finish, seed, prompt tokens, new tokens, text), whose ids count on from `next_id`;
+    `sources`, `overlays` and `parents` (response id, position, parent id) use these ids. `vectors` (n, d) are None for
+    responses in quarantine, which are never looked up. `prompts` with `prompt_vectors` (m, d) may be known already.
+    """
+
+    rows: Sequence[Row]
+    sources: Sequence[Source]
+    payload: dict[str, Any]
+    vectors: np.ndarray | None = None
+    prompts: Sequence[Prompt] = ()
+    prompt_vectors: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), dtype=np.float32))
+    parents: Sequence[Row] = ()
+    overlays: Sequence[Overlay] = ()
 
 
 class ResponseMemory(MemoryReader):
@@ -85,17 +106,24 @@ class ResponseMemory(MemoryReader):
         Raises:
             MemoryError_: a prompt is stored with the other split: it would leak.
         """
-        known = {prompt.id: prompt.split for prompt in self.prompts()}
-        for prompt in prompts:
-            if known.get(prompt.id, prompt.split) is not prompt.split:
-                raise MemoryError_(f"prompt {prompt.id} is {known[prompt.id]} in {self.db.path}, now {prompt.split}")
-        fresh = list({prompt.id: row for row, prompt in enumerate(prompts) if prompt.id not in known}.values())
-        seqs = range(len(known) + 1, len(known) + 1 + len(fresh))
-        vectors = vector_rows(seqs, self._checked(embeddings, len(prompts))[fresh])
-        rows = [(seq, *prompt_row(prompts[row])) for seq, row in zip(seqs, fresh, strict=True)]
         with self.db.transaction():
-            self.db.insert("prompts", rows)
-            self.db.insert("prompt_vectors", vectors)
+            self._add_prompts(prompts, embeddings)
+
+    def commit_addition(self, prompts: Sequence[Prompt], embeddings: np.ndarray, payload: dict[str, Any]) -> str:
+        """Add prompts (n, d) that are the run's own from the next round on, as one unit, and return its name."""
+        round_, index = self.begun, len(self.units(stage=Stage.ADD))
+        with self.db.transaction():
+            self._add_prompts(prompts, embeddings)
+            self._insert(round_, Stage.ADD, index, {}, payload=payload | {"prompts": [p.id for p in prompts]})
+        return name_of(round_, Stage.ADD, index)
+
+    def commit_overlays(self, overlays: Sequence[Overlay]) -> str:
+        """Commit what the user says of responses, as one unit, and return its name."""
+        index = len(self.units(stage=Stage.CURATE))
+        unit = name_of(0, Stage.CURATE, index)
+        rows = sorted({(unit, o.response_id, o.action.value, storable(o.reason)) for o in overlays})
+        self._commit(0, Stage.CURATE, index, {"overlays": list(rows)}, wall_s=0.0)
+        return unit
 
     def commit_unit(
         self, unit: Unit, generations: Sequence[Generation], embeddings: np.ndarray | None, *, wall_s: float
@@ -105,8 +133,7 @@ class ResponseMemory(MemoryReader):
         `embeddings` is None for responses that nothing will ever look up, such as answers to held-out prompts.
         """
         if not self.has_unit(unit.id):
-            (last,) = self.db.rows("SELECT coalesce(max(id), 0) FROM responses")[0]
-            tables = unit_tables(unit, generations, last + 1)
+            tables = unit_tables(unit, generations, self.next_id)
             if embeddings is not None:
                 ids = [row[0] for row in tables["responses"]]
                 tables["response_vectors"] = vector_rows(ids, self._checked(embeddings, len(ids)))
@@ -138,26 +165,35 @@ class ResponseMemory(MemoryReader):
         """Commit select's verdicts."""
         self._commit(round, Stage.SELECT, 0, selection_tables(name_of(round, Stage.SELECT), selection), wall_s=wall_s)
 
-    def commit_result(self, round: int, stage: Stage, payload: dict[str, Any], *, wall_s: float = 0.0) -> None:
+    def commit_result(
+        self, round: int, stage: Stage, payload: dict[str, Any], *, index: int = 0, wall_s: float = 0.0
+    ) -> None:
         """Commit the result of a stage as JSON. `payload` must contain no times, as it is part of `digest`."""
-        self._commit(round, stage, 0, {}, payload=payload, wall_s=wall_s)
+        self._commit(round, stage, index, {}, payload=payload, wall_s=wall_s)
 
-    def commit_import(self, rows: Sequence[tuple[str, str, int, int, str]], source: dict[str, Any]) -> str:
-        """Commit responses from a file, without vectors (they are never demonstrations), and return the unit's name.
+    def commit_import(self, arrival: Arrival) -> str:
+        """Commit responses that were not generated here, with their prompts, as one unit, and return its name.
 
-        A row is (prompt id, finish, prompt tokens, new tokens, text); `source` says where they are from.
+        They take part from the next round on. The unit's payload lists the prompts that came with them.
         """
-        index = len(self.units(stage=Stage.IMPORT))
-        unit = name_of(0, Stage.IMPORT, index)
-        (last,) = self.db.rows("SELECT coalesce(max(id), 0) FROM responses")[0]
+        round_, index = self.begun if arrival.vectors is not None else 0, len(self.units(stage=Stage.IMPORT))
+        unit, ids = name_of(round_, Stage.IMPORT, index), range(self.next_id, self.next_id + len(arrival.rows))
         tables: Tables = {
             "responses": [
-                (last + 1 + slot, unit, slot, id_, Origin.IMPORTED.value, finish, 0, shown, written, storable(text))
-                for slot, (id_, finish, shown, written, text) in enumerate(rows)
-            ]
+                (id_, unit, slot, *row[:-1], storable(row[-1]))
+                for slot, (id_, row) in enumerate(zip(ids, arrival.rows, strict=True))
+            ],
+            "parents": sorted(arrival.parents),
+            "sources": [(s.response_id, s.place, s.ref, s.round, s.policy, s.age, s.weight) for s in arrival.sources],
+            "overlays": sorted((unit, o.response_id, o.action.value, storable(o.reason)) for o in arrival.overlays),
         }
+        if arrival.vectors is not None:
+            tables["response_vectors"] = vector_rows(ids, self._checked(arrival.vectors, len(ids)))
+        known = {prompt.id for prompt in self.prompts()}
+        fresh = [prompt.id for prompt in arrival.prompts if prompt.id not in known]
         with self.db.transaction():
-            self._insert(0, Stage.IMPORT, index, tables, payload=source)
+            self._add_prompts(arrival.prompts, arrival.prompt_vectors)
+            self._insert(round_, Stage.IMPORT, index, tables, payload=arrival.payload | {"prompts": fresh})
             texts.add(self.db, unit)
         return unit
 
@@ -215,6 +251,11 @@ class ResponseMemory(MemoryReader):
         elif known != value:
             raise MemoryError_(f"{self.db.path} was made with {name} {known}, this is {value}: {_way_out(name)}")
 
+    @property
+    def next_id(self) -> int:
+        """Id of the next response to be committed."""
+        return self.db.rows("SELECT coalesce(max(id), 0) + 1 FROM responses")[0][0]
+
     # --- checks ------------------------------------------------------------------------------------------------
 
     def digest(self) -> str:
@@ -226,6 +267,19 @@ class ResponseMemory(MemoryReader):
         return checks.verify(self.db)
 
     # --- inside ------------------------------------------------------------------------------------------------
+
+    def _add_prompts(self, prompts: Sequence[Prompt], embeddings: np.ndarray) -> None:
+        """Add prompts to the transaction under way."""
+        known = {prompt.id: prompt.split for prompt in self.prompts()}
+        for prompt in prompts:
+            if known.get(prompt.id, prompt.split) is not prompt.split:
+                raise MemoryError_(f"prompt {prompt.id} is {known[prompt.id]} in {self.db.path}, now {prompt.split}")
+        fresh = list({prompt.id: row for row, prompt in enumerate(prompts) if prompt.id not in known}.values())
+        if fresh:
+            seqs = range(len(known) + 1, len(known) + 1 + len(fresh))
+            vectors = vector_rows(seqs, self._checked(embeddings, len(prompts))[fresh])
+            self.db.insert("prompts", [(n, *prompt_row(prompts[row])) for n, row in zip(seqs, fresh, strict=True)])
+            self.db.insert("prompt_vectors", vectors)
 
     def _commit(
         self,
@@ -282,6 +336,8 @@ class ResponseMemory(MemoryReader):
 
 
 def _way_out(name: str) -> str:
+    if name == "prompts":
+        return "use the file that it was made with, and add further prompts with `selfimprove add RUN FILE`"
     if name == "embedder":
         return "use the embedder that it was made with, or recompute its vectors with `memory reembed`"
     return f"use the {name} that it was made with, or start a new run"

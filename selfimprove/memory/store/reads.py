@@ -8,11 +8,26 @@ from typing import Any
 
 import numpy as np
 
-from ...types import BASE, Decision, Judgement, Origin, Prompt, Reason, Response, Split, Stage, Tally, Verdict
+from ...types import (
+    BASE,
+    CANDIDATES,
+    Action,
+    Decision,
+    Judgement,
+    Origin,
+    Prompt,
+    Reason,
+    Response,
+    Source,
+    Split,
+    Stage,
+    Tally,
+    Verdict,
+)
 from ...types import unit_id as name_of
 from ..search import full_text as texts
 from .database import Database
-from .rows import RESPONSES, RoundRecord, UnitRecord, prompt_of, response_of, stack, unit_of
+from .rows import RESPONSES, SINCE, RoundRecord, UnitRecord, prompt_of, response_of, stack, unit_of
 
 CHUNK = 16_384
 """Vectors per chunk where all are read (25 MB at 384 dimensions)."""
@@ -33,6 +48,10 @@ class Filter:
     reasons: tuple[Reason, ...] | None = None
     decided: int | None = None
     trained: bool | None = None
+    curated: str | None = None
+    """`excluded` or `pinned`."""
+    source: str | None = None
+    """Beginning of the place that a response was brought in from."""
 
     def conditions(self) -> list[tuple[str, Any]]:
         """Return conditions and values for `where`, over the view `history`."""
@@ -49,6 +68,8 @@ class Filter:
             ("prompt_id = ?", self.prompt_id),
             (decided, side),
             (decided, self.reasons),
+            ("curation = ?", self.curated),
+            ("instr(source, ?) = 1", self.source),
         ]
 
 
@@ -67,6 +88,32 @@ class MemoryReader:
             prompt_of(*row)
             for row in self.db.rows(f"SELECT id, split, messages FROM prompts{clause} ORDER BY seq", values)
         ]
+
+    def joined(self) -> dict[str, int]:
+        """Return the round from which each of the run's own prompts takes part, by prompt id: 1, or after `add`.
+
+        Prompts that responses were brought in with are not the run's own, unless they are added.
+        """
+        rounds = {id_: 1 for (id_,) in self.db.rows("SELECT id FROM prompts ORDER BY seq")}
+        sql = "SELECT stage, round, payload FROM units WHERE stage IN ('import', 'add') ORDER BY seq"
+        for stage, round_, payload in self.db.rows(sql):
+            ids = json.loads(payload).get("prompts", ())
+            if stage == Stage.ADD:
+                rounds.update(dict.fromkeys(ids, round_ + 1))
+            else:
+                for id_ in ids:
+                    rounds.pop(id_, None)
+        return rounds
+
+    def own_prompts(self, split: Split | None = None) -> list[Prompt]:
+        """Return the run's own prompts, those that have been added included, in the order in which they came."""
+        own = self.joined()
+        return [prompt for prompt in self.prompts(split) if prompt.id in own]
+
+    @property
+    def begun(self) -> int:
+        """The last round that has begun; 0 before the first. What comes in from outside joins in the next one."""
+        return self.db.rows("SELECT coalesce(max(round), 0) FROM units")[0][0]
 
     def prompt_vectors(self, prompt_ids: Sequence[str]) -> np.ndarray:
         """Return the embeddings of prompts, (n, d) float32, in the order asked for. KeyError for an unknown id."""
@@ -95,6 +142,72 @@ class MemoryReader:
             ("u.stage IN {}", stages),
         )
         return [response_of(row) for row in self.db.rows(f"{RESPONSES}{clause} ORDER BY r.id", values)]
+
+    def candidates(
+        self,
+        *,
+        ids: Iterable[int] | None = None,
+        rounds: Iterable[int] | None = None,
+        prompt_ids: Iterable[str] | None = None,
+    ) -> list[Response]:
+        """Return the responses that can vote, be demonstrations or be selected, ordered by id.
+
+        The only place where responses become candidates: of an origin that allows it, and not excluded by the user.
+        """
+        excluded = self.excluded()
+        found = self.responses(ids=ids, rounds=rounds, prompt_ids=prompt_ids, origins=CANDIDATES)
+        return [response for response in found if response.id not in excluded]
+
+    def excluded(self) -> frozenset[int]:
+        """Return the ids of the responses that the user has excluded."""
+        return frozenset(id_ for (id_,) in self._curated("excluded", "response_id"))
+
+    def pinned(self) -> list[int]:
+        """Return the ids of the responses that the user has pinned and not excluded, the last pinned one last."""
+        return [id_ for (id_,) in self._curated("pinned AND NOT excluded", "at, response_id")]
+
+    def _curated(self, condition: str, order: str) -> list[tuple[int]]:
+        if self.db.version < SINCE["overlays"]:
+            return []
+        return self.db.rows(f"SELECT response_id FROM curated WHERE {condition} ORDER BY {order}")
+
+    def restored(self) -> frozenset[int]:
+        """Return the ids of the responses that were excluded once and are not now."""
+        if self.db.version < SINCE["overlays"]:
+            return frozenset()
+        rows = self.db.rows("SELECT DISTINCT response_id FROM overlays WHERE action = 'unexclude'")
+        return frozenset(id_ for (id_,) in rows) - self.excluded()
+
+    def curated(self) -> dict[int, list[tuple[Action, str]]]:
+        """Return what holds of each response that the user has excluded, pinned or annotated, and why."""
+        if self.db.version < SINCE["overlays"]:
+            return {}
+        found: dict[int, list[tuple[Action, str]]] = {}
+        sql = "SELECT response_id, excluded, pinned, note, because FROM curated ORDER BY response_id"
+        for id_, excluded, pinned, note, because in self.db.rows(sql):
+            said = [(Action.EXCLUDE, because)] if excluded else []
+            said += [(Action.PIN, because)] if pinned else []
+            said += [(Action.NOTE, note)] if note is not None else []
+            if said:
+                found[id_] = said
+        return found
+
+    def words_on(self, response_id: int) -> list[tuple[str, str, str]]:
+        """Return (time, action, reason or note) of all that the user said of a response, oldest first."""
+        if self.db.version < SINCE["overlays"]:
+            return []
+        sql = (
+            "SELECT u.committed_at, o.action, o.reason FROM overlays o JOIN units u ON u.id = o.unit "
+            "WHERE o.response_id = ? ORDER BY u.seq, o.action"
+        )
+        return self.db.rows(sql, (response_id,))
+
+    def sources(self, ids: Iterable[int] | None = None) -> dict[int, Source]:
+        """Return where responses that were brought in are from, by response id: of all, or of these."""
+        if self.db.version < SINCE["sources"]:
+            return {}
+        clause, values = where(("response_id IN {}", ids))
+        return {row[0]: Source(*row) for row in self.db.rows(f"SELECT * FROM sources{clause} ORDER BY 1", values)}
 
     def ids(self, wanted: Filter) -> np.ndarray:
         """Return the ids of the responses that match a filter, (n,) int64 ascending, as `allowed` of a search."""
@@ -162,8 +275,9 @@ class MemoryReader:
         return [unit_of(row) for row in self.db.rows(f"SELECT {columns} FROM units{clause} ORDER BY seq", values)]
 
     def result(self, round: int, stage: Stage) -> dict[str, Any] | None:
-        """Return the payload of a unit, or None when it is not committed or has none."""
-        row = self.db.one("SELECT payload FROM units WHERE id = ?", (name_of(round, stage),))
+        """Return the payload of a stage, or None when it is not committed or has none; of several units, the last."""
+        sql = "SELECT payload FROM units WHERE round = ? AND stage = ? ORDER BY idx DESC LIMIT 1"
+        row = self.db.one(sql, (round, stage.value))
         return None if row is None or row[0] is None else json.loads(row[0])
 
     def rounds(self) -> list[RoundRecord]:

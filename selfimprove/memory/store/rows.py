@@ -37,8 +37,14 @@ TABLES_OF_A_UNIT = {
     "tallies": "SELECT * FROM tallies WHERE unit = ? ORDER BY prompt_id",
     "verdicts": "SELECT * FROM verdicts WHERE unit = ? ORDER BY response_id",
     "decisions": "SELECT * FROM decisions WHERE unit = ?",
+    "sources": "SELECT * FROM sources WHERE response_id IN (SELECT id FROM responses WHERE unit = ?) "
+    "ORDER BY response_id",
+    "overlays": "SELECT * FROM overlays WHERE unit = ? ORDER BY response_id, action",
 }
 """Tables with rows of units, and the query for a unit's rows in the order in which they are hashed."""
+
+SINCE = {"sources": 3, "overlays": 3}
+"""First schema version that has a table, where it is not the first one."""
 
 RESPONSES = """
 SELECT r.id, r.prompt_id, u.round, r.origin, r.unit, r.slot, r.text, r.finish, r.seed, u.policy, r.prompt_tokens,

@@ -13,6 +13,7 @@ Table, view and column names are an interface: people query them with SQL and in
 """
 
 import sqlite3
+from collections.abc import Sequence
 
 from ..search.full_text import spaced
 
@@ -235,11 +236,11 @@ LEFT JOIN decisions d ON d.round = s.round;
 """
 
 
-def _triggers() -> str:
+def _triggers(tables: Sequence[str] = APPEND_ONLY) -> str:
     return "".join(
         f"CREATE TRIGGER {table}_no_{verb} BEFORE {verb.upper()} ON {table} "
         f"BEGIN SELECT raise(ABORT, '{table} is append-only'); END;\n"
-        for table in APPEND_ONLY
+        for table in tables
         for verb in ("update", "delete")
     )
 
@@ -254,7 +255,85 @@ INSERT INTO texts (rowid, prompt, response)
   SELECT r.id, spaced(p.text), spaced(r.text) FROM responses r JOIN prompts p ON p.id = r.prompt_id;
 """
 
-MIGRATIONS: tuple[str, ...] = (TABLES + VIEWS + _triggers(), SPLIT_TEXTS)
+LIVING = """
+CREATE TABLE sources (                 -- where responses that were brought in are from
+  response_id INTEGER PRIMARY KEY REFERENCES responses (id), -- the response
+  place TEXT NOT NULL,                 -- name of the run or file
+  ref TEXT NOT NULL,                   -- id in that run, or line of that file
+  round INTEGER,                       -- round of that run that wrote it; NULL for a file
+  policy TEXT,                         -- policy or model that wrote it there; NULL: not known
+  age INTEGER NOT NULL,                -- rounds that followed it in that run
+  weight REAL                          -- weight of its vote; NULL: as of a response of its age
+) STRICT;
+
+CREATE TABLE overlays (                -- what people said of responses; the last word of each kind holds
+  unit TEXT NOT NULL REFERENCES units (id), -- the command, with its time
+  response_id INTEGER NOT NULL REFERENCES responses (id), -- the response
+  action TEXT NOT NULL CHECK (action IN ('exclude', 'unexclude', 'pin', 'unpin', 'note')), -- what was said
+  reason TEXT NOT NULL,                -- why, or the note
+  PRIMARY KEY (unit, response_id, action)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX overlays_by_response ON overlays (response_id);
+
+CREATE VIEW curated AS                 -- what holds of each response that people said something of
+SELECT s.response_id,                  -- the response
+       (SELECT o.action = 'exclude' FROM overlays o JOIN units u ON u.id = o.unit WHERE o.response_id = s.response_id
+        AND o.action IN ('exclude', 'unexclude') ORDER BY u.seq DESC LIMIT 1) IS TRUE
+         AS excluded,                  -- 1: never recalled, never voting, never selected
+       (SELECT o.action = 'pin' FROM overlays o JOIN units u ON u.id = o.unit WHERE o.response_id = s.response_id
+        AND o.action IN ('pin', 'unpin') ORDER BY u.seq DESC LIMIT 1) IS TRUE
+         AS pinned,                    -- 1: the demonstration of its prompt
+       (SELECT o.reason FROM overlays o JOIN units u ON u.id = o.unit WHERE o.response_id = s.response_id
+        AND o.action = 'note' ORDER BY u.seq DESC LIMIT 1) AS note, -- the last note
+       (SELECT o.reason FROM overlays o JOIN units u ON u.id = o.unit WHERE o.response_id = s.response_id
+        AND o.action <> 'note' ORDER BY u.seq DESC LIMIT 1) AS because, -- why it was last excluded, pinned or released
+       (SELECT max(u.committed_at) FROM overlays o JOIN units u ON u.id = o.unit WHERE o.response_id = s.response_id)
+         AS at                         -- time of the last word, UTC
+FROM (SELECT DISTINCT response_id FROM overlays) s;
+
+DROP VIEW history;
+
+CREATE VIEW history AS                 -- every response, readable, with the last vote and the last verdict on it
+SELECT r.id,                           -- the response
+       u.round, u.stage, r.origin, r.prompt_id, p.split,
+       p.text AS prompt,               -- the last user turn of the prompt
+       r.text AS response,             -- what was written
+       r.finish,
+       (SELECT j.answer FROM judgements j JOIN units w ON w.id = j.unit WHERE j.response_id = r.id
+        ORDER BY w.seq DESC LIMIT 1) AS answer, -- equivalence class that the last vote read in it; NULL: none
+       (SELECT j.share FROM judgements j JOIN units w ON w.id = j.unit WHERE j.response_id = r.id
+        ORDER BY w.seq DESC LIMIT 1) AS share, -- share of the last vote that its answer got, in [0, 1]
+       (SELECT v.reason FROM verdicts v JOIN units w ON w.id = v.unit WHERE v.response_id = r.id
+        ORDER BY w.seq DESC LIMIT 1) AS reason, -- kept, or why not: the last verdict on it
+       r.prompt_tokens, r.new_tokens, u.policy, r.unit, r.slot, r.seed,
+       (SELECT s.place || ' ' || s.ref FROM sources s WHERE s.response_id = r.id)
+         AS source,                    -- run or file that it is from; NULL: written in this run
+       (SELECT CASE WHEN c.excluded THEN 'excluded' WHEN c.pinned THEN 'pinned' END FROM curated c
+        WHERE c.response_id = r.id) AS curation -- excluded, pinned or NULL
+FROM responses r JOIN units u ON u.id = r.unit JOIN prompts p ON p.id = r.prompt_id;
+
+DROP VIEW rounds;
+
+CREATE VIEW rounds AS                  -- one line a round
+SELECT s.round,                        -- the round; 0: before the first
+       s.responses,                    -- responses written, those brought in aside
+       s.new_tokens,                   -- tokens written
+       s.wall_s,                       -- seconds of all its units
+       (SELECT count(*) FROM verdicts v JOIN units u ON u.id = v.unit WHERE u.round = s.round AND v.reason = 'kept')
+         AS kept,                      -- survivors
+       (SELECT count(*) FROM verdicts v JOIN units u ON u.id = v.unit WHERE u.round = s.round AND v.reason <> 'kept')
+         AS dropped,                   -- candidates that were not kept
+       d.decision, d.because,
+       d.policy                        -- the adapter that was judged
+FROM (SELECT u.round, sum(u.wall_s) AS wall_s, sum(coalesce(n.responses, 0)) AS responses,
+             sum(coalesce(n.new_tokens, 0)) AS new_tokens
+      FROM units u LEFT JOIN (SELECT unit, count(*) AS responses, sum(new_tokens) AS new_tokens
+                              FROM responses GROUP BY unit) n ON n.unit = u.id AND u.stage <> 'import'
+      GROUP BY u.round) s
+LEFT JOIN decisions d ON d.round = s.round;
+""" + _triggers(("sources", "overlays"))
+
+MIGRATIONS: tuple[str, ...] = (TABLES + VIEWS + _triggers(), SPLIT_TEXTS, LIVING)
 """`MIGRATIONS[n]` takes a file from version n to n + 1. Released entries are never edited; new ones are appended."""
 
 OLDEST_READABLE = 1

@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Iterator
 
 from .database import Database
-from .rows import TABLES_OF_A_UNIT, chain_sha, prompt_sha, rows_sha
+from .rows import SINCE, TABLES_OF_A_UNIT, chain_sha, prompt_sha, rows_sha
 
 
 def digest(db: Database) -> str:
@@ -49,10 +49,11 @@ def _prompts(db: Database) -> Iterator[str]:
 
 def _units(db: Database) -> Iterator[str]:
     previous = ""
+    queries = {name: query for name, query in TABLES_OF_A_UNIT.items() if SINCE.get(name, 0) <= db.version}
     for id_, policy, sampling, payload, vectors, rows, chain in db.stream(
         "SELECT id, policy, sampling, payload, vectors, rows_sha, chain_sha FROM units ORDER BY seq"
     ):
-        tables = {name: db.rows(query, (id_,)) for name, query in TABLES_OF_A_UNIT.items()}
+        tables = {name: db.rows(query, (id_,)) for name, query in queries.items()}
         if rows_sha(id_, policy, sampling, payload, vectors, tables) != rows:
             yield f"unit {id_}: its rows are not what was committed"
         found = db.rows("SELECT count(*) FROM response_vectors v JOIN responses r USING (id) WHERE r.unit = ?", (id_,))
