@@ -50,7 +50,10 @@ def exchanges(row: Mapping[str, Any]) -> list[Exchange]:
     prompt = row.get("prompt")
     if isinstance(prompt, list) and not any(row.get(name) for name in ANSWERS):
         return [_of_turns(prompt)]
-    asked = read_messages({name: value for name, value in row.items() if name in _ASKED})
+    question = {name: value for name, value in row.items() if name in _ASKED}
+    if not question.keys() & set(COLUMNS):
+        raise Unusable(f"has {', '.join(list(row)[:12]) or 'no columns'} but neither messages nor a prompt")
+    asked = read_messages(question)
     name = next((name for name in ANSWERS if row.get(name)), None)
     if name is None:
         raise Unusable(f"has {', '.join(list(row)[:12])} but no response; one of {', '.join(ANSWERS)} should hold it")

@@ -51,8 +51,9 @@ def inherit(
         same_embedder = other.meta("embedder") == embedder.fingerprint
         theirs = {prompt.id: prompt for prompt in other.prompts()}
         own = {prompt.id: prompt for prompt in prompts}
+        written = other.responses(origins=(*CANDIDATES, Origin.CRITIQUE))
         chosen = _with_ancestors(
-            other.responses(origins=(*CANDIDATES, Origin.CRITIQUE)),
+            written,
             [id_ for id_, p in theirs.items() if p.split is Split.TRAIN and _split(own, id_) is not Split.HELDOUT],
         )
         answered = {response.prompt_id for response in chosen}
@@ -74,13 +75,14 @@ def inherit(
         left_out = near_duplicates(both, rows, embedder.encode) & own.keys()
         left_out |= {id_ for id_ in own if own[id_].split is Split.TRAIN and _split(theirs, id_) is Split.HELDOUT}
         if not same_model:  # it may have learnt from what the other run learnt from
-            left_out |= _learnt(prompts, vectors, [theirs[id_] for id_ in sorted(answered)], other, embedder)
+            learnt = sorted({r.prompt_id for r in written if theirs[r.prompt_id].split is Split.TRAIN})
+            left_out |= _learnt(prompts, vectors, [theirs[id_] for id_ in learnt], other, embedder)
     for split in Split:
-        count = sum(prompt.split is split for prompt in prompts)
-        if all(prompt.id in left_out for prompt in prompts if prompt.split is split):
+        mine = [prompt.id for prompt in prompts if prompt.split is split]
+        if mine and left_out.issuperset(mine):
             raise PromptError(
-                f"none of the {count} {split} prompts is left: {folder} holds them out or has learnt from them; add "
-                "others"
+                f"none of the {len(mine)} {split} prompts is left: {folder} holds them out or has learnt from them; "
+                "add others"
             )
     return Inheritance(folder.resolve().name, arrival, frozenset(left_out))
 

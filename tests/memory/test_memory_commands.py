@@ -63,7 +63,8 @@ def test_an_export_comes_into_a_run_in_quarantine(cli):
     cli("export", "kept.jsonl", "--kept")
     rows = [json.loads(line) for line in Path("kept.jsonl").read_text().splitlines()]
     assert rows
-    assert cli("import", "kept.jsonl") == f"{len(rows)} responses imported as r0000/import/0000\n"
+    said = f"{len(rows)} responses imported as r0000/import/0000, in quarantine\n"
+    assert cli("import", "kept.jsonl") == said
     imported = [json.loads(x) for x in cli("list", "--origin", "imported", "-n", 0, "--json").splitlines()]
     assert [r["response"] for r in imported] == [r["response"] for r in rows]
     assert {(r["answer"], r["reason"]) for r in imported} == {(None, None)}

@@ -11,7 +11,8 @@ from selfimprove.memory import ResponseMemory, VectorIndex
 from selfimprove.memory.importing import import_file
 from selfimprove.memory.inspect.entries import find, write_jsonl, write_parquet
 from selfimprove.memory.retrieval import own_past, trust
-from selfimprove.types import VOTERS, Origin
+from selfimprove.prompts import make_prompt
+from selfimprove.types import VOTERS, Message, Origin
 
 
 @pytest.fixture
@@ -39,8 +40,8 @@ def test_an_import_keeps_its_provenance_and_takes_no_part(mine, export, suffix):
     own = commit(mine, [("france", "Paris"), ("france", "Paris!")])
     commit_vote(mine, own, lambda r: "paris")
     before = trust(mine, EMBEDDER.encode, round=1, vote_index=0, min_support=0.5)
-    done = import_file(mine, export / f"other.{suffix}")
-    assert (done.unit, done.responses, done.left_out) == ("r0000/import/0000", 2, 1)
+    done = import_file(mine, export / f"other.{suffix}", EMBEDDER.encode)
+    assert (done.unit, done.responses, done.unknown) == ("r0000/import/0000", 2, 1)
     imported = mine.responses(origins=[Origin.IMPORTED])
     assert [(r.id, r.prompt_id, r.text, r.round, r.policy) for r in imported] == [
         (3, "france", "Paris", 0, ""),
@@ -63,30 +64,61 @@ def test_an_import_keeps_its_provenance_and_takes_no_part(mine, export, suffix):
 
 
 def test_a_file_comes_in_once(mine, export):
-    import_file(mine, export / "other.jsonl")
+    import_file(mine, export / "other.jsonl", EMBEDDER.encode)
     with pytest.raises(UserError, match=r"in this memory already: r0000/import/0000"):
-        import_file(mine, export / "other.jsonl")
-    assert import_file(mine, export / "other.parquet").unit == "r0000/import/0001"
+        import_file(mine, export / "other.jsonl", EMBEDDER.encode)
+    assert import_file(mine, export / "other.parquet", EMBEDDER.encode).unit == "r0000/import/0001"
 
 
-def test_a_file_that_is_no_export_changes_nothing(mine, tmp_path, export):
+def test_a_file_with_nothing_to_import_changes_nothing(mine, tmp_path, export):
     row = json.loads((export / "other.jsonl").read_text().splitlines()[0])
     faults = {
-        "a.jsonl": ("{", "line 1 is no JSON"),
-        "b.jsonl": ("[1]", "row 1 is no object"),
-        "c.jsonl": (json.dumps(row) + "\n" + json.dumps(row | {"response": None}), "row 2: response should be str"),
+        "a.jsonl": ("{", "line 1: not valid JSON"),
+        "b.jsonl": ("[1]", "line 1: a JSON list"),
+        "c.jsonl": (json.dumps(row | {"response": None}), "line 1: response should be str"),
         "d.jsonl": (json.dumps(row | {"finish": "tired"}), "finish should be stop or length, it is 'tired'"),
         "e.jsonl": (json.dumps(row | {"prompt_id": "spain"}), "none of the 1 responses"),
         "f.jsonl": (json.dumps(row | {"round": True}), "round should be int, it is True"),
-        "g.parquet": ("PAR0", "is no Parquet file"),
-        "h.csv": ("id", "name it .jsonl or .parquet"),
+        "g.parquet": ("PAR0", "cannot read"),
+        "h.csv": ("id\n1", "has id but neither messages nor a prompt"),
+        "i.xlsx": ("id", "are not read"),
     }
     for name, (text, says) in faults.items():
         (tmp_path / name).write_text(text)
         with pytest.raises(UserError, match=says):
-            import_file(mine, tmp_path / name)
+            import_file(mine, tmp_path / name, EMBEDDER.encode)
     with pytest.raises(UserError, match="no file"):
-        import_file(mine, tmp_path / "nowhere.jsonl")
+        import_file(mine, tmp_path / "nowhere.jsonl", EMBEDDER.encode)
     assert mine.count() == 0
     assert mine.units() == []
     assert np.array_equal(VectorIndex(mine).search(EMBEDDER.encode(["cold"]), 1)[0], [[-1]])
+
+
+def test_a_row_that_cannot_be_read_is_counted_and_the_others_come_in(mine, tmp_path, export):
+    lines = (export / "other.jsonl").read_text().splitlines()
+    (tmp_path / "some.jsonl").write_text("\n".join([lines[0], "{", lines[1]]))
+    done = import_file(mine, tmp_path / "some.jsonl", EMBEDDER.encode)
+    assert done.responses == 2
+    (fault,) = done.faults
+    assert fault.startswith("line 2: not valid JSON")
+
+
+def test_trusted_answers_are_recalled_and_those_to_held_out_prompts_are_not_even_stored(mine, tmp_path):
+    rows = [
+        {"prompt": "What is the capital of Spain?", "response": "Madrid"},
+        {"prompt": "What is the capital of Italy?", "response": "Rome"},  # held out by its text below
+    ]
+    held = make_prompt([Message("user", rows[1]["prompt"])], heldout=1.0)
+    mine.add_prompts([held], EMBEDDER.encode([held.text]))
+    (tmp_path / "logs.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    quarantined = import_file(mine, tmp_path / "logs.jsonl", EMBEDDER.encode)
+    assert (quarantined.responses, quarantined.unfit) == (2, 0)
+    done = import_file(mine, tmp_path / "logs.jsonl", EMBEDDER.encode, trust=True)
+    assert (done.responses, done.unfit, done.begins) == (1, 1, 1)
+    with pytest.raises(UserError, match="in this memory already"):
+        import_file(mine, tmp_path / "logs.jsonl", EMBEDDER.encode, trust=True)
+    (past,) = mine.candidates()
+    assert (past.text, past.origin, mine.sources([past.id])[past.id].weight) == ("Madrid", Origin.PAST, 0.5)
+    (found,) = find(mine, ids=[past.id])
+    assert found.source == "logs.jsonl line 1"
+    assert mine.verify() == []

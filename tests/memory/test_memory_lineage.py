@@ -20,8 +20,9 @@ from selfimprove.memory.inspect.lineage import (
     turns,
 )
 from selfimprove.memory.inspect.overview import FlippedPrompt, OperatorLine, overview
+from selfimprove.memory.store.memory import Arrival
 from selfimprove.memory.store.reads import Filter
-from selfimprove.types import Message, Origin, Prompt, Reason, Selection, Split, Stage, Tally, Verdict
+from selfimprove.types import Message, Origin, Prompt, Reason, Selection, Source, Split, Stage, Tally, Verdict
 
 
 @pytest.fixture
@@ -89,7 +90,8 @@ def test_diff_of_two_rounds(story):
 
 
 def test_diff_leaves_out_what_came_from_a_file(story):
-    story.commit_import([("france", "stop", 9, 3, "Paris, says a file")], {"sha256": "0"})
+    row = ("france", Origin.IMPORTED.value, "stop", 0, 9, 3, "Paris, says a file")
+    story.commit_import(Arrival([row], [Source(story.next_id, "f.jsonl", "line 1")], {"sha256": "0"}))
     assert diff(story, "france", 0, 1) == [Change("paris", 0, 2, None, "Paris"), Change("lyon", 0, 1, None, "Lyon")]
 
 

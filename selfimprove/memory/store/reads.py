@@ -164,7 +164,11 @@ class MemoryReader:
 
     def pinned(self) -> list[int]:
         """Return the ids of the responses that the user has pinned and not excluded, the last pinned one last."""
-        return [id_ for (id_,) in self._curated("pinned AND NOT excluded", "at, response_id")]
+        last = (
+            "(SELECT max(u.seq) FROM overlays o JOIN units u ON u.id = o.unit "
+            "WHERE o.response_id = curated.response_id AND o.action = 'pin')"
+        )
+        return [id_ for (id_,) in self._curated("pinned AND NOT excluded", f"{last}, response_id")]
 
     def _curated(self, condition: str, order: str) -> list[tuple[int]]:
         if self.db.version < SINCE["overlays"]:
