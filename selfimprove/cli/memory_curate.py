@@ -43,7 +43,7 @@ def reason_option(*, required: bool) -> Callable[[Command], Command]:
 
 @curation.command(
     epilog="selfimprove memory mine exclude 1329 1402 --reason 'made up'\n"
-    "selfimprove memory mine exclude --filter source=logs.jsonl --filter words=refund --reason 'old policy'\n"
+    "selfimprove memory mine exclude --filter words=refund --reason outdated\n"
 )
 @ids_argument
 @filter_option

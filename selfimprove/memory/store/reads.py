@@ -281,7 +281,7 @@ class MemoryReader:
     def result(self, round: int, stage: Stage) -> dict[str, Any] | None:
         """Return the payload of a stage, or None when it is not committed or has none; of several units, the last."""
         sql = "SELECT payload FROM units WHERE round = ? AND stage = ? ORDER BY idx DESC LIMIT 1"
-        row = self.db.one(sql, (round, stage.value))
+        row = self.db.one(sql, (round, str(stage)))
         return None if row is None or row[0] is None else json.loads(row[0])
 
     def rounds(self) -> list[RoundRecord]:
