@@ -16,9 +16,10 @@ from memory_story import EMBEDDER
 
 from selfimprove.memory import ResponseMemory, VectorIndex
 from selfimprove.memory.inspect.lineage import lines, trace
-from selfimprove.memory.retrieval import recall, trust
+from selfimprove.memory.retrieval import nearest, trust
 from selfimprove.memory.store import database, schema
-from selfimprove.types import Decision, Reason
+from selfimprove.prompts import make_prompt
+from selfimprove.types import Decision, Message, Reason
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -54,7 +55,8 @@ def test_an_old_memory_opens_and_says_what_it_said(old):
         assert (memory.current, memory.meta("embedder")) == ("r0001", "hash:64")
         assert memory.search_text("course") == [2]
         trusted = trust(memory, EMBEDDER.encode, round=1, vote_index=0, min_support=0.6)
-        (found,) = recall(memory, VectorIndex(memory), trusted, EMBEDDER.encode(["hot?"]), k=1, diversity=0.0)
+        asked = make_prompt([Message("user", "hot?")], heldout=0.0)
+        (found,) = nearest(VectorIndex(memory), trusted, [asked], EMBEDDER.encode([asked.text]), 1)
         assert [r.text for r in found] == ["cold"]
 
 

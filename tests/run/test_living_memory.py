@@ -18,7 +18,12 @@ from selfimprove.run.inherit import inherit
 from selfimprove.types import Action, Origin, Overlay, Poll, Split, Stage
 
 MORE = [sum_question(a, b) for a in range(6) for b in (5, 6, 7)]
-ONE_ROUND = {"rounds": 1, "propose": {"exemplar": {"k": 6, "below": 2.0, "pool": 32}}, "select": {"threshold": 0.2}}
+ONE_ROUND = {
+    "rounds": 1,
+    "sample": {"k": 1},  # so that most of what survives was written with demonstrations
+    "propose": {"exemplar": {"k": 8, "below": 2.0, "pool": 32}},
+    "select": {"threshold": 0.2, "per_prompt": 8},
+}
 
 
 def write(file, texts):
