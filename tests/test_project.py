@@ -70,7 +70,7 @@ def test_only_accuracy_can_see_answers():
     opened = [path for path in MODULES if re.search(r"answers=True|import Reference", path.read_text(encoding="utf-8"))]
     assert [relative(path) for path in opened] == [
         "selfimprove/evaluation/answer_key.py",
-        "selfimprove/memory/importing.py",  # history that the user brings in on purpose, not the answers of a prompt file
+        "selfimprove/memory/importing.py",  # history that the user brings in on purpose
     ]
 
 

@@ -12,6 +12,7 @@ from ..memory import Embedder
 from ..models.policy import Policy
 from ..prompts import load_prompts
 from ..run.folder import RUNS
+from ..run.inherit import inherit
 from ..run.rehearsal import rehearse
 from ..run.validate import leave_out, refuse_unfit, refuse_unusable
 from ..types import Sampling, Split
@@ -31,10 +32,12 @@ def check(config: RunConfig, *, probe: bool = False) -> str:
     refuse_unusable(config.prompts, prompts.prompts)
     embedder = Embedder.load(config.embedder)
     conversations = [prompt.conversation for prompt in prompts.prompts]
-    left_out = leave_out(prompts.prompts, embedder.encode(conversations), embedder.encode)
+    vectors = embedder.encode(conversations)
+    left_out = leave_out(prompts.prompts, vectors, embedder.encode)
     split = {s: [p for p in prompts.prompts if p.split is s and p.id not in left_out] for s in Split}
     policy = Policy.load(config.model)
     refuse_unfit(prompts.prompts, policy, config.sample.max_new_tokens)
+    past = config.memory.from_ and inherit(config.memory.from_, prompts.prompts, vectors, embedder, policy.fingerprint)
     targets = find_targets(policy.model)
     needed = (config.rounds * targets.adapter_bytes(config.train.rank) + 2**28) / 1e9
     free = shutil.disk_usage(RUNS if RUNS.is_dir() else Path()).free / 1e9
@@ -72,6 +75,8 @@ def check(config: RunConfig, *, probe: bool = False) -> str:
         f"round     {config.sample.k} samples + {config.propose.exemplar.k} answers with demonstrations for each of "
         f"{len(split[Split.TRAIN])} prompts, {config.rounds} rounds",
     ]
+    if past:
+        lines.append(f"memory    {past.said}; {len(past.left_out)} of the prompts left out for that")
     if reader.own is not None:
         lines.append(f"reader    {reader.own.name}")
     if reader.thinking.opened or reader.final_text(answer) is None:

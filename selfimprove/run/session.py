@@ -22,7 +22,7 @@ from ..memory import Embedder, ResponseMemory, VectorIndex
 from ..models.policy import Policy
 from ..prompts import PromptSet, load_prompts
 from ..types import Prompt, Split
-from .folder import RUNS, adapter_folder, environment, recorded_left_out
+from .folder import RUNS, adapter_folder, environment, recorded_left_out, run_folder
 from .inherit import inherit
 from .progress import Progress
 from .rehearsal import rehearse
@@ -96,12 +96,14 @@ def open_run(
     exists, recorded = ((folder / name).is_file() for name in ("memory.db", "config.yaml"))
     if config.engine == "server" and not exists:  # a resumed run may only be summarised
         refuse_unreachable(config.server)
+    begins_with = None if _started(folder / "memory.db") else config.memory.from_
+    if begins_with is not None:
+        run_folder(begins_with)  # before models are loaded
     prompt_set = load_prompts(config.prompts)
     refuse_unusable(config.prompts, prompt_set.prompts)
     policy = Policy.load(config.model)
     config = config.model_copy(update={"model": policy.config})
     refuse_unfit(prompt_set.prompts, policy, config.sample.max_new_tokens)
-    started = _started(folder / "memory.db")
     conversations = [prompt.messages for prompt in prompt_set.prompts]
     # resumed: it was done; Ray's driver may have no room for a training step: `check` does it
     rehearsal = None if exists or config.engine == "ray" else rehearse(policy, config.train, conversations)
@@ -109,8 +111,8 @@ def open_run(
     vectors = embedder.encode([p.conversation for p in prompt_set.prompts])
     near = leave_out(prompt_set.prompts, vectors, embedder.encode)
     past = None
-    if config.memory.from_ is not None and not started:
-        past = inherit(config.memory.from_, prompt_set.prompts, vectors, embedder, policy.fingerprint)
+    if begins_with is not None:
+        past = inherit(begins_with, prompt_set.prompts, vectors, embedder, policy.fingerprint)
         near = past.left_out
     reader = Reader.of(config, embedder, opened=policy.opens_thinking, own=own)
     shared = config.model_dump(mode="json", exclude={"server", "ray"})  # addresses and commands stay here
