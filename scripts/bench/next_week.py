@@ -5,7 +5,7 @@
     python scripts/bench/next_week.py --seeds 0 --limit 60 --threads 1   fewer prompts a half, one thread
     python scripts/bench/next_week.py --work DIR      folder of the runs; running again resumes (runs/next_week)
 
-The everyday prompts are halved by hash and seed. A first run samples, votes, recalls and votes on the one half. Two runs
+The everyday prompts are halved by hash and seed. A first run samples, votes, recalls and votes on one half. Two runs
 do the same on the other half: from nothing, and with `memory.from` the first. Both have the same model, samples and
 seeds, and ask for as many recalled answers; their tokens are counted. Nothing is trained or measured on held-out
 prompts: the labels are what is compared, with the audit file, which only this script reads.

@@ -129,10 +129,10 @@ def open_run(
         memory.check_fingerprint("prompts", prompts_digest(prompt_set.prompts))
         memory.add_prompts(prompt_set.prompts, vectors)
         left_out = _settled(memory, near)
-        if past is not None:
-            memory.commit_import(past.arrival)
         write_text(folder / "config.yaml", to_yaml(config))
         write_json(folder / "env.json", environment(policy))
+        if past is not None:
+            memory.commit_import(past.arrival)
         joined = memory.joined()
         progress.say(f"run       {folder}" + ("   (resumed)" if exists else ""))
         progress.say(f"model     {config.model.path}, {str(policy.dtype).removeprefix('torch.')}, {policy.device}")
