@@ -30,7 +30,7 @@ from typing import Any
 from arms import ARMS, Arm, Cached, configure, merged
 from measures import binned, families_of, learnt, off_task, policy_of
 from results import table, write_results
-from tasks.tasks import TASKS, Task
+from tasks.tasks import TASKS, TOKENS_A_PROMPT, Task
 
 from selfimprove.config import GuardConfig, RunConfig
 from selfimprove.config_file import to_yaml
@@ -275,7 +275,8 @@ def _as_asked(task: Task, options: argparse.Namespace) -> Task:
     if task.sized is None:
         raise SystemExit(f"{task.name} has one size; --train and --heldout are for everyday-large")
     name = f"{task.name}-{options.train}-{options.heldout}"
-    return replace(task, name=name, write=task.sized(options.train, options.heldout))
+    write, tokens = task.sized(options.train, options.heldout), TOKENS_A_PROMPT * options.train
+    return replace(task, name=name, write=write, trained_tokens=tokens)
 
 
 def main() -> None:

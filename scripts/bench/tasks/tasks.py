@@ -131,6 +131,9 @@ LARGE = SHORT | {
 }
 """Five rounds on many families; large units, since a GPU decodes thousands of short answers at once."""
 
+TOKENS_A_PROMPT = 20
+"""Completion tokens that `everyday-large` trains on in a round, for each prompt to learn from."""
+
 SMOL = "bundled:smollm2-135m"
 WORKED = SHORT | {"sample": {"max_new_tokens": 48}}
 """The same with worked steps, for the base that `scripts/bench/tasks/chain.py` fine-tunes."""
@@ -143,7 +146,13 @@ TASKS = {
         Task("everyday-rounds", SMOL, ROUNDS, drawn(questions, 120, 80), trained_tokens=4800),
         Task("arith-rounds", SMOL, ROUNDS, drawn(arithmetic, 120, 80), trained_tokens=4800),
         Task(
-            "everyday-large", SMOL, LARGE, spread_over(600, 400), trained_tokens=12_000, sized=spread_over, beside=True
+            "everyday-large",
+            SMOL,
+            LARGE,
+            spread_over(600, 400),
+            trained_tokens=600 * TOKENS_A_PROMPT,
+            sized=spread_over,
+            beside=True,
         ),
         *(
             Task(f"rg-{kind}", str(puzzles.BASE), SHORT, drawn(partial(puzzles.questions, kind), 120, 80), 800)
