@@ -2,8 +2,9 @@
 
     scripts/bench/serving.py RUN [--requests 64] [--threads 1]
 
-Both run on one model in one process, in turn, so other load of the machine hits both; the ratios are what counts. The
-client runs in this process too, at the server's cost. Needs `selfimprove[serve]` and the openai package.
+Both run on one model in one process, in turn. Tokens are counted by second of this process's CPU time as well, which
+other load of the machine hardly changes. The client runs in this process too, at the server's cost. Needs
+`selfimprove[serve]` and the openai package.
 """
 
 import argparse
@@ -111,15 +112,20 @@ def main() -> None:
         }
         ask(client, name, prompts[0], stream=False)
         speeds: dict[str, list[float]] = {way: [] for way in ways}
+        costs: dict[str, list[float]] = {way: [] for way in ways}
         for _ in range(3):
             for way, work in ways.items():
-                begun = time.monotonic()
+                begun, cpu = time.monotonic(), time.process_time()
                 tokens = work()
                 speeds[way].append(tokens / (time.monotonic() - begun))
-                print(f"{way:16} {tokens} tokens, {speeds[way][-1]:.0f} tokens/s", flush=True)
-        for way in list(ways)[1:]:
-            ratios = [new / old for new, old in zip(speeds[way], speeds["rollout"], strict=True)]
-            print(f"{way:16} {statistics.median(ratios):.2f} of the rollout ({min(ratios):.2f} to {max(ratios):.2f})")
+                costs[way].append(tokens / (time.process_time() - cpu))
+                each = f"{speeds[way][-1]:.0f} tokens/s, {costs[way][-1]:.0f} tokens a CPU second"
+                print(f"{way:16} {tokens} tokens, {each}", flush=True)
+        for clock, found in (("wall time", speeds), ("CPU time", costs)):
+            for way in list(ways)[1:]:
+                ratios = [new / old for new, old in zip(found[way], found["rollout"], strict=True)]
+                spread = f"({min(ratios):.2f} to {max(ratios):.2f})"
+                print(f"{way:16} {statistics.median(ratios):.2f} of the rollout in {clock} {spread}")
         times = [first_token(client, name, prompt) for prompt in prompts[:TOGETHER]]
         print(f"first token      {statistics.median(times):.2f} s, at most {max(times):.2f} s")
     with served(folder, recalling=True) as (client, _):

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import UserError
 from ..evaluation.scores import Accuracy, change, from_json
 from ..memory.operators import operators
-from ..types import BASE, Decision, Split, Stage
+from ..types import BASE, Decision, Reason, Split, Stage
 
 if TYPE_CHECKING:
     from ..config import RunConfig
@@ -280,8 +280,8 @@ def survivors(memory: ResponseMemory, examples: int = 5) -> list[Survivors]:
     """Return the survivors of each round that has selected, with up to so many examples, spread over the round."""
     found = []
     for unit in memory.units(stage=Stage.SELECT):
-        verdicts = memory.verdicts(unit.round)
-        kept = sorted(id_ for id_, verdict in verdicts.items() if verdict.kept)
+        verdicts = memory.db.rows("SELECT response_id, reason FROM verdicts WHERE unit = ? ORDER BY 1", (unit.id,))
+        kept = [id_ for id_, reason in verdicts if reason == Reason.KEPT]
         count = min(examples, len(kept))
         rows = memory.db.rows(
             "SELECT id, prompt, response FROM history WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id",
