@@ -49,7 +49,7 @@ def chat_loop(folder: Path, against: str | None, recalling: bool = False) -> Non
         opened = next(iter(policies.values())).opens_thinking
         demonstrations = Demonstrations(memory, config, opened=opened) if recalling else None
         sampling = config.sample.sampling(NEW_TOKENS)
-        system = shared_system(memory.prompts())  # the policy was trained under it
+        system = shared_system(memory.own_prompts())  # the policy was trained under it
         histories: dict[str, list[Message]] = {name: [] for name in policies}
         click.echo(f"{' | '.join(policies)}   (an empty line ends)")
         for message in system:

@@ -61,7 +61,7 @@ def opened_server(
     config = saved_config(folder)
     with _listening(port) as listening:
         with ResponseMemory.open(folder / "memory.db") as memory:
-            current, fingerprint, prompts = memory.current, memory.meta("model"), memory.prompts()
+            current, fingerprint, prompts = memory.current, memory.meta("model"), memory.own_prompts()
         policy = Policy.load(config.model, fingerprint)
         policy.use(adapter_folder(folder, current))
         asked = Asked(folder / ASKED, (prompt.id for prompt in prompts)) if learning else None

@@ -7,7 +7,7 @@ import numpy as np
 
 from ..run.session import Run
 from ..seeds import seed_for
-from ..types import VOTERS, Origin, Poll, Prompt, Request, Response, Stage, Tally
+from ..types import Origin, Poll, Prompt, Request, Response, Stage, Tally
 from .step_graph import best_prefix, build_graph, split_steps
 from .step_votes import StepVotes
 from .units import between, past_answers, run_units
@@ -75,7 +75,7 @@ def stitch(run: Run, round_: int) -> None:
     ]
     if config.k and not several:
         run.progress.line("", f"no stitching: no answers of {config.steps} steps or more to continue")
-    votes = StepVotes.of(r.text for r in run.memory.responses(rounds=range(round_ + 1), origins=VOTERS))
+    votes = StepVotes.of(r.text for r in run.memory.candidates(rounds=range(round_ + 1)))
 
     def plan(batch: Sequence[Prompt]) -> list[Request]:
         return plan_stitches(
