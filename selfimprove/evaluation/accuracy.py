@@ -44,10 +44,12 @@ def audited_prompts(run: Run) -> tuple[list[Prompt], dict[str, Key]]:
 def _accuracy(run: Run, round_: int, prompts: Sequence[Prompt], keys: Mapping[str, Key]) -> Accuracy:
     probes, greedy = (answers(run, round_, stage) for stage in (Stage.PROBE, Stage.GREEDY))
     rows = []
+    right_ids: set[int] = set()
     for prompt in prompts:
-        key, group = keys[prompt.id], probes[prompt.id]
+        key, group, first = keys[prompt.id], probes[prompt.id], greedy[prompt.id][0]
         right = [is_right(run.reader.shown(r.text), key) for r in group]
-        one = is_right(run.reader.shown(greedy[prompt.id][0].text), key)
+        one = is_right(run.reader.shown(first.text), key)
         rows.append((one, np.mean(right), maj_at_k(read_answers(run, prompt, group), right), any(right)))
+        right_ids |= {r.id for r, is_so in zip((*group, first), (*right, one), strict=True) if is_so}
     columns = np.array(rows, dtype=float).T
-    return Accuracy(tuple(p.id for p in prompts), *columns)
+    return Accuracy(tuple(p.id for p in prompts), *columns, right=frozenset(right_ids))

@@ -26,6 +26,8 @@ class Accuracy:
     mean: np.ndarray  # (P,) mean@k: fraction of the k samples that are right
     majority: np.ndarray  # (P,) maj@k: whether the majority answer is right, averaged over ties
     any: np.ndarray  # (P,) pass@k: 0 or 1
+    right: frozenset[int] | None = None
+    """Ids of the right responses; None in files of earlier versions."""
 
     def means(self) -> dict[str, float]:
         """Return the means over prompts, keyed as in summary.json: greedy, mean_at_k, maj_at_k, pass_at_k."""
@@ -45,7 +47,11 @@ def to_json(rounds: Mapping[int, Accuracy]) -> dict[str, Any]:
     return {
         "prompts": list(ids),
         "rounds": [
-            {"round": round_, **{name: getattr(one, column).tolist() for column, name in COLUMNS.items()}}
+            {
+                "round": round_,
+                **{name: getattr(one, column).tolist() for column, name in COLUMNS.items()},
+                **({} if one.right is None else {"right": sorted(one.right)}),
+            }
             for round_, one in rounds.items()
         ],
     }
@@ -55,6 +61,10 @@ def from_json(stored: Mapping[str, Any]) -> dict[int, Accuracy]:
     """Return what `to_json` was given."""
     ids = tuple(stored["prompts"])
     return {
-        row["round"]: Accuracy(ids, **{column: np.array(row[name]) for column, name in COLUMNS.items()})
+        row["round"]: Accuracy(
+            ids,
+            **{column: np.array(row[name]) for column, name in COLUMNS.items()},
+            right=frozenset(row["right"]) if "right" in row else None,
+        )
         for row in stored["rounds"]
     }

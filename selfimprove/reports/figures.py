@@ -1,4 +1,4 @@
-"""The figures of a run, derived in one place from its memory and accuracy.json, for every table, page and file.
+"""The figures of a run, derived in one place from its memory, accuracy.json and answers.json, for all that shows them.
 
 Used by the table at the end of a run, summary.json, metrics.jsonl, the HTML report, compare, status and the model card.
 Nothing that trains, votes, selects or decides reads it.
@@ -14,13 +14,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
+from ..evaluation.limits import best
+from ..evaluation.metrics import METRICS, Health
 from ..evaluation.scores import Accuracy, change, from_json
 from ..memory.operators import operators
 from ..types import BASE, Decision, Reason, Split, Stage
+from .answers import ANSWERS, HeldoutAnswers
+from .answers import from_json as answers_from_json
+from .heldout import HeldoutPrompts
+from .margins import Fall, Fallen, metric_falls, way_used
 
 if TYPE_CHECKING:
     from ..config import RunConfig
     from ..memory import ResponseMemory
+
+MEASURES = {"mean_at_k": "mean@{k}", "greedy": "greedy", "maj_at_k": "maj@{k}", "pass_at_k": "pass@{k}"}
+"""Kind of accuracy -> its short name."""
 
 ACCURACY = "accuracy.json"
 """Accuracy per prompt and round, in the run's folder; only there when the run has an audit file."""
@@ -73,6 +82,8 @@ class Figures:
     """Accuracy per prompt by round; empty without an audit file, and for runs from before accuracy.json."""
     stored: Mapping[str, Any]
     """The last summary.json: the accuracy of runs from before accuracy.json."""
+    stored_answers: HeldoutAnswers
+    """The last answers.json."""
 
     @property
     def decided(self) -> tuple[RoundFigures, ...]:
@@ -129,15 +140,72 @@ class Figures:
 
     @cached_property
     def changes(self) -> dict[int, dict[str, float]]:
-        """By audited round, the change of mean@k accuracy from the base and from the last round kept before it."""
+        """By audited round, the change of mean@k accuracy from the base and from the last round `kept` before it."""
         found = {}
         for one in self.decided:
             if one.round in self.per_prompt and 0 in self.per_prompt:
                 kept = max(k.round for k in (self.rounds[0], *self.kept) if k.round < one.round)
                 found[one.round] = _prefixed("from_base", self._change(0, one.round))
                 if kept in self.per_prompt:
-                    found[one.round] |= _prefixed("from_kept", self._change(kept, one.round))
+                    found[one.round] |= {"kept": kept} | _prefixed("from_kept", self._change(kept, one.round))
         return found
+
+    @cached_property
+    def prompts(self) -> HeldoutPrompts:
+        """The held-out prompts one by one."""
+        health = {one.round: Health.of(one.health) for one in self.rounds if one.health is not None}
+        return HeldoutPrompts(self.config, self.memory, health, self.per_prompt, self.stored_answers)
+
+    @cached_property
+    def shown(self) -> int:
+        """The round whose answers are compared with the base's: the current policy's, else the last measured one."""
+        return self.final or max(self.prompts.health, default=0)
+
+    def fallen(self, round_: int, *, final: bool = False) -> Fallen | None:
+        """Return what got worse in a round against the best kept one before it; None for one that is not measured.
+
+        `final`: against the best of all other kept rounds, for the round that the run ends with.
+        """
+        health = self.prompts.health
+        others = {r: health[r] for r in self._kept_rounds if r != round_ and (final or r < round_)}
+        if round_ not in health or 0 not in others:
+            return None
+        against = best(others, self.config.guard)
+        metrics = metric_falls(others[against], health[round_], self._limits(round_))
+        return Fallen(round_, against, self._accuracy_falls(round_, against), metrics)
+
+    def _accuracy_falls(self, round_: int, against: int) -> tuple[Fall, ...]:
+        by_round = {one.round: one.accuracy for one in self.rounds}
+        old, new = by_round[against], by_round[round_]
+        if old is None or new is None:
+            return ()
+        found = [
+            Fall(f"{MEASURES[name].format(k=self.config.evaluate.k)} accuracy", old[name], new[name], old[name] - new[name])
+            for name in MEASURES
+            if new[name] < old[name]
+        ]
+        for one in self.prompts.family_changes(round_, against):
+            if one.greedy and one.greedy[1] < one.greedy[0]:
+                lost = (one.greedy[0] - one.greedy[1]) / one.prompts
+                found.append(Fall(f"greedy right of {one.name!r}", *one.greedy, lost, one.prompts))
+        return tuple(sorted(found, key=lambda fall: -fall.fraction))
+
+    def way_used(self, round_: int) -> dict[str, float | None]:
+        """Return by metric how much of the way to its limit a round has used up (`margins.way_used`)."""
+        health, limits = self.prompts.health, self._limits(round_)
+        earlier = [r for r in self._kept_rounds if r < round_]
+        if round_ not in health or not earlier:
+            return {}
+        references = [health[earlier[0]], health[earlier[-1]]]
+        return {m.name: way_used(m, references, m.value(health[round_]), limits.get(m.name)) for m in METRICS}
+
+    @property
+    def _kept_rounds(self) -> list[int]:
+        """The base and the kept rounds, as far as they were measured."""
+        return [r for r in (0, *(one.round for one in self.kept)) if r in self.prompts.health]
+
+    def _limits(self, round_: int) -> dict[str, float]:
+        return {check["name"]: check["limit"] for one in self.rounds if one.round == round_ for check in one.checks}
 
     @cached_property
     def agreement(self) -> dict[str, float | None]:
@@ -203,6 +271,10 @@ class Figures:
             "seconds_by_stage": self.seconds_by_stage,
             "agreement": self.agreement,
         }
+        if self.shown:
+            found["families"] = [one.row() for one in self.prompts.family_changes(self.shown)]
+            fallen = self.fallen(self.shown, final=True)
+            found["fallen"] = asdict(fallen) if fallen else None
         return found | ({"heldout": self.heldout} if self.heldout else {})
 
     def metrics(self) -> list[dict[str, Any]]:
@@ -228,15 +300,16 @@ def load_figures(folder: Path, memory: ResponseMemory) -> Figures:
     from ..run.folder import saved_config
 
     per_prompt = stored_accuracy(folder)
-    return Figures(
-        saved_config(folder), memory, round_figures(memory, _means(folder, per_prompt)), per_prompt, _summary(folder)
-    )
+    rounds = round_figures(memory, _means(folder, per_prompt))
+    return Figures(saved_config(folder), memory, rounds, per_prompt, _summary(folder), stored_answers(folder))
 
 
-def fresh_figures(config: RunConfig, memory: ResponseMemory, per_prompt: Mapping[int, Accuracy]) -> Figures:
+def fresh_figures(
+    config: RunConfig, memory: ResponseMemory, per_prompt: Mapping[int, Accuracy], answers: HeldoutAnswers
+) -> Figures:
     """Return the figures of a run that has just been audited; nothing is read from earlier reports."""
     means = {round_: one.means() for round_, one in per_prompt.items()}
-    return Figures(config, memory, round_figures(memory, means), per_prompt, {})
+    return Figures(config, memory, round_figures(memory, means), per_prompt, {}, answers)
 
 
 def round_figures(memory: ResponseMemory, accuracy: Mapping[int, dict[str, float]]) -> tuple[RoundFigures, ...]:
@@ -295,6 +368,12 @@ def stored_accuracy(folder: Path) -> dict[int, Accuracy]:
     """Return accuracy.json; empty where there is none."""
     rows = _json_lines(folder / ACCURACY, whole=True)
     return from_json(rows[0]) if rows else {}
+
+
+def stored_answers(folder: Path) -> HeldoutAnswers:
+    """Return answers.json; empty where there is none."""
+    rows = _json_lines(folder / ANSWERS, whole=True)
+    return answers_from_json(rows[0]) if rows else HeldoutAnswers()
 
 
 def _means(folder: Path, per_prompt: Mapping[int, Accuracy]) -> dict[int, dict[str, float]]:

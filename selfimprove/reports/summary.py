@@ -1,4 +1,4 @@
-"""Files and output of a run: the final table, summary.json, metrics.jsonl, accuracy.json, the tracker."""
+"""Files and output of a run: tables, summary.json, metrics.jsonl, accuracy.json, answers.json, the tracker."""
 
 import json
 import time
@@ -13,8 +13,9 @@ from ..run.session import Run
 from ..run.trackers import numbers
 from ..training.footprint import peak_gb
 from .advice import advice
-from .figures import ACCURACY, Figures, fresh_figures
-from .tables import final_table
+from .answers import ANSWERS, read_heldout
+from .figures import ACCURACY, Figures, fresh_figures, stored_answers
+from .tables import final_table, round_lines
 
 
 @dataclass(frozen=True)
@@ -42,10 +43,14 @@ def summarise(run: Run) -> Summary:
 
 
 def _audited(run: Run) -> Figures:
-    """Audit every measured round, keep the accuracy per prompt in accuracy.json, and return the figures."""
+    """Read the held-out answers and audit every measured round, keep both per prompt, and return the figures."""
     accuracy = audit(run)
     _write_accuracy(run, accuracy)
-    return fresh_figures(run.config, run.memory, accuracy)
+    known = stored_answers(run.folder)
+    answers = read_heldout(run.memory, run.reader, known)
+    if answers is not known:
+        write_text(run.folder / ANSWERS, json.dumps(answers.to_json()) + "\n")
+    return fresh_figures(run.config, run.memory, accuracy, answers)
 
 
 def _write_accuracy(run: Run, accuracy: Mapping[int, Accuracy]) -> None:
@@ -69,10 +74,13 @@ def reporting(run: Run) -> Callable[[], None]:
         sent = _rounds_on_disk(run)
         if {0, *(record.round for record in run.memory.rounds())} <= sent:
             return
-        rows = _audited(run).metrics()
+        found = _audited(run)
+        rows = found.metrics()
         for row in rows:
             if row["round"] not in sent:
                 run.log(row["round"], numbers(row))
+                for name, text in round_lines(found, row["round"]):
+                    run.progress.line(name, text)
         write_metrics(run, rows)
 
     return report

@@ -1,13 +1,11 @@
 """Tables of figures as plain text."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ..types import Decision
-from .figures import Figures, RoundFigures
-
-MEASURES = {"mean_at_k": "mean@{k}", "greedy": "greedy", "maj_at_k": "maj@{k}", "pass_at_k": "pass@{k}"}
-"""Kind of accuracy -> heading of its column."""
+from .changes import Change, FamilyChange
+from .figures import MEASURES, Figures, RoundFigures
 
 
 def final_table(found: Figures, summary: Mapping[str, Any]) -> str:
@@ -16,11 +14,79 @@ def final_table(found: Figures, summary: Mapping[str, Any]) -> str:
         f"held-out prompts: {_count(found)}, never trained on, never recalled",
         *_before_and_after(found),
         *by_round([one.row for one in found.rounds], found.config.evaluate.k, found.changes),
+        *_prompts(found),
+        *by_family(found.prompts.family_changes(found.shown) if found.shown else [], found.config.evaluate.k),
         *(_outcome(one) for one in found.decided),
+        *_fallen(found),
         f"{len(found.kept)} of {len(found.decided)} rounds kept, current policy {summary['current']}, "
         f"{summary['wall_s']:.0f} s, peak {summary['peak_gb']:.1f} GB",
     ]
     return "\n".join(lines)
+
+
+def round_lines(found: Figures, round_: int) -> Iterator[tuple[str, str]]:
+    """Yield a name and a line about a round that was just decided: its accuracy where audited, and what fell."""
+    one = next(one for one in found.rounds if one.round == round_)
+    if one.accuracy is not None:
+        k, change = found.config.evaluate.k, found.changes.get(round_)
+        facts = [f"mean@{k} {one.accuracy['mean_at_k']:.3f}", f"greedy {one.accuracy['greedy']:.3f}"]
+        if change:
+            facts.append(f"mean@{k} from base {_interval(change, 'from_base')}")
+        if change and "from_kept" in change and change["kept"]:
+            facts.append(f"from round {change['kept']} {_interval(change, 'from_kept')}")
+        yield "accuracy", "   ".join(facts)
+    fallen = found.fallen(round_) if one.decision is Decision.KEEP else None
+    if fallen is not None:
+        yield "fell", fallen.text.removeprefix("fell ")
+
+
+def _interval(change: Mapping[str, float], name: str) -> str:
+    return f"{change[name]:+.3f} ({change[f'{name}_low']:+.3f} to {change[f'{name}_high']:+.3f})"
+
+
+def _prompts(found: Figures) -> list[str]:
+    """Return how many prompts changed their answer and, where audited, how many got better and worse."""
+    changes = found.prompts.changes(found.shown) if found.shown else []
+    if not changes:
+        return []
+    facts = [f"{sum(one.changed for one in changes)} of {len(changes)} have another majority answer"]
+    facts.append(f"{sum(one.open for one in changes)} have none of more than half of the samples")
+    if any(one.kind is not None for one in changes):
+        count = {kind: sum(one.kind is kind for one in changes) for kind in Change}
+        facts.append("; ".join(f"{count[kind]} {kind}" for kind in Change) + f" (mean@{found.config.evaluate.k})")
+    return [f"  {'prompts':24}  " + "; ".join(reversed(facts))]
+
+
+def by_family(families: Sequence[FamilyChange], k: int | None) -> list[str]:
+    """Return one line a family of held-out prompts under a heading, the worst first: before -> after."""
+    if not families:
+        return []
+    audited = any(one.mean for one in families)
+    heading = (f"mean@{k or 'k'}", "greedy right") if audited else ()
+    columns = ("prompts", *heading, "agreement", "top answer share")
+    lines = [f"  {'by family, worst first':24}{columns[0]:>9}" + "".join(f"{name:>18}" for name in columns[1:])]
+    for one in families:
+        cells = []
+        if audited:
+            cells += [
+                f"{one.mean[0]:.3f} -> {one.mean[1]:.3f}" if one.mean else "-",
+                f"{one.greedy[0]} -> {one.greedy[1]}" if one.greedy else "-",
+            ]
+        cells.append(f"{one.before.agreement:.2f} -> {one.after.agreement:.2f}")
+        cells.append(f"{one.before.top_fraction:.2f} -> {one.after.top_fraction:.2f}")
+        row = f"  {one.name[:24]:24}{one.prompts:>9}" + "".join(f"{cell:>18}" for cell in cells)
+        lines.append(f"{row}  {_quoted(one.after.top_answer)}".rstrip())
+    return lines
+
+
+def _quoted(text: str | None) -> str:
+    """Return model text between quotes, control characters escaped, at most 24 characters of it."""
+    return "" if text is None else repr(text if len(text) <= 24 else f"{text[:23]}…")
+
+
+def _fallen(found: Figures) -> list[str]:
+    fallen = found.fallen(found.final, final=True) if found.final else None
+    return [f"round {fallen.round} {fallen.text}"] if fallen else []
 
 
 def _count(found: Figures) -> str:
@@ -71,7 +137,9 @@ def by_round(
         line = f"  {label:24}" + "".join(f"{_number(values.get(name)):>11}" for name in names)
         if changes and row["round"] in changes:
             c = changes[row["round"]]
-            line += f"   {c['from_base']:+.3f} ({c['from_base_low']:+.3f} to {c['from_base_high']:+.3f})"
+            line += f"   {_interval(c, 'from_base')}"
+            if c.get("kept"):
+                line += f"   {c['from_kept']:+.3f} from round {c['kept']:g}"
         lines.append(line)
     return lines
 

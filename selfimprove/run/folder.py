@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
-from ..types import BASE
+from ..types import BASE, Prompt
 
 if TYPE_CHECKING:
     from ..config import RunConfig
+    from ..evaluation.families import Family
     from ..memory import ResponseMemory
     from ..models.policy import Policy
 
@@ -103,6 +104,14 @@ def _version(package: str) -> str | None:
 def recorded_left_out(memory: ResponseMemory) -> frozenset[str]:
     """Return the ids of the prompts that a run leaves out, as recorded at its start: see `Run.left_out`."""
     return frozenset((memory.meta("twins") or "").split())
+
+
+def prompt_families(memory: ResponseMemory, prompts: Sequence[Prompt]) -> tuple[Family, ...]:
+    """Return the families of prompts of the memory, of both splits, from their stored vectors."""
+    from ..evaluation.families import families
+
+    ids = [prompt.id for prompt in prompts]
+    return families(ids, [prompt.text for prompt in prompts], memory.prompt_vectors(ids))
 
 
 def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

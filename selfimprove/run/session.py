@@ -16,13 +16,13 @@ from ..engines.engine import Engine
 from ..engines.local import LocalEngine
 from ..engines.server_client import refuse_unreachable
 from ..errors import ConfigError
-from ..evaluation.families import Family, families
+from ..evaluation.families import Family
 from ..fsio import make_folder, write_json, write_text
 from ..memory import Embedder, ResponseMemory, VectorIndex
 from ..models.policy import Policy
 from ..prompts import PromptSet, load_prompts
 from ..types import Prompt, Split
-from .folder import RUNS, adapter_folder, environment, recorded_left_out, run_folder
+from .folder import RUNS, adapter_folder, environment, prompt_families, recorded_left_out, run_folder
 from .inherit import inherit
 from .progress import Progress
 from .rehearsal import rehearse
@@ -209,9 +209,7 @@ def _started(path: Path) -> bool:
 
 
 def _families(memory: ResponseMemory, joined: Mapping[str, int], round_: int) -> tuple[Family, ...]:
-    prompts = [prompt for prompt in memory.prompts() if joined.get(prompt.id, round_ + 1) <= round_]
-    ids = [prompt.id for prompt in prompts]
-    return families(ids, [prompt.text for prompt in prompts], memory.prompt_vectors(ids))
+    return prompt_families(memory, [p for p in memory.prompts() if joined.get(p.id, round_ + 1) <= round_])
 
 
 def _settled(memory: ResponseMemory, near: frozenset[str]) -> frozenset[str]:

@@ -1,0 +1,61 @@
+"""A run's held-out prompts one by one: what each measured policy answers, and what changed between two of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from ..evaluation.metrics import Health
+from ..evaluation.scores import Accuracy
+from ..run.folder import prompt_families
+from ..types import Split
+from .answers import HeldoutAnswers, heldout_responses, read_without_run
+from .changes import FamilyChange, PromptChange, Side, family_changes, prompt_changes, sides
+
+if TYPE_CHECKING:
+    from ..config import RunConfig
+    from ..evaluation.families import Family
+    from ..memory import ResponseMemory
+
+
+@dataclass(frozen=True)
+class HeldoutPrompts:
+    """The held-out prompts of a run whose memory is open; rounds are measured ones, 0 is the base."""
+
+    config: RunConfig
+    memory: ResponseMemory
+    health: Mapping[int, Health]
+    """Label-free metrics by round."""
+    per_prompt: Mapping[int, Accuracy]
+    stored: HeldoutAnswers
+    """The last answers.json."""
+
+    @cached_property
+    def answers(self) -> HeldoutAnswers:
+        """Classes of the responses of all measured rounds."""
+        return read_without_run(self.memory, self.config, self.stored)
+
+    @cached_property
+    def families(self) -> tuple[Family, ...]:
+        """Families of all prompts."""
+        return prompt_families(self.memory, self.memory.own_prompts())
+
+    @cached_property
+    def sides(self) -> dict[int, dict[str, Side]]:
+        """By round and prompt id, what the round's policy answers."""
+        return {
+            round_: sides(heldout_responses(self.memory, round_), read, self.per_prompt.get(round_))
+            for round_, read in sorted(self.answers.rounds.items())
+        }
+
+    def changes(self, round_: int, before: int = 0) -> list[PromptChange]:
+        """Return how the answer to each prompt changed between two rounds, the worst first."""
+        heldout, by_round = self.memory.prompts(Split.HELDOUT), self.sides
+        return prompt_changes(heldout, self.families, by_round.get(before, {}), by_round.get(round_, {}))
+
+    def family_changes(self, round_: int, before: int = 0) -> list[FamilyChange]:
+        """Return how each family changed between two rounds, the worst first."""
+        old, new = (self.health[r].families or () if r in self.health else () for r in (before, round_))
+        return family_changes(self.changes(round_, before), old, new)
