@@ -177,3 +177,24 @@ def apply_override(raw: dict[str, Any], override: str) -> None:
 def to_yaml(config: RunConfig) -> str:
     """Return the complete configuration as YAML; `load_config` reads it back to an equal object."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def shareable_yaml(config: RunConfig) -> str:
+    """Return the configuration as YAML, without the addresses of machines, local paths cut down to file names."""
+    tree = config.model_dump(mode="json", exclude={"server", "ray"})
+    for section, key in (
+        (tree, "embedder"),
+        (tree["model"], "path"),
+        (tree["prompts"], "path"),
+        (tree["prompts"], "audit"),
+        (tree["vote"], "reader"),
+    ):
+        section[key] = section[key] and file_name(section[key])
+    return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
+
+
+def file_name(value: str) -> str:
+    """Return the name of a local file or folder: that says something, its path is nobody's business."""
+    folder = value.removeprefix("hf:")  # a data set's, or its id
+    path = Path(folder).expanduser()
+    return value.removesuffix(folder) + path.name if path.is_absolute() or path.exists() else value

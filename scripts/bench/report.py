@@ -27,7 +27,8 @@ from tasks.tiny_world import teach_numbers, write_numbers
 
 from selfimprove.fsio import write_text
 from selfimprove.memory import ResponseMemory
-from selfimprove.reports.html import COLUMNS, chart_data, render, samples
+from selfimprove.reports.html import page_data, render
+from selfimprove.reports.samples import COLUMNS
 from selfimprove.run.folder import run_folder
 
 RESPONSES, WORDS, REPEATS = 5_000, (12, 120), 5
@@ -44,7 +45,7 @@ def make_run(folder: Path) -> Path:
 def write_page(run: Path, out: Path, words: int | None) -> int:
     """Write the report of at most about `RESPONSES` responses, each of `words` words if given; return their number."""
     with ResponseMemory.open(run / "memory.db") as memory:
-        data = chart_data(run, memory) | samples(memory, RESPONSES)
+        data = page_data(run, memory, RESPONSES)
     if words:
         rng, text = random.Random(0), COLUMNS.index("text")
         vocabulary = Path(__file__).read_text(encoding="utf-8").split()

@@ -51,5 +51,5 @@ def _accuracy(run: Run, round_: int, prompts: Sequence[Prompt], keys: Mapping[st
         one = is_right(run.reader.shown(first.text), key)
         rows.append((one, np.mean(right), maj_at_k(read_answers(run, prompt, group), right), any(right)))
         right_ids |= {r.id for r, is_so in zip((*group, first), (*right, one), strict=True) if is_so}
-    columns = np.array(rows, dtype=float).T
-    return Accuracy(tuple(p.id for p in prompts), *columns, right=frozenset(right_ids))
+    first_right, mean, majority, some_right = np.array(rows, dtype=float).T
+    return Accuracy(tuple(p.id for p in prompts), first_right, mean, majority, some_right, frozenset(right_ids))

@@ -26,7 +26,7 @@ from ..models.sources import WANTED, disk_faults, load_gguf, read_settings
 from ..models.template import PLAIN_TEMPLATE, with_date
 from ..types import Message
 from .gguf import WEIGHTS, as_stored, template_in, write_gguf
-from .model_card import KNOWN_BASES
+from .model_card import KNOWN_BASES, PAGE
 from .ollama import modelfile, parse_template
 from .verify import Probe, check_tokens, check_weights, gap, limit, probe, same_text
 
@@ -82,6 +82,7 @@ def export(
     *,
     form: str,
     card: str,
+    page: str | None = None,
     conversations: Sequence[tuple[Message, ...]],
     weights: str = "f16",
     dtype: str | None = None,
@@ -95,6 +96,7 @@ def export(
         out: the folder to write.
         form: one of `FORMS`.
         card: becomes its README.md.
+        page: becomes its report.html, to which the card links; None: there is none.
         conversations: prompts to compare the reloaded model on.
         weights: how `gguf` and `ollama` store matrices.
         dtype: float32, bfloat16 or float16, of a `merged` folder; None: the base's own.
@@ -119,6 +121,8 @@ def export(
         source = _Source(model, policy, adapter, adapted, probes, conversations)
         written, tokenizer, dtype = writers[form](source, folder)
         (folder / "README.md").write_text(card, encoding="utf-8")
+        if page is not None:
+            (folder / PAGE).write_text(page, encoding="utf-8")
         check_tokens(policy, tokenizer, conversations)
         found = gap(written, probes)
         if not math.isfinite(found):

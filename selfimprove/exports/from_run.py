@@ -42,6 +42,7 @@ def prepare_export(
         ModelError: `out` exists.
     """
     from ..memory import ResponseMemory
+    from ..reports.html import shared_page
     from ..run.folder import adapter_folder, saved_config
 
     config = saved_config(folder)
@@ -64,6 +65,7 @@ def prepare_export(
     with ResponseMemory.open(folder / "memory.db") as memory:
         summary = _summary(folder, memory, policy)
         card = model_card(config, summary, policy, form, _learnt(memory, int(policy.removeprefix("r"))))
+        page = shared_page(folder, memory)
         fingerprint = memory.meta("model")
     conversations = [p.messages for p in prompts]
 
@@ -74,6 +76,7 @@ def prepare_export(
             out,
             form=form,
             card=card,
+            page=page,
             conversations=conversations,
             weights=weights,
             dtype=dtype,
@@ -92,8 +95,10 @@ def _summary(folder: Path, memory: ResponseMemory, policy: str) -> dict[str, Any
     from ..reports.figures import load_figures
 
     figures = load_figures(folder, memory)
-    own = figures.heldout_of(int(policy.removeprefix("r")))
-    return figures.summary() | ({"heldout": own, "measured": policy} if own else {"measured": figures.measured})
+    round_ = int(policy.removeprefix("r"))
+    own = figures.heldout_of(round_)
+    summary = figures.summary() | figures.what_changed(round_)
+    return summary | ({"heldout": own, "measured": policy} if own else {"measured": figures.measured})
 
 
 def _computed_dtype(folder: Path) -> str | None:

@@ -226,8 +226,10 @@ def family_changes(
 
 
 def _gain(family: FamilyChange) -> float:
+    """Return the smaller change of its two accuracies; without an audit, how much the top answer's share fell."""
     if family.mean is not None:
-        return family.mean[1] - family.mean[0]
+        greedy = (family.greedy[1] - family.greedy[0]) / family.prompts if family.greedy else 0.0
+        return min(family.mean[1] - family.mean[0], greedy)
     return family.before.top_fraction - family.after.top_fraction
 
 

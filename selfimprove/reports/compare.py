@@ -1,15 +1,18 @@
-"""Comparison of two runs: figures side by side, settings that differ, warnings."""
+"""Comparison of two runs: figures side by side, families and prompts that differ, settings that differ, warnings."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..config import RunConfig
+from ..evaluation.families import Family
 from ..memory import ResponseMemory
 from ..run.folder import flat
-from ..types import Split
+from ..types import Prompt, Split
+from .changes import FamilyChange, PromptChange, Side, family_changes, prompt_changes
 from .figures import Figures, load_figures
+from .tables import by_family, quoted
 
 Pair = tuple[Any, Any]
 """A value of the one run and of the other; None where a run has none."""
@@ -27,22 +30,42 @@ ACCURACY = {
 }
 
 
+PROMPTS = 10
+"""Prompts that the table shows."""
+
 MEASUREMENT = ("evaluate.k", "evaluate.limit", "sample.max_new_tokens", "sample.temperature")
 """Settings that change what is measured, not only what is learnt."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Figures and differing settings of two runs, by name; `warnings` say why figures are not comparable."""
+    """Figures and differing settings of two runs, by name; `warnings` say why figures are not comparable.
+
+    `prompts` are the held-out prompts that both measured, with the answers of both current policies, those first that
+    the second run answers worse; `families` are the first run's.
+    """
 
     runs: tuple[str, str]
     figures: dict[str, Pair]
     settings: dict[str, Pair]
+    prompts: tuple[PromptChange, ...] = ()
+    families: tuple[FamilyChange, ...] = ()
     warnings: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """Return it ready for JSON."""
-        return asdict(self)
+        return {
+            "runs": self.runs,
+            "figures": self.figures,
+            "settings": self.settings,
+            "prompts": [
+                one.row()
+                | {"prompt": one.prompt.text, "family": one.family, "answers": _answers(one), "mean": _means(one)}
+                for one in self.prompts
+            ],
+            "families": [one.row() for one in self.families],
+            "warnings": self.warnings,
+        }
 
     @property
     def table(self) -> str:
@@ -53,7 +76,29 @@ class Comparison:
             rows += [(f"  {key}", *map(_cell, pair)) for key, pair in self.settings.items()]
         first, second, third = (max(map(len, column)) for column in zip(*rows, strict=True))
         lines = [f"{a:{first}}  {b:>{second}}  {c:>{third}}".rstrip() for a, b, c in rows]
-        return "\n".join([*lines, *(f"warning: {text}" for text in self.warnings)])
+        return "\n".join([*lines, *self._differences(), *(f"warning: {text}" for text in self.warnings)])
+
+    def _differences(self) -> list[str]:
+        differ = [one for one in self.prompts if one.changed or one.by]
+        if not self.prompts:
+            return []
+        lines = ["", *by_family(self.families, None), ""]
+        lines.append(f"  {len(differ)} of {len(self.prompts)} held-out prompts differ in majority answer or accuracy")
+        for one in differ[:PROMPTS]:
+            old, new = map(quoted, _answers(one))
+            right = "" if one.by is None else f"{one.before.mean:.2f} -> {one.after.mean:.2f}   "
+            lines.append(f"    {right}{quoted(one.prompt.text, 60)}: {old or '-'} -> {new or '-'}")
+        if len(differ) > PROMPTS:
+            lines.append(f"    and {len(differ) - PROMPTS} more: --json lists them all")
+        return lines
+
+
+def _answers(one: PromptChange) -> Pair:
+    return one.before.majority, one.after.majority
+
+
+def _means(one: PromptChange) -> Pair:
+    return one.before.mean, one.after.mean
 
 
 def compare_runs(one: Path, other: Path) -> Comparison:
@@ -65,7 +110,16 @@ def compare_runs(one: Path, other: Path) -> Comparison:
     settings = [flat(side.config.model_dump(mode="json")) for side in sides]
     differ = {key: pair for key, pair in _paired(*settings).items() if pair[0] != pair[1] and key != "name"}
     names = (one.resolve().name, other.resolve().name)
-    return Comparison(names, _paired(*(side.figures for side in sides)), differ, _warnings(sides, differ))
+    first, second = sides
+    prompts = prompt_changes(first.prompts, first.families, first.answers, second.answers)
+    return Comparison(
+        runs=names,
+        figures=_paired(first.figures, second.figures),
+        settings=differ,
+        prompts=tuple(prompts),
+        families=tuple(family_changes(prompts)),
+        warnings=_warnings(sides, differ),
+    )
 
 
 @dataclass(frozen=True)
@@ -74,16 +128,21 @@ class _Side:
 
     config: RunConfig
     figures: dict[str, Any]
-    prompts: frozenset[str]
-    heldout: frozenset[str]
+    prompts: tuple[Prompt, ...]
+    families: tuple[Family, ...]
+    answers: Mapping[str, Side]
+    """Of the current policy, by prompt id."""
+
+    def ids(self, split: Split | None = None) -> frozenset[str]:
+        """Return the ids of the prompts, or of those of a split."""
+        return frozenset(prompt.id for prompt in self.prompts if split in (None, prompt.split))
 
 
 def _side(folder: Path) -> _Side:
     with ResponseMemory.open(folder / "memory.db") as memory, memory.db.snapshot():
         found = load_figures(folder, memory)
-        prompts = memory.own_prompts()
-        heldout = frozenset(p.id for p in prompts if p.split is Split.HELDOUT)
-        return _Side(found.config, _figures(found), frozenset(p.id for p in prompts), heldout)
+        answers = found.prompts.sides.get(found.final, {})
+        return _Side(found.config, _figures(found), tuple(memory.own_prompts()), found.prompts.families, answers)
 
 
 def _figures(found: Figures) -> dict[str, Any]:
@@ -111,13 +170,14 @@ def _warnings(sides: tuple[_Side, _Side], differ: Mapping[str, Pair]) -> tuple[s
     """Return why the figures of two runs are not comparable: other held-out prompts, other measurement."""
     one, other = sides
     found = []
-    if one.heldout != other.heldout:
-        shared = len(one.heldout & other.heldout)
+    heldout = [side.ids(Split.HELDOUT) for side in sides]
+    if heldout[0] != heldout[1]:
+        shared = len(heldout[0] & heldout[1])
         found.append(
-            f"the held-out prompts differ: {len(one.heldout)} and {len(other.heldout)}, {shared} in both; "
+            f"the held-out prompts differ: {len(heldout[0])} and {len(heldout[1])}, {shared} in both; "
             "accuracy and agreement are not comparable"
         )
-    elif one.prompts != other.prompts:
+    elif one.ids() != other.ids():
         found.append("the prompts that are learnt from differ; the held-out ones are the same")
     changed = [f"{key} ({differ[key][0]} and {differ[key][1]})" for key in MEASUREMENT if key in differ]
     if changed:

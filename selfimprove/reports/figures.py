@@ -180,7 +180,12 @@ class Figures:
         if old is None or new is None:
             return ()
         found = [
-            Fall(f"{MEASURES[name].format(k=self.config.evaluate.k)} accuracy", old[name], new[name], old[name] - new[name])
+            Fall(
+                f"{MEASURES[name].format(k=self.config.evaluate.k)} accuracy",
+                old[name],
+                new[name],
+                old[name] - new[name],
+            )
             for name in MEASURES
             if new[name] < old[name]
         ]
@@ -271,11 +276,15 @@ class Figures:
             "seconds_by_stage": self.seconds_by_stage,
             "agreement": self.agreement,
         }
-        if self.shown:
-            found["families"] = [one.row() for one in self.prompts.family_changes(self.shown)]
-            fallen = self.fallen(self.shown, final=True)
-            found["fallen"] = asdict(fallen) if fallen else None
-        return found | ({"heldout": self.heldout} if self.heldout else {})
+        return found | self.what_changed(self.shown) | ({"heldout": self.heldout} if self.heldout else {})
+
+    def what_changed(self, round_: int) -> dict[str, Any]:
+        """Return a round's families against the base's, and what fell against the best other kept round; for JSON."""
+        if not round_:
+            return {}
+        fallen = self.fallen(round_, final=True)
+        families = [one.row() for one in self.prompts.family_changes(round_)]
+        return {"families": families, "fallen": asdict(fallen) if fallen else None}
 
     def metrics(self) -> list[dict[str, Any]]:
         """Return the rows of metrics.jsonl: the base and each decided round."""

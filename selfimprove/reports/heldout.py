@@ -50,6 +50,20 @@ class HeldoutPrompts:
             for round_, read in sorted(self.answers.rounds.items())
         }
 
+    @cached_property
+    def right(self) -> dict[int, bool]:
+        """Whether each audited response is right, by its id."""
+        return {
+            id_: id_ in audited.right
+            for round_, by_prompt in self.sides.items()
+            if (audited := self.per_prompt.get(round_)) is not None and audited.right is not None
+            for side in by_prompt.values()
+            if side.mean is not None
+            for group in (*side.groups, side.greedy)
+            if group is not None
+            for id_ in group.responses
+        }
+
     def changes(self, round_: int, before: int = 0) -> list[PromptChange]:
         """Return how the answer to each prompt changed between two rounds, the worst first."""
         heldout, by_round = self.memory.prompts(Split.HELDOUT), self.sides

@@ -7,39 +7,58 @@ Plot (inlined, ISC), which adapts to the screen's width and to light or dark mod
 import base64
 import hashlib
 import json
-import math
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
+from datetime import datetime
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from ..config_file import to_yaml
+from ..config_file import shareable_yaml, to_yaml
+from ..evaluation.families import REST
 from ..evaluation.metrics import METRICS, Health
 from ..fsio import write_text
 from ..memory import ResponseMemory
-from ..run.folder import recorded_left_out
-from ..types import Judgement, Prompt, Response, Stage, Verdict
-from .figures import RoundFigures, load_figures
+from ..types import Check, Decision, GuardVerdict, Split, Stage
+from .figures import Figures, RoundFigures, load_figures
+from .samples import conversation, last_round, samples
+from .share import shared
 
 RESPONSES = 10_000
 """Default limit of the responses in the file, which keeps it small enough to send."""
 
-VOTES = 3
-"""Votes held in a round."""
+NAME = 120
+"""Characters of an answer that is named by its hash."""
 
-SCRIPTS = ("d3.min.js", "plot.min.js", "report.js")
+SCRIPTS = ("d3.min.js", "plot.min.js", "report/page.js", "report/charts.js", "report/changes.js", "report/samples.js")
 
 
-def write_report(folder: Path, out: Path, responses: int = RESPONSES) -> str:
-    """Write the report of the run in `folder` to `out`, and return a line that describes it."""
+def write_report(
+    folder: Path, out: Path, responses: int = RESPONSES, *, share: bool = False, texts: bool = False
+) -> str:
+    """Write the report of the run in `folder` to `out`, and return a line that describes it.
+
+    `share` leaves out local paths and, without `texts`, all that prompts and responses say.
+    """
     with ResponseMemory.open(folder / "memory.db") as memory, memory.db.snapshot():
-        data = chart_data(folder, memory) | samples(memory, responses)
-    write_text(out, render(data))
-    shown, total = len(data["prompts"]), data["prompts_in_all"]
-    count, megabytes = len(data["responses"]), out.stat().st_size / 1e6
-    return f"wrote {out}, {megabytes:.1f} MB, {shown} of {total} prompts, {count} responses"
+        data = page_data(folder, memory, responses)
+    write_text(out, render(shared(data, texts=texts) if share else data))
+    size = f"wrote {out}, {out.stat().st_size / 1e6:.1f} MB"
+    if share and not texts:
+        return f"{size}, without the texts of prompts and responses"
+    return f"{size}, {len(data['prompts'])} of {data['prompts_in_all']} prompts, {len(data['responses'])} responses"
+
+
+def shared_page(folder: Path, memory: ResponseMemory) -> str:
+    """Return the report of a run as a page to send, without what prompts and responses say."""
+    return render(shared(page_data(folder, memory, 1), texts=False))
+
+
+def page_data(folder: Path, memory: ResponseMemory, responses: int = RESPONSES) -> dict[str, Any]:
+    """Return all that the page shows: figures, held-out prompts, and about `responses` responses; ready for JSON."""
+    found = load_figures(folder, memory)
+    return chart_data(folder, found) | {"heldout_prompts": heldout_data(found)} | samples(found, responses)
 
 
 def render(data: dict[str, Any]) -> str:
@@ -48,12 +67,12 @@ def render(data: dict[str, Any]) -> str:
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     scripts = [_asset(name) for name in SCRIPTS]
-    return environment.from_string(_asset("report.html.j2")).render(
+    return environment.from_string(_asset("report/page.html.j2")).render(
         data,
-        css=_asset("report.css"),
+        css=_asset("report/page.css"),
         scripts=scripts,
         hashes=[base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts],
-        json=_inert(data),
+        json=_inert({key: value for key, value in data.items() if "config" not in key}),
     )
 
 
@@ -67,19 +86,25 @@ def _asset(name: str) -> str:
     return files("selfimprove").joinpath("data", name).read_text(encoding="utf-8")
 
 
-def chart_data(folder: Path, memory: ResponseMemory) -> dict[str, Any]:
+def chart_data(folder: Path, found: Figures) -> dict[str, Any]:
     """Return all that the charts and tables show, as rows ready for JSON."""
-    found = load_figures(folder, memory)
-    books = found.operators.items()
+    memory, books = found.memory, found.operators.items()
     seconds, tokens = found.seconds_by_stage, found.tokens_by_origin
     return {
         "run": folder.resolve().name,
         "current": memory.current,
         "config": to_yaml(found.config),
-        "rounds": [asdict(record) for record in memory.rounds()],
+        "shareable_config": shareable_yaml(found.config),
+        "model": found.config.model.path,
+        "seed": found.config.seed,
+        "date": _date(memory),
+        "k": found.config.evaluate.k,
+        "prompts_measured": found.prompts_measured,
+        "rounds": [asdict(record) | {"checks": _failed(found, record.round)} for record in memory.rounds()],
         "heldout": found.heldout,
         "measured": found.measured,
-        "health": _health(found.rounds),
+        "fallen": _fallen(found),
+        "health": _health(found),
         "signs": {metric.name: metric.meaning for metric in METRICS},
         "progress": _progress(found.rounds),
         "operators": [
@@ -92,20 +117,73 @@ def chart_data(folder: Path, memory: ResponseMemory) -> dict[str, Any]:
     }
 
 
-def _last_round(memory: ResponseMemory) -> int:
-    return max((unit.round for unit in memory.units()), default=0)
+def heldout_data(found: Figures) -> dict[str, Any]:
+    """Return the measured held-out prompts with the answers of each round, and what changed from the base."""
+    by_round = found.prompts.sides
+    families = {id_: one.name for one in found.prompts.families for id_ in one.prompt_ids}
+    prompts = [prompt for prompt in found.memory.prompts(Split.HELDOUT) if prompt.id in by_round.get(0, {})]
+    decisions = {one.round: one.decision for one in found.decided}
+    rounds = [round_ for round_ in by_round if round_]
+    return {
+        "shown": found.shown,
+        "current": found.final,
+        "prompts": [{"id": p.id, "text": conversation(p), "family": families.get(p.id, REST)} for p in prompts],
+        "names": _hashed_names(found),
+        "rounds": [{"round": round_, "decision": decisions.get(round_)} for round_ in rounds],
+        "sides": {
+            round_: [side[p.id].row() if p.id in side else None for p in prompts] for round_, side in by_round.items()
+        },
+        "changes": {round_: [one.row() for one in found.prompts.changes(round_)] for round_ in rounds},
+        "families": {round_: [one.row() for one in found.prompts.family_changes(round_)] for round_ in rounds},
+    }
 
 
-def _health(rounds: Sequence[RoundFigures]) -> list[dict[str, Any]]:
-    """Return one row a metric and measured round: its value and, where the guard checked it, its limit."""
+def _hashed_names(found: Figures) -> dict[str, str]:
+    """Return the beginning of a response for each class that is named by a hash: free text, and long answers."""
+    wanted: dict[int, str] = {}
+    for read in found.prompts.answers.rounds.values():
+        named = set(wanted.values())
+        for id_, answer in read.items():
+            if answer is not None and answer.startswith("text-") and answer not in named:
+                wanted[id_] = answer
+                named.add(answer)
+    return {wanted[r.id]: " ".join(r.text.split())[:NAME] for r in found.memory.responses(ids=list(wanted))}
+
+
+def _date(memory: ResponseMemory) -> str:
+    """Return the day of the last committed unit (UTC), such as 27 November 2026; nothing before the first."""
+    units = memory.units()
+    if not units:
+        return ""
+    day = datetime.fromisoformat(units[-1].committed_at)
+    return f"{day.day} {day:%B %Y}"
+
+
+def _failed(found: Figures, round_: int) -> str:
+    """Return the failed checks of a round in one line, without what its answers say."""
+    checks = next(one.checks for one in found.rounds if one.round == round_)
+    return GuardVerdict(Decision.REJECT, tuple(Check(**check) for check in checks)).because if checks else ""
+
+
+def _fallen(found: Figures) -> str:
+    fallen = found.fallen(found.shown, final=True) if found.shown else None
+    return f"Round {fallen.round} is worse {fallen.text}.".replace("->", "→") if fallen else ""
+
+
+def _health(found: Figures) -> list[dict[str, Any]]:
+    """Return one row a metric and measured round: value, limit where the guard checked it, way to the limit used."""
     rows = []
-    for one in rounds:
+    for one in found.rounds:
         if one.health is None:
             continue
-        seen, checks = Health.of(one.health), {check["name"]: check for check in one.checks}
+        seen, checks, used = (
+            Health.of(one.health),
+            {check["name"]: check for check in one.checks},
+            found.way_used(one.round),
+        )
         for metric in METRICS:
             row = {"name": metric.name, "round": one.round, "value": metric.value(seen), "limit": None, "passed": True}
-            rows.append(row | checks.get(metric.name, {}))
+            rows.append(row | checks.get(metric.name, {}) | {"used": used.get(metric.name)})
     return rows
 
 
@@ -127,7 +205,7 @@ def _progress(rounds: Sequence[RoundFigures]) -> list[dict[str, Any]]:
 def _reasons(memory: ResponseMemory) -> list[dict[str, Any]]:
     return [
         {"round": round_, "reason": reason.value, "count": count}
-        for round_ in range(1, _last_round(memory) + 1)
+        for round_ in range(1, last_round(memory) + 1)
         for reason, count in Counter(v.reason for v in memory.verdicts(round_).values()).most_common()
     ]
 
@@ -137,83 +215,10 @@ def _lengths(memory: ResponseMemory, current: int) -> list[dict[str, Any]]:
     groups = {"held-out, base": memory.responses(rounds=[0], stages=[Stage.PROBE])}
     if current:
         groups["held-out, now"] = memory.responses(rounds=[current], stages=[Stage.PROBE])
-    kept = [v.response_id for v in memory.verdicts(_last_round(memory)).values() if v.kept]
+    kept = [v.response_id for v in memory.verdicts(last_round(memory)).values() if v.kept]
     groups["survivors"] = memory.responses(ids=kept)
     return [
         {"who": who, "tokens": tokens, "share": round(count / len(group), 5)}
         for who, group in groups.items()
         for tokens, count in sorted(Counter(r.new_tokens for r in group).items())
     ]
-
-
-COLUMNS = (
-    *("id", "prompt", "round", "origin", "answer", "share", "reason", "value", "limit", "decided"),
-    *("finish", "tokens", "text", "parents"),
-)
-"""Columns of `responses`; the page reads them by these names."""
-
-
-@dataclass(frozen=True)
-class Outcomes:
-    """Last judgement and last verdict of each response, and all votes on each prompt."""
-
-    judgements: dict[int, Judgement]
-    verdicts: dict[int, tuple[int, Verdict]]
-    """With the round of the selection."""
-    votes: dict[str, list[dict[str, Any]]]
-    """All votes on a prompt, by its id."""
-
-
-def samples(memory: ResponseMemory, limit: int) -> dict[str, Any]:
-    """Return prompts with their votes and all responses to them: about `limit` responses.
-
-    If there are more, whole prompts are left out, chosen by their ids (hashes, thus at random).
-    """
-    answered = [id_ for (id_,) in memory.db.rows("SELECT DISTINCT prompt_id FROM responses ORDER BY prompt_id")]
-    share = min(1.0, limit / max(memory.count(), 1))
-    chosen = set(answered[: math.ceil(share * len(answered))])
-    prompts, left_out = memory.prompts(), recorded_left_out(memory)
-    shown = [prompt for prompt in prompts if prompt.id in chosen]
-    place = {prompt.id: number for number, prompt in enumerate(shown)}
-    outcomes = _outcomes(memory)
-    return {
-        "prompts": [_prompt(prompt, outcomes) for prompt in shown],
-        "prompts_in_all": len(answered),
-        "columns": COLUMNS,
-        "responses": [_row(r, place[r.prompt_id], outcomes) for r in memory.responses(prompt_ids=list(place))],
-        "splits": Counter(prompt.split.value for prompt in memory.own_prompts() if prompt.id not in left_out),
-    }
-
-
-def _outcomes(memory: ResponseMemory) -> Outcomes:
-    outcomes = Outcomes({}, {}, defaultdict(list))
-    for round_ in range(1, _last_round(memory) + 1):
-        for index in range(VOTES):
-            outcomes.judgements.update(memory.judgements(round_, index))
-            for id_, t in memory.tallies(round_, index).items():
-                vote = {"round": round_, "vote": index, "answer": t.answer}
-                outcomes.votes[id_].append(vote | {"agreement": _short(t.agreement), "support": _short(t.support)})
-        outcomes.verdicts.update({id_: (round_, verdict) for id_, verdict in memory.verdicts(round_).items()})
-    return outcomes
-
-
-def _prompt(prompt: Prompt, outcomes: Outcomes) -> dict[str, Any]:
-    turns = [f"{message.role}: {message.content}" for message in prompt.messages]
-    text = prompt.text if len(turns) == 1 else "\n".join(turns)
-    return {"id": prompt.id, "split": prompt.split, "text": text, "votes": outcomes.votes.get(prompt.id, [])}
-
-
-def _row(response: Response, prompt: int, outcomes: Outcomes) -> list[Any]:
-    """Return a response as the values of COLUMNS."""
-    judgement = outcomes.judgements.get(response.id)
-    decided, verdict = outcomes.verdicts.get(response.id, (None, None))
-    return [
-        *(response.id, prompt, response.round, response.origin),
-        *((judgement.answer, _short(judgement.share)) if judgement else (None, None)),
-        *((verdict.reason, _short(verdict.value), _short(verdict.limit)) if verdict else (None, None, None)),
-        *(decided, response.finish, response.new_tokens, response.text, response.parents),
-    ]
-
-
-def _short(value: float | None) -> float | None:
-    return None if value is None else round(value, 4)

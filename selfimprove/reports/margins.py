@@ -44,9 +44,9 @@ class Fallen:
 
     @property
     def text(self) -> str:
-        """Return it as one sentence."""
-        fallen = "; ".join(fall.text for fall in (*self.accuracy, *self.metrics)) or "nothing"
-        return f"fell against {f'round {self.against}' if self.against else 'the base'}: {fallen}"
+        """Return it in words, to be put after "worse"."""
+        falls = "; ".join(fall.text for fall in (*self.accuracy, *self.metrics)) or "nothing"
+        return f"than {f'round {self.against}' if self.against else 'the base'} in {falls}"
 
 
 def way_used(metric: Metric, references: Sequence[Health], value: float | None, limit: float | None) -> float | None:

@@ -37,7 +37,7 @@ def round_lines(found: Figures, round_: int) -> Iterator[tuple[str, str]]:
         yield "accuracy", "   ".join(facts)
     fallen = found.fallen(round_) if one.decision is Decision.KEEP else None
     if fallen is not None:
-        yield "fell", fallen.text.removeprefix("fell ")
+        yield "worse", fallen.text
 
 
 def _interval(change: Mapping[str, float], name: str) -> str:
@@ -49,12 +49,11 @@ def _prompts(found: Figures) -> list[str]:
     changes = found.prompts.changes(found.shown) if found.shown else []
     if not changes:
         return []
-    facts = [f"{sum(one.changed for one in changes)} of {len(changes)} have another majority answer"]
-    facts.append(f"{sum(one.open for one in changes)} have none of more than half of the samples")
-    if any(one.kind is not None for one in changes):
-        count = {kind: sum(one.kind is kind for one in changes) for kind in Change}
-        facts.append("; ".join(f"{count[kind]} {kind}" for kind in Change) + f" (mean@{found.config.evaluate.k})")
-    return [f"  {'prompts':24}  " + "; ".join(reversed(facts))]
+    counts = [f"{sum(one.kind is kind for one in changes)} {kind}" for kind in Change]
+    facts = [", ".join(counts)] if any(one.kind for one in changes) else []
+    facts.append(f"{sum(one.changed for one in changes)} with another majority answer")
+    facts.append(f"{sum(one.open for one in changes)} open: no answer above half of the samples")
+    return [f"  {'prompts':24}  {'; '.join(facts)}"]
 
 
 def by_family(families: Sequence[FamilyChange], k: int | None) -> list[str]:
@@ -75,18 +74,18 @@ def by_family(families: Sequence[FamilyChange], k: int | None) -> list[str]:
         cells.append(f"{one.before.agreement:.2f} -> {one.after.agreement:.2f}")
         cells.append(f"{one.before.top_fraction:.2f} -> {one.after.top_fraction:.2f}")
         row = f"  {one.name[:24]:24}{one.prompts:>9}" + "".join(f"{cell:>18}" for cell in cells)
-        lines.append(f"{row}  {_quoted(one.after.top_answer)}".rstrip())
+        lines.append(f"{row}  {quoted(one.after.top_answer)}".rstrip())
     return lines
 
 
-def _quoted(text: str | None) -> str:
-    """Return model text between quotes, control characters escaped, at most 24 characters of it."""
-    return "" if text is None else repr(text if len(text) <= 24 else f"{text[:23]}…")
+def quoted(text: str | None, width: int = 24) -> str:
+    """Return the beginning of a text between quotes, control characters escaped; nothing for None."""
+    return "" if text is None else repr(text if len(text) <= width else f"{text[: width - 1]}…")
 
 
 def _fallen(found: Figures) -> list[str]:
     fallen = found.fallen(found.final, final=True) if found.final else None
-    return [f"round {fallen.round} {fallen.text}"] if fallen else []
+    return [f"round {fallen.round} is worse {fallen.text}"] if fallen else []
 
 
 def _count(found: Figures) -> str:

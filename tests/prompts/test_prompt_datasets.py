@@ -116,8 +116,8 @@ def _wrong_split(folder):
 
 
 def test_a_model_card_does_not_tell_where_a_folder_is(tmp_path):
-    from selfimprove.exports.model_card import _file_name
+    from selfimprove.config_file import file_name
 
     (tmp_path / "data").mkdir()
-    assert _file_name(f"hf:{tmp_path / 'data'}") == "hf:data"
-    assert _file_name("hf:openai/gsm8k:main") == "hf:openai/gsm8k:main"
+    assert file_name(f"hf:{tmp_path / 'data'}") == "hf:data"
+    assert file_name("hf:openai/gsm8k:main") == "hf:openai/gsm8k:main"
