@@ -19,18 +19,6 @@ from selfimprove.reports.html import write_report
 from selfimprove.reports.status import run_status
 
 PACKAGE = Path(__file__).parents[2] / "selfimprove"
-SUMS = [(a, b) for a in range(6) for b in range(5)]
-
-
-@pytest.fixture(scope="module")
-def audited(taught_folder, prompts, tmp_path_factory):
-    """A finished run with an audit file: (folder, summary)."""
-    folder = tmp_path_factory.mktemp("audited")
-    audit = folder / "audit.jsonl"
-    rows = [{"prompt": f"What is {a} plus {b}?", "answers": [str(a + b)]} for a, b in SUMS]
-    audit.write_text("\n".join(map(json.dumps, rows)))
-    config = tiny_config(taught_folder, prompts, prompts={"audit": str(audit)})
-    return folder / "run", run_it(config, folder / "run")
 
 
 @pytest.mark.slow

@@ -239,9 +239,9 @@ def test_the_page_draws_filters_and_stays_silent_in_a_browser(attacked, browse):
     assert console == []
     assert 'data-ready="yes"' in dom
     assert "data-owned" not in dom
-    assert len(re.findall(r'class="plot"><\w+[^>]* role="img"', dom)) == len(re.findall(r"<figure[^>]*><h3>", dom)) > 10, (
-        "a chart in each figure"
-    )
+    assert (
+        len(re.findall(r'class="plot"><\w+[^>]* role="img"', dom)) == len(re.findall(r"<figure[^>]*><h3>", dom)) > 10
+    ), "a chart in each figure"
     count = r"<output[^>]*>([\d,]+) of [\d,]+ prompts, ([\d,]+) of [\d,]+ responses"
     assert re.search(count, dom)[2].replace(",", "") == str(len(data["responses"]))
 
