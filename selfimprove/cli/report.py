@@ -33,9 +33,7 @@ from .parameters import complete_runs, run_argument
 @click.option("--texts", is_flag=True, help="With --share: leave the texts in.")
 @click.option("--live", is_flag=True, help="Show it in a browser on this machine and keep it up to date, until Ctrl-C.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8002, show_default=True, help="With --live.")
-def report(
-    run_name: str, out: Path | None, responses: int, share: bool, texts: bool, live: bool, port: int
-) -> None:
+def report(run_name: str, out: Path | None, responses: int, share: bool, texts: bool, live: bool, port: int) -> None:
     """Write a report of RUN as one HTML file, usable offline; also of a run in progress."""
     from ..reports.html import write_report
     from ..run.folder import run_folder

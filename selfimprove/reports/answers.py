@@ -1,4 +1,4 @@
-"""Answers to the held-out prompts as they were read: the class of each response, for every measured round.
+"""Answers to the held-out prompts as they were read: the class of each response, and the families of the prompts.
 
 Kept in answers.json by the process that runs the rounds: it alone has the embedder that compares free text, and the
 user's own reader. Nothing here knows whether an answer is right.
@@ -7,7 +7,7 @@ user's own reader. Nothing here knows whether an answer is right.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from ..answers import Kind, Reader
@@ -23,14 +23,19 @@ ANSWERS = "answers.json"
 
 @dataclass(frozen=True, slots=True)
 class HeldoutAnswers:
-    """Kind of answer by prompt id, and by round the class of each response by its id (None: not readable)."""
+    """Kind of answer and family by prompt id, and by round the class of each response by its id (None: not readable).
+
+    `families` is empty where there is no file.
+    """
 
     kinds: Mapping[str, Kind] = field(default_factory=dict)
     rounds: Mapping[int, Mapping[int, str | None]] = field(default_factory=dict)
+    families: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return it ready for JSON."""
-        return {"kinds": dict(self.kinds), "rounds": {round_: dict(read) for round_, read in self.rounds.items()}}
+        rounds = {round_: dict(read) for round_, read in self.rounds.items()}
+        return {"kinds": dict(self.kinds), "rounds": rounds, "families": dict(self.families)}
 
 
 def from_json(stored: Mapping[str, Any]) -> HeldoutAnswers:
@@ -38,6 +43,7 @@ def from_json(stored: Mapping[str, Any]) -> HeldoutAnswers:
     return HeldoutAnswers(
         {id_: Kind(kind) for id_, kind in stored["kinds"].items()},
         {int(r): {int(id_): answer for id_, answer in read.items()} for r, read in stored["rounds"].items()},
+        stored["families"],
     )
 
 
@@ -66,7 +72,7 @@ def read_heldout(memory: ResponseMemory, reader: Reader, known: HeldoutAnswers) 
                 classes = reader.classes(prompts[id_].text, texts, kinds[id_])[len(first) :]
                 read |= dict(zip([r.id for r in group], classes, strict=True))
         found[round_] = read
-    return HeldoutAnswers(kinds, found)
+    return replace(known, kinds=kinds, rounds=found)
 
 
 def read_without_run(memory: ResponseMemory, config: RunConfig, known: HeldoutAnswers) -> HeldoutAnswers:

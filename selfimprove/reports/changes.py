@@ -177,16 +177,21 @@ def _greedy_group(answer: str | None, id_: int, accuracy: Accuracy | None, row: 
     return AnswerGroup(answer, (id_,), None if accuracy is None or row is None else int(accuracy.greedy[row]))
 
 
+def family_names(families: Sequence[Family]) -> dict[str, str]:
+    """Return the name of each prompt's family, by the prompt's id."""
+    return {id_: family.name for family in families for id_ in family.prompt_ids}
+
+
 def prompt_changes(
-    prompts: Sequence[Prompt], families: Sequence[Family], before: Mapping[str, Side], after: Mapping[str, Side]
+    prompts: Sequence[Prompt], families: Mapping[str, str], before: Mapping[str, Side], after: Mapping[str, Side]
 ) -> list[PromptChange]:
     """Return the change of each prompt that both sides answer: the most regressed first, the most improved last.
 
+    `families` gives the family of each prompt by its id.
     Without an audit, and among equals, those that changed their answer come first, then those most open.
     """
-    family = {id_: one.name for one in families for id_ in one.prompt_ids}
     found = [
-        PromptChange(prompt, family.get(prompt.id, REST), before[prompt.id], after[prompt.id])
+        PromptChange(prompt, families.get(prompt.id, REST), before[prompt.id], after[prompt.id])
         for prompt in prompts
         if prompt.id in before and prompt.id in after
     ]

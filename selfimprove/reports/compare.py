@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from ..config import RunConfig
-from ..evaluation.families import Family
 from ..memory import ResponseMemory
 from ..run.folder import flat
 from ..types import Prompt, Split
@@ -129,7 +128,8 @@ class _Side:
     config: RunConfig
     figures: dict[str, Any]
     prompts: tuple[Prompt, ...]
-    families: tuple[Family, ...]
+    families: Mapping[str, str]
+    """Family of each prompt, by its id."""
     answers: Mapping[str, Side]
     """Of the current policy, by prompt id."""
 

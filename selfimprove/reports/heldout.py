@@ -12,11 +12,10 @@ from ..evaluation.scores import Accuracy
 from ..run.folder import prompt_families
 from ..types import Split
 from .answers import HeldoutAnswers, heldout_responses, read_without_run
-from .changes import FamilyChange, PromptChange, Side, family_changes, prompt_changes, sides
+from .changes import FamilyChange, PromptChange, Side, family_changes, family_names, prompt_changes, sides
 
 if TYPE_CHECKING:
     from ..config import RunConfig
-    from ..evaluation.families import Family
     from ..memory import ResponseMemory
 
 
@@ -38,9 +37,9 @@ class HeldoutPrompts:
         return read_without_run(self.memory, self.config, self.stored)
 
     @cached_property
-    def families(self) -> tuple[Family, ...]:
-        """Families of all prompts."""
-        return prompt_families(self.memory, self.memory.own_prompts())
+    def families(self) -> Mapping[str, str]:
+        """Family of each prompt, by its id."""
+        return self.stored.families or family_names(prompt_families(self.memory, self.memory.own_prompts()))
 
     @cached_property
     def sides(self) -> dict[int, dict[str, Side]]:

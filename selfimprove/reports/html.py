@@ -120,7 +120,7 @@ def chart_data(folder: Path, found: Figures) -> dict[str, Any]:
 def heldout_data(found: Figures) -> dict[str, Any]:
     """Return the measured held-out prompts with the answers of each round, and what changed from the base."""
     by_round = found.prompts.sides
-    families = {id_: one.name for one in found.prompts.families for id_ in one.prompt_ids}
+    families = found.prompts.families
     prompts = [prompt for prompt in found.memory.prompts(Split.HELDOUT) if prompt.id in by_round.get(0, {})]
     decisions = {one.round: one.decision for one in found.decided}
     rounds = [round_ for round_ in by_round if round_]

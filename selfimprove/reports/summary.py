@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..evaluation.accuracy import Accuracy, audit, audited_prompts
@@ -14,6 +14,7 @@ from ..run.trackers import numbers
 from ..training.footprint import peak_gb
 from .advice import advice
 from .answers import ANSWERS, read_heldout
+from .changes import family_names
 from .figures import ACCURACY, Figures, fresh_figures, stored_answers
 from .tables import final_table, round_lines
 
@@ -47,8 +48,8 @@ def _audited(run: Run) -> Figures:
     accuracy = audit(run)
     _write_accuracy(run, accuracy)
     known = stored_answers(run.folder)
-    answers = read_heldout(run.memory, run.reader, known)
-    if answers is not known:
+    answers = replace(read_heldout(run.memory, run.reader, known), families=family_names(run.families))
+    if answers != known:
         write_text(run.folder / ANSWERS, json.dumps(answers.to_json()) + "\n")
     return fresh_figures(run.config, run.memory, accuracy, answers)
 

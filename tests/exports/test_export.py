@@ -150,7 +150,24 @@ def test_a_tokenizer_that_changed_on_the_way_is_refused(
 SUMMARY = {
     "current": "r0002",
     "rounds_kept": 2,
-    "rounds": [{"round": 1}, {"round": 2}, {"round": 3}],
+    "agreement": {"before": 0.4, "after": 0.6},
+    "rounds": [
+        {"round": 1, "decision": "keep", "agreement": 0.55, "accuracy": {"mean_at_k": 0.41, "greedy": 0.42}},
+        {"round": 2, "decision": "keep", "agreement": 0.6},
+        {"round": 3, "decision": "reject", "agreement": None},
+    ],
+    "families": [
+        {
+            **{"name": "a secret word", "prompts": 14, "mean": [0.25, 0.125], "greedy": [5, 3]},
+            "before": {"agreement": 0.1, "top_answer": "animal", "top_fraction": 0.5},
+            "after": {"agreement": 0.9, "top_answer": "animal", "top_fraction": 1.0},
+        }
+    ],
+    "fallen": {
+        "against": 1,
+        "accuracy": [{"name": "greedy right of 'a secret word'", "before": 5, "after": 3, "of": 14}],
+        "metrics": [{"name": "parse rate", "before": 0.9, "after": 0.8, "of": None}],
+    },
     "heldout": {
         "prompts": 200,
         **dict.fromkeys(("before", "greedy_before", "maj_before"), 0.3),
@@ -190,6 +207,9 @@ def test_the_policy_that_a_run_kept_is_exported(run, model_folder, adapter, tmp_
     assert "merged, float32" in told
     assert "greedy texts equal" in told
     assert "+0.200" in (tmp_path / "out/README.md").read_text()
+    page = (tmp_path / "out/report.html").read_text()
+    assert "What is 2 plus 2?" not in page
+    assert "This page was made to be sent" in page
 
 
 def test_a_run_with_nothing_to_export_says_why(run, tmp_path):
@@ -220,8 +240,13 @@ def test_the_card_gives_figures_with_their_interval_and_no_path_of_this_machine(
     assert "+0.200, paired bootstrap 95 % interval +0.150 to +0.250" in card
     assert "2 round(s) kept, 1 rejected" in card
     assert "`r0002`, trained on 321 survivors of 4,096 responses to 128 prompts." in card
+    assert "| base |  | 0.400 | 0.300 | 0.300 |  |" in card
+    assert "| 1 | keep | 0.550 | 0.410 | 0.420 |  |" in card
+    assert "| 1 | 14 | 0.250 -> 0.125 | 5 -> 3 | 0.10 -> 0.90 | 0.50 -> 1.00 |" in card
+    assert "Worse than round 1 in: parse rate 0.9 -> 0.8." in card
+    assert "(report.html)" in card
     assert str(tmp_path) not in card
-    assert not any(text in card for text in ("a secret", "inside.example", "--key"))
+    assert not any(text in card for text in ("a secret", "animal", "inside.example", "--key"))
     shown = yaml.safe_load(card.split("```yaml\n")[1].split("```")[0])
     assert shown["prompts"]["audit"] == "audit.jsonl"
     assert shown["train"] == config.model_dump(mode="json")["train"]

@@ -14,5 +14,5 @@ def audited(taught_folder, prompts, tmp_path_factory):
     audit = folder / "audit.jsonl"
     rows = [{"prompt": sum_question(a, b), "answers": [str(a + b)]} for a, b in SUMS]
     audit.write_text("\n".join(map(json.dumps, rows)))
-    config = tiny_config(taught_folder, prompts, prompts={"audit": str(audit)})
+    config = tiny_config(taught_folder, prompts, prompts={"audit": str(audit)}, train={"lr": 1e-2, "epochs": 2})
     return folder / "run", run_it(config, folder / "run")

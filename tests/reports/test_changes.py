@@ -1,5 +1,6 @@
 """What changed by prompt and family, what fell, and how near metrics are to their limits: from hand-made answers."""
 
+import json
 from dataclasses import asdict
 
 import numpy as np
@@ -12,14 +13,16 @@ from selfimprove.evaluation.metrics import METRICS
 from selfimprove.evaluation.scores import Accuracy, from_json, to_json
 from selfimprove.reports.answers import HeldoutAnswers, read_heldout
 from selfimprove.reports.answers import from_json as answers_from_json
-from selfimprove.reports.changes import Change, family_changes, prompt_changes, sides
+from selfimprove.reports.changes import Change, family_changes, family_names, prompt_changes, sides
 from selfimprove.reports.margins import metric_falls, way_used
 from selfimprove.reports.share import shared
 from selfimprove.types import Finish, Message, Origin, Prompt, Response, Split
 
 ASKED = {"lily": "Is a lily an animal?", "cat": "Is a cat an animal?", "sum": "What is 2 plus 2?", "new": "Say a word."}
 PROMPTS = [Prompt(id_, (Message("user", text),), Split.HELDOUT) for id_, text in ASKED.items()]
-FAMILIES = (Family("is animal", ("lily", "cat")), Family("what plus", ("sum",)), Family("other", ("new",)))
+FAMILIES = family_names(
+    (Family("is animal", ("lily", "cat")), Family("what plus", ("sum",)), Family("other", ("new",)))
+)
 BASE = {"lily": "no no no yes | no", "cat": "yes no no no | no", "sum": "4 4 5 6 | 4", "new": "a b c d | a"}
 NOW = {"lily": "yes yes yes no | yes", "cat": "yes yes yes yes | yes", "sum": "4 4 5 5 | 5", "new": "a b c - | a"}
 KEYS = {"lily": "no", "cat": "yes", "sum": "4"}
@@ -71,7 +74,7 @@ def test_without_an_audit_those_that_changed_come_first_and_nothing_is_right_or_
     assert {one.prompt.id for one in found[:2]} == {"lily", "cat"}
     assert {one.kind for one in found} == {None}
     assert all(group.right is None for one in found for group in one.after.groups)
-    assert [one.name for one in family_changes(found)][0] == "is animal", "its top answer's share rose most"
+    assert next(one.name for one in family_changes(found)) == "is animal", "its top answer's share rose most"
     assert all(one.mean is None and one.greedy is None for one in family_changes(found))
 
 
@@ -100,8 +103,6 @@ def test_right_responses_and_read_answers_survive_their_files():
     del old["rounds"][0]["right"]
     assert from_json(old)[0].right is None
     answers = HeldoutAnswers({"lily": Kind.YES_NO}, {0: read})
-    import json
-
     assert answers_from_json(json.loads(json.dumps(answers.to_json()))) == answers
 
 
