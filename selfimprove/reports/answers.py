@@ -43,7 +43,7 @@ def from_json(stored: Mapping[str, Any]) -> HeldoutAnswers:
     return HeldoutAnswers(
         {id_: Kind(kind) for id_, kind in stored["kinds"].items()},
         {int(r): {int(id_): answer for id_, answer in read.items()} for r, read in stored["rounds"].items()},
-        stored["families"],
+        stored.get("families", {}),
     )
 
 
