@@ -131,6 +131,8 @@ def test_the_page_to_send_shows_counts_and_no_texts(regressed, audited, tab, tmp
     tab.open(tmp_path / "shared.html", width=390, height=844)
     tab.click("[data-show=regressed]")
     tab.click("#changed > details > summary")
-    assert "answer A" in tab.text("#changed > details")
+    shown = tab.text("#changed > details")
+    assert "answer A" in shown
+    assert "null" not in shown
     assert tab.eval("document.getElementById('samples').offsetParent") is None
     assert tab.console == []

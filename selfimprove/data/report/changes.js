@@ -118,7 +118,7 @@ function sideInFull(place, round) {
   if (side.greedy) {
     const [answer, [id], right] = side.greedy;
     home.append(el("div", { className: "facts" }, "greedy", el("b", {}, named(answer)), mark(right, 1), sampleLink(id)));
-    home.append(textOf(id));
+    if (byId.has(id)) home.append(el("div", { className: "text" }, byId.get(id).text || "(empty)"));
   }
   const samples = d3.sum(side.groups, ([, ids]) => ids.length);
   for (const [answer, ids, right] of side.groups) {
@@ -133,11 +133,6 @@ function sideInFull(place, round) {
       texts.length ? null : el("p", { className: "quiet" }, "Its texts are not in this page.")));
   }
   return home;
-}
-
-function textOf(id) {
-  const response = byId.get(id);
-  return response ? el("div", { className: "text" }, response.text || "(empty)") : null;
 }
 
 function sampleLink(id) {
