@@ -11,9 +11,9 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from ..evaluation.independence import Independence, independence
 from ..run.session import Run
 from ..types import BASE, Judgement, Origin, Poll, Response, Source, Split, Stage, Tally, unit_id
+from .independence import Independence, independence
 from .reading import Readings, read_once
 from .revision import critic_verdicts
 from .step_votes import StepVotes

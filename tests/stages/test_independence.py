@@ -5,7 +5,7 @@ from itertools import combinations, product
 
 import pytest
 
-from selfimprove.evaluation.independence import independence
+from selfimprove.stages.independence import independence
 
 
 def test_answers_that_share_a_bias_agree_with_each_other_and_not_with_samples():
