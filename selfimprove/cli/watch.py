@@ -13,8 +13,8 @@ from typing import Any
 import click
 
 from ..memory import ResponseMemory
-from ..reports.figures import ACCURACY
 from ..reports.status import found, headline, status_now, table
+from ..reports.stored import ACCURACY
 from ..run.progress import PLAIN_SECONDS
 from ..run.state import State
 from .terminal import columns, printable

@@ -13,16 +13,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import UserError
 from ..evaluation.limits import best
 from ..evaluation.metrics import METRICS, Health
-from ..evaluation.scores import Accuracy, change, from_json
+from ..evaluation.scores import Accuracy, change
 from ..memory.operators import operators
 from ..types import BASE, Decision, Reason, Split, Stage
-from .answers import ANSWERS, HeldoutAnswers
-from .answers import from_json as answers_from_json
+from .answers import HeldoutAnswers
 from .heldout import HeldoutPrompts
 from .margins import Fall, Fallen, metric_falls, way_used
+from .stored import stored_accuracy, stored_answers, stored_means, stored_summary
 
 if TYPE_CHECKING:
     from ..config import RunConfig
@@ -30,9 +29,6 @@ if TYPE_CHECKING:
 
 MEASURES = {"mean_at_k": "mean@{k}", "greedy": "greedy", "maj_at_k": "maj@{k}", "pass_at_k": "pass@{k}"}
 """Kind of accuracy -> its short name."""
-
-ACCURACY = "accuracy.json"
-"""Accuracy per prompt and round, in the run's folder; only there when the run has an audit file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,8 +305,8 @@ def load_figures(folder: Path, memory: ResponseMemory) -> Figures:
     from ..run.folder import saved_config
 
     per_prompt = stored_accuracy(folder)
-    rounds = round_figures(memory, _means(folder, per_prompt))
-    return Figures(saved_config(folder), memory, rounds, per_prompt, _summary(folder), stored_answers(folder))
+    rounds = round_figures(memory, stored_means(folder, per_prompt))
+    return Figures(saved_config(folder), memory, rounds, per_prompt, stored_summary(folder), stored_answers(folder))
 
 
 def fresh_figures(
@@ -345,7 +341,7 @@ def round_figures(memory: ResponseMemory, accuracy: Mapping[int, dict[str, float
 
 def measured_rounds(folder: Path, memory: ResponseMemory) -> tuple[RoundFigures, ...]:
     """Return the rounds of a run folder with their accuracy; needs no configuration."""
-    return round_figures(memory, _means(folder, stored_accuracy(folder)))
+    return round_figures(memory, stored_means(folder, stored_accuracy(folder)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -371,43 +367,6 @@ def survivors(memory: ResponseMemory, examples: int = 5) -> list[Survivors]:
         )
         found.append(Survivors(unit.round, len(kept), len(verdicts), tuple(rows)))
     return found
-
-
-def stored_accuracy(folder: Path) -> dict[int, Accuracy]:
-    """Return accuracy.json; empty where there is none."""
-    rows = _json_lines(folder / ACCURACY, whole=True)
-    return from_json(rows[0]) if rows else {}
-
-
-def stored_answers(folder: Path) -> HeldoutAnswers:
-    """Return answers.json; empty where there is none."""
-    rows = _json_lines(folder / ANSWERS, whole=True)
-    return answers_from_json(rows[0]) if rows else HeldoutAnswers()
-
-
-def _means(folder: Path, per_prompt: Mapping[int, Accuracy]) -> dict[int, dict[str, float]]:
-    """Return mean accuracies by round; of runs from before accuracy.json, those in metrics.jsonl."""
-    if per_prompt:
-        return {round_: one.means() for round_, one in per_prompt.items()}
-    rows = _json_lines(folder / "metrics.jsonl")
-    found = {row["round"]: {k.removeprefix("audit/"): row[k] for k in row if k.startswith("audit/")} for row in rows}
-    return {round_: means for round_, means in found.items() if means}
-
-
-def _summary(folder: Path) -> dict[str, Any]:
-    rows = _json_lines(folder / "summary.json", whole=True)
-    return rows[0] if rows else {}
-
-
-def _json_lines(file: Path, *, whole: bool = False) -> list[dict[str, Any]]:
-    """Return the objects in a JSON (`whole`) or JSONL file that a report has written; none where it is missing."""
-    if not file.is_file():
-        return []
-    text = file.read_text(encoding="utf-8")
-    try:
-        return [json.loads(part) for part in ([text] if whole else text.splitlines())]
-    except ValueError as error:
-        raise UserError(f"{file} is damaged ({error}); resume its run to have it written again") from None
 
 
 def _policy(round_: int) -> str:

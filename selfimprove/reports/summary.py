@@ -15,7 +15,8 @@ from ..training.footprint import peak_gb
 from .advice import advice
 from .answers import ANSWERS, read_heldout
 from .changes import family_names
-from .figures import ACCURACY, Figures, fresh_figures, stored_answers
+from .figures import Figures, fresh_figures
+from .stored import ACCURACY, stored_answers
 from .tables import final_table, round_lines
 
 

@@ -209,5 +209,5 @@ def test_half_of_the_completion_tokens_are_taught_as_revisions(undisturbed, taug
         examples = OURS.examples(run, 2, selection).examples
         sizes = [(len(run.policy.encode_completion(e.completion)), bool(e.shown)) for e in examples]
         revised = sum(size for size, shown in sizes if shown)
-        assert 0.3 < revised / sum(size for size, _ in sizes) <= 0.55
+        assert 0.3 < revised / sum(size for size, _ in sizes) <= 0.6
         assert OURS.examples(run, 2, selection).examples == examples
