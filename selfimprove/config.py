@@ -133,6 +133,15 @@ class ExemplarConfig(Section):
     pool: Positive = Field(16, description="number of trusted responses per prompt that demonstrations are drawn from")
     group: Positive = Field(8, description="number of near prompts that share the draws, and so their prefix")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _without_mmr(cls, raw: Any) -> Any:
+        """Configurations of older runs: MMR and the draw of a whole unit are gone."""
+        if not isinstance(raw, Mapping):
+            return raw
+        kept = {key: value for key, value in raw.items() if key != "diversity"}
+        return kept | ({"draw": "distinct"} if kept.get("draw") in ("mmr", "shared") else {})
+
 
 class ReviseConfig(Section):
     """Revise: verdicts on differing own answers, then a new answer. Off by default."""
