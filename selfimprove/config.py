@@ -144,11 +144,11 @@ class ExemplarConfig(Section):
 
 
 class ReviseConfig(Section):
-    """Revise: verdicts on differing own answers, then a new answer. Off by default."""
+    """Revise: a new answer with differing own answers in the context. Off by default."""
 
     k: Count = Field(0, description="revisions per prompt; 0: operator off")
     rivals: int = Field(4, ge=2, description="own past answers in the context, drawn with their repetitions")
-    verdicts: bool = Field(True, description="a verdict on each answer in the context comes before the new answer")
+    verdicts: bool = Field(False, description="a verdict on each answer in the context comes before the new answer")
     shots: Count = Field(3, description="demonstrations: revisions of answers to near, trusted prompts")
     trial: Count = Field(
         32,

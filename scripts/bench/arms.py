@@ -136,9 +136,8 @@ ARMS = {
             Arm(name, name)
             for name in (
                 "ours-revise",
-                "ours-choose",
                 "ours-revise-train",
-                "ours-choose-train",
+                "ours-verdicts-train",
                 "ours-revise-shown",
                 "ours-critic",
             )

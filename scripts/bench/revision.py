@@ -5,7 +5,7 @@
     python scripts/bench/revision.py --work DIR --set sample.k=4     folder and settings as of compare.py
 
 The policies are the base, one after an ordinary round (arm `ours`) and one after a round of which half of the trained
-tokens are in revise format (`ours-revise-train`, and `ours-choose-train` without verdicts), at equal trained tokens. A
+tokens are in revise format (`ours-revise-train`, and `ours-verdicts-train` with verdicts), at equal trained tokens. A
 revision sees four of the policy's own answers. Open prompts are those whose direct samples differ. Verdicts are
 compared with "its share of the samples is at least one half", on the same answers.
 """
@@ -38,8 +38,8 @@ POLICIES = {
     "base, the same with verdicts": ("ours", 0, 3, True),
     "after an ordinary round": ("ours", 1, 0, False),
     "the same, 3 demonstrated revisions": ("ours", 1, 3, False),
-    "after a round half in revise format": ("ours-revise-train", 1, 0, True),
-    "the same without verdicts": ("ours-choose-train", 1, 0, False),
+    "after a round half in revise format": ("ours-revise-train", 1, 0, False),
+    "the same with verdicts": ("ours-verdicts-train", 1, 0, True),
 }
 """Name -> arm, round that trained the policy, demonstrated revisions in view, whether verdicts are asked for."""
 
@@ -177,7 +177,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("runs/compare"), help="folder for cells and runs")
     parser.add_argument("--set", dest="changes", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--quiet", action="store_true", help="print the table alone")
-    parser.add_argument("--arms", default="ours,ours-revise-train,ours-choose-train", help="names, joined by commas")
+    parser.add_argument("--arms", default="ours,ours-revise-train,ours-verdicts-train", help="names, joined by commas")
     options = parser.parse_args()
     bench = Bench(options.work, options.changes, Progress(quiet=options.quiet))
     found: dict[str, dict[str, list[Measured]]] = {}

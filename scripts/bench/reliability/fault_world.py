@@ -32,7 +32,7 @@ SMALL = {
     "sample": {"k": 2, "max_new_tokens": 16, "unit_prompts": 8},
     "propose": {
         "exemplar": {"k": 1, "below": 2.0},
-        "revise": {"k": 1, "below": 1.0, "critique_tokens": 4, "shots": 1, "trial": 0},
+        "revise": {"k": 1, "below": 1.0, "critique_tokens": 4, "shots": 1, "trial": 0, "verdicts": True},
         "stitch": {"k": 1, "steps": 1},
     },
     "evaluate": {"k": 1, "limit": 3},
