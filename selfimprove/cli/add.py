@@ -10,7 +10,7 @@ from .parameters import run_argument
 
 @click.command(
     cls=Command,
-    epilog="selfimprove add mine more.jsonl\nselfimprove run runs/mine/config.yaml --resume --rounds 3\n",
+    epilog="selfimprove add mine more.jsonl\nselfimprove run runs/mine/config.yaml --resume rounds=3\n",
 )
 @run_argument
 @click.argument("file")
@@ -34,4 +34,4 @@ def add(run_name: str, file: str) -> None:
         click.echo(f"left out: {fault}")
     if len(done.faults) > 5:
         click.echo(f"left out: {len(done.faults) - 5} more lines")
-    click.echo(f"\nNext:\n  selfimprove run {folder / 'config.yaml'} --resume --rounds {done.begins}")
+    click.echo(f"\nNext:\n  selfimprove run {folder / 'config.yaml'} --resume rounds={done.begins}")

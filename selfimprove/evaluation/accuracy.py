@@ -38,7 +38,7 @@ def audited_prompts(run: Run) -> tuple[list[Prompt], dict[str, Key]]:
     file = run.config.prompts.audit
     keys = {} if file is None else load_audit(file, run.config.prompts)
     asked = answers(run, 0, Stage.GREEDY).keys()
-    return [p for p in heldout(run) if p.id in keys and (p.id in asked or not asked)], keys
+    return [p for p in heldout(run.latest) if p.id in keys and (p.id in asked or not asked)], keys
 
 
 def _accuracy(run: Run, round_: int, prompts: Sequence[Prompt], keys: Mapping[str, Key]) -> Accuracy:

@@ -53,7 +53,14 @@ def read_heldout(memory: ResponseMemory, reader: Reader, known: HeldoutAnswers) 
     A prompt's kind is decided on the base's answers and holds for all rounds. Free text joins the classes of the base.
     """
     measured = [unit.round for unit in memory.units(stage=Stage.HEALTH)]
-    missing = [round_ for round_ in measured if round_ not in known.rounds]
+    missing = [round_ for round_ in dict.fromkeys(measured) if round_ not in known.rounds]
+    if memory.units(stage=Stage.ADD):  # held-out prompts that were added have answers of earlier rounds, too
+        missing += [
+            round_
+            for round_ in dict.fromkeys(measured)
+            if round_ in known.rounds
+            and any(r.id not in known.rounds[round_] for g in heldout_responses(memory, round_).values() for r in g)
+        ]
     if not missing:
         return known
     prompts = {prompt.id: prompt for prompt in memory.prompts(Split.HELDOUT)}

@@ -65,7 +65,7 @@ class HeldoutPrompts:
 
     def changes(self, round_: int, before: int = 0) -> list[PromptChange]:
         """Return how the answer to each prompt changed between two rounds, the worst first."""
-        heldout, by_round = self.memory.prompts(Split.HELDOUT), self.sides
+        heldout, by_round = self.memory.own_prompts(Split.HELDOUT), self.sides
         return prompt_changes(heldout, self.families, by_round.get(before, {}), by_round.get(round_, {}))
 
     def family_changes(self, round_: int, before: int = 0) -> list[FamilyChange]:

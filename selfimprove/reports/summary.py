@@ -49,7 +49,7 @@ def _audited(run: Run) -> Figures:
     accuracy = audit(run)
     _write_accuracy(run, accuracy)
     known = stored_answers(run.folder)
-    answers = replace(read_heldout(run.memory, run.reader, known), families=family_names(run.families))
+    answers = replace(read_heldout(run.memory, run.reader, known), families=family_names(run.latest.families))
     if answers != known:
         write_text(run.folder / ANSWERS, json.dumps(answers.to_json()) + "\n")
     return fresh_figures(run.config, run.memory, accuracy, answers)

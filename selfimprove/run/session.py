@@ -71,6 +71,11 @@ class Run:
             return replace(self, round=round_, families=_families(self.memory, self.joined, round_))
         return replace(self, round=round_)
 
+    @property
+    def latest(self) -> Run:
+        """The run as it is in the last round that has begun."""
+        return self.at(max(1, self.memory.begun))
+
 
 @contextmanager
 def open_run(

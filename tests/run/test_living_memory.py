@@ -14,6 +14,7 @@ from selfimprove.errors import PromptError, UserError
 from selfimprove.memory import Embedder, ResponseMemory
 from selfimprove.memory.inspect.lineage import lines, trace
 from selfimprove.prompts import load_prompts
+from selfimprove.reports.figures import load_figures
 from selfimprove.run.inherit import inherit
 from selfimprove.types import Action, Origin, Overlay, Poll, Split, Stage
 
@@ -144,7 +145,10 @@ def test_prompts_are_added_to_a_run_and_the_guard_compares_on_the_same_ones(firs
     (tmp_path / "more.jsonl").unlink()  # it is not needed any more
     shutil.copytree(first, tmp_path / "runs" / "killed")
     again = "runs/first/config.yaml"
-    cli("run", again, "--resume", "--rounds", 3, "name=first")
+    audit = tmp_path / "audit.jsonl"
+    asked = [*((a, b) for a, b in SUMS), *((a, b) for a in range(6) for b in (5, 6, 7))]
+    audit.write_text("\n".join(json.dumps({"prompt": sum_question(a, b), "answers": [str(a + b)]}) for a, b in asked))
+    cli("run", again, "--resume", "--rounds", 3, "name=first", f"prompts.audit={audit}", "evaluate.limit=0")
     with monkeypatch.context() as patched:
         dying(patched, 9)
         with pytest.raises(Crash):
@@ -154,6 +158,13 @@ def test_prompts_are_added_to_a_run_and_the_guard_compares_on_the_same_ones(firs
     assert digests[0] == digests[1]
     with ResponseMemory.open(first / "memory.db") as memory:
         assert memory.verify() == []
+        measured = json.loads((first / "summary.json").read_text())
+        assert measured["heldout"]["prompts"] == len(memory.own_prompts(Split.HELDOUT)), "the new ones are audited too"
+        assert all("accuracy" in one for one in measured["rounds"])
+        read = load_figures(first, memory).stored_answers.rounds
+        for round_ in (0, 3):
+            heldout = memory.responses(rounds=[round_], stages=[Stage.PROBE, Stage.GREEDY])
+            assert {r.id for r in heldout} <= read[round_].keys(), "their answers are read in all rounds"
         for round_ in (0, 1, 2, 3):
             answered = {r.prompt_id for r in memory.responses(rounds=[round_], stages=[Stage.GREEDY])}
             assert answered == {p.id for p in memory.own_prompts(Split.HELDOUT)}, round_
