@@ -44,7 +44,8 @@ def samples(found: Figures, limit: int) -> dict[str, Any]:
     if sum(counts.values()) > limit:
         changes = sorted(found.prompts.changes(found.shown), key=lambda one: (-abs(one.by or 0.0), not one.changed))
         chosen = set(_first([one.prompt.id for one in changes], counts, limit // 2))
-        chosen |= set(_first(counts, counts, limit - sum(counts[id_] for id_ in chosen)))
+        others = [id_ for id_ in counts if id_ not in chosen]
+        chosen |= set(_first(others, counts, limit - sum(counts[id_] for id_ in chosen)))
     prompts, left_out = memory.prompts(), recorded_left_out(memory)
     shown = [prompt for prompt in prompts if prompt.id in chosen]
     place = {prompt.id: number for number, prompt in enumerate(shown)}

@@ -143,6 +143,8 @@ def test_a_run_that_is_not_finished_can_be_reported(attacked):
 def test_a_limit_leaves_out_whole_prompts(run):
     everything, some = data_of(page_of(run)), data_of(page_of(run, responses=100))
     assert len(some["prompts"]) < len(everything["prompts"]) == some["prompts_in_all"]
+    assert 100 <= len(some["responses"]) < 160
+    assert {prompt["split"] for prompt in some["prompts"]} == {"train", "heldout"}
 
     def texts(data):
         by_prompt = {}
