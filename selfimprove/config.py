@@ -298,6 +298,7 @@ class GuardConfig(Section):
     parse_drop: Share = Field(0.1, description="maximum fall of the parse rate")
     length_factor: float = Field(2.0, gt=1, description="maximum factor between the lengths and the base's, either way")
     family_rise: Share = Field(0.3, description="maximum rise of a family's top answer fraction over the base")
+    family_fall: Share = Field(0.25, description="maximum fall of a family's samples in the base's majority")
     spread_drop: Share = Field(0.2, description="maximum fall of the answer spread")
     entropy_rise: float = Field(0.3, ge=0, description="maximum rise of the answer entropy, in nats")
     unique_factor: float = Field(1.5, gt=1, description="maximum factor of the unique answers to the base's")

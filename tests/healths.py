@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from selfimprove.evaluation.families import FamilyMetrics
 from selfimprove.evaluation.metrics import Health
 
 BASE = Health(
@@ -22,7 +23,7 @@ BASE = Health(
     dispersion=0.4,
     base_majority_share=0.5,
     finished_tokens=8.0,
-    families=(),
+    families=(FamilyMetrics("how much is", 10, 0.5, "4", 0.1, 1.0, base_share=0.6),),
 )
 HEALTHY = replace(
     BASE,
@@ -34,5 +35,6 @@ HEALTHY = replace(
     kl=0.4,
     echo=0.1,
     family_rise=0.05,
+    family_fall=0.0,
     finished_tokens=6.5,
 )

@@ -277,7 +277,7 @@ def decide(run, shares, first=0):
     """Have the guard decide on rounds that differ in how often samples agree with the base majority."""
     policies = []
     for round_, share in enumerate(shares, first):
-        health = replace(BASE, kl=0.1, family_rise=0.0, base_majority_share=share)
+        health = replace(BASE, kl=0.1, family_rise=0.0, family_fall=0.0, base_majority_share=share)
         run.memory.commit_result(round_, Stage.HEALTH, asdict(health))
         if round_:
             guard(run, round_, f"r{round_:04d}")
@@ -362,7 +362,7 @@ def test_a_round_in_which_a_family_gets_one_answer_is_rejected_by_its_name(taugh
     config = tiny_config(taught_folder, prompts, guard={"family_rise": 0.3})
     with open_run(config, folder=tmp_path / "run", progress=Progress(quiet=True)) as run:
         for round_, (family, rise) in enumerate(((base, None), (now, 0.5))):
-            health = replace(BASE, kl=0.1, families=(family,), family_rise=rise)
+            health = replace(BASE, kl=0.1, families=(family,), family_rise=rise, family_fall=0.0)
             run.memory.commit_result(round_, Stage.HEALTH, asdict(health))
         guard(run, 1, "r0001")
         (record,) = run.memory.rounds()

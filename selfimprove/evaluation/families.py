@@ -17,6 +17,8 @@ COSINE = 0.5
 all families are pure at 0.5; at 0.4 sums and products become one."""
 LEAST = 8
 """Prompts of a family of its own; smaller clusters are pooled."""
+SURE = 0.4
+"""Share of a family's samples in the base's majority from which a fall of it counts: below, the base guesses."""
 EXACT = 3_000
 """Prompts clustered together; further ones join the family of their nearest clustered prompt."""
 REST = "other"
@@ -40,6 +42,8 @@ class FamilyMetrics:
     `agreement` is the mean fraction of a prompt's samples that give its top answer, `top_fraction` the fraction of the
     prompts with a majority answer that have `top_answer`, `entropy` that of the majority answers over the prompts.
     Prompts without one do not count: a policy that answers readably for the first time is not more biased for it.
+    `base_share` is the mean fraction of a prompt's samples that give the base's majority answer (of the base's own, the
+    majority of its others); None in memories written before this metric existed.
     """
 
     name: str
@@ -48,6 +52,7 @@ class FamilyMetrics:
     top_answer: str | None
     top_fraction: float
     entropy: float
+    base_share: float | None = None
 
 
 def families(ids: Sequence[str], texts: Sequence[str], vectors: np.ndarray) -> tuple[Family, ...]:
@@ -109,8 +114,13 @@ def _name(texts: Sequence[str], everywhere: Mapping[str, int], total: int) -> st
     return " ".join(sorted(chosen, key=lambda word: where[word]))
 
 
-def family_metrics(family: Family, answers: Mapping[str, Sequence[str | None]]) -> FamilyMetrics | None:
-    """Return the metrics of a family from the classes of each prompt's samples; None where no prompt was answered."""
+def family_metrics(
+    family: Family, answers: Mapping[str, Sequence[str | None]], base_shares: Mapping[str, float] | None = None
+) -> FamilyMetrics | None:
+    """Return the metrics of a family from the classes of each prompt's samples; None where no prompt was answered.
+
+    `base_shares` maps a prompt id to the fraction of its samples that give the base's majority answer.
+    """
     agreements: list[float] = []
     winners: Counter[str] = Counter()
     for prompt_id in family.prompt_ids:
@@ -119,11 +129,13 @@ def family_metrics(family: Family, answers: Mapping[str, Sequence[str | None]]) 
             continue
         counts = Counter(answer for answer in read if answer is not None)
         agreements.append(max(counts.values(), default=0) / len(read))
-        if counts:
-            winners[max(sorted(counts), key=lambda answer: counts[answer])] += 1
+        winner = _top(counts)
+        if winner is not None:
+            winners[winner] += 1
     if not agreements:
         return None
-    top = max(sorted(winners), key=lambda answer: winners[answer], default=None)
+    top = _top(winners)
+    of_base = [base_shares[id_] for id_ in family.prompt_ids if base_shares and id_ in base_shares]
     shares = np.array(list(winners.values()), dtype=float) / max(1, winners.total())
     return FamilyMetrics(
         name=family.name,
@@ -132,7 +144,12 @@ def family_metrics(family: Family, answers: Mapping[str, Sequence[str | None]]) 
         top_answer=top,
         top_fraction=0.0 if top is None else winners[top] / winners.total(),
         entropy=float(-(shares * np.log(shares)).sum()) if len(shares) else 0.0,
+        base_share=float(np.mean(of_base)) if of_base else None,
     )
+
+
+def _top(counts: Mapping[str, int]) -> str | None:
+    return max(sorted(counts), key=lambda answer: counts[answer], default=None)
 
 
 def rise(base: Sequence[FamilyMetrics], now: Sequence[FamilyMetrics]) -> float:
@@ -149,6 +166,25 @@ def mean_rise(base: Sequence[FamilyMetrics], now: Sequence[FamilyMetrics]) -> fl
 def most_risen(base: Sequence[FamilyMetrics], now: Sequence[FamilyMetrics]) -> FamilyMetrics | None:
     """Return the family with that rise; None if no family of at least `LEAST` prompts was measured twice."""
     return max(_rises(base, now), key=lambda found: found[0], default=(0.0, None))[1]
+
+
+def most_fallen(base: Sequence[FamilyMetrics], now: Sequence[FamilyMetrics]) -> FamilyMetrics | None:
+    """Return the family with the largest `fall`; None if none of at least `LEAST` prompts was measured twice."""
+    return max(_falls(base, now), key=lambda found: found[0], default=(0.0, None))[1]
+
+
+def fall(base: Sequence[FamilyMetrics], now: Sequence[FamilyMetrics]) -> float:
+    """Return the largest fall of `base_share` among families where the base's was at least `SURE`; 0 if none fell."""
+    return max((by for by, _ in _falls(base, now)), default=0.0)
+
+
+def _falls(base: Sequence[FamilyMetrics], now: Sequence[FamilyMetrics]) -> list[tuple[float, FamilyMetrics]]:
+    before = {f.name: f.base_share for f in base if f.base_share is not None and f.base_share >= SURE}
+    return [
+        (max(0.0, before[f.name] - f.base_share), f)
+        for f in now
+        if f.name in before and f.base_share is not None and f.prompts >= LEAST
+    ]
 
 
 def _rises(base: Sequence[FamilyMetrics], now: Sequence[FamilyMetrics]) -> list[tuple[float, FamilyMetrics]]:

@@ -60,6 +60,8 @@ class Health:
     """Metrics of each family of held-out prompts."""
     family_rise: float | None = None
     """Largest rise over the base, among families, of the fraction of prompts that have the family's top answer."""
+    family_fall: float | None = None
+    """Largest fall from the base, among families, of the fraction of samples that give the base's majority answer."""
 
     @classmethod
     def of(cls, stored: Mapping[str, Any]) -> Self:
@@ -119,6 +121,7 @@ def _plus(value: float | None, rise: float) -> float | None:
 
 
 FAMILY_METRIC = "top answer of a family"
+FAMILY_BASE_METRIC = "base majority of a family"
 
 _SMALLER_STEPS = "smaller steps: train.lr=1e-4, or train.epochs=1"
 _LABELS_OF_THE_BASE = "smaller steps and votes of the base alone: train.lr=1e-4 vote.labels=base"
@@ -185,6 +188,18 @@ METRICS = (
         healthy="rises by some hundredths where the base errs at random",
         red_flag="rises: one kind of question gets one answer, which the top answer over all prompts hides",
         advice=_CALIBRATION,
+    ),
+    Metric(
+        FAMILY_BASE_METRIC,
+        lambda h: h.family_fall,
+        lambda base, kept, g: g.family_fall if any(f.base_share is not None for f in base.families or ()) else None,
+        is_minimum=False,
+        rule="`family_fall`",
+        meaning="fall from the base of the fraction of a family's samples that give the base's majority answer, in the "
+        "family where it fell most, among those in which the base's was 0.4 or more",
+        healthy="0: where the base is sure, the policy agrees with it",
+        red_flag="rises: one kind of question is answered otherwise than the base was sure of",
+        advice=_LABELS_OF_THE_BASE,
     ),
     Metric(
         "answer spread",

@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 import numpy as np
 
-from ..evaluation.families import family_metrics, rise
+from ..evaluation.families import fall, family_metrics, rise
 from ..evaluation.likelihood import human_text, kl_to_base, nll
 from ..evaluation.metrics import Health
 from ..evaluation.statistics import (
@@ -123,7 +123,8 @@ def health(run: Run, round_: int, policy: str) -> Health:
     probes, greedy = (answers(run, round_, stage) for stage in (Stage.PROBE, Stage.GREEDY))
     base = answers(run, 0, Stage.PROBE)
     sampled: dict[str, list[str | None]] = {}
-    shares, entropies, uniques, majorities, base_agrees, base_shares = [], [], [], [], [], []
+    base_shares: dict[str, float] = {}
+    shares, entropies, uniques, majorities, base_agrees = [], [], [], [], []
     parsed = total = 0
     for prompt in heldout(run):
         # Sampled, greedy and base answers are read together, so that their classes can be compared.
@@ -142,7 +143,8 @@ def health(run: Run, round_: int, policy: str) -> Health:
             base_agrees.append(read[k] == _top(base_counts))
             # The base is asked for what its other samples say: no sample agrees with a majority for being in it.
             rest = [_others(base_counts, answer) if round_ == 0 else base_counts for answer in read[:k]]
-            base_shares.append(np.mean([a is not None and a == _top(c) for a, c in zip(read[:k], rest, strict=True)]))
+            agreeing = [a is not None and a == _top(c) for a, c in zip(read[:k], rest, strict=True)]
+            base_shares[prompt.id] = sum(agreeing) / k
     winners = concentration(majorities)
     texts = [r.text for group in probes.values() for r in group]
     lengths = [r.new_tokens for group in probes.values() for r in group]
@@ -157,7 +159,8 @@ def health(run: Run, round_: int, policy: str) -> Health:
     adapter = adapter_folder(run.folder, policy)
     kl = None if adapter is None else kl_to_base(model, adapter, completions)
     model.use(adapter)
-    by_family = tuple(m for f in run.families if (m := family_metrics(f, sampled)) is not None)
+    of_base = stored_health(run, 0).families or () if round_ else ()
+    by_family = tuple(m for f in run.families if (m := family_metrics(f, sampled, base_shares)) is not None)
     return Health(
         agreement=float(np.mean(shares)),
         base_majority_agreement=float(np.mean(base_agrees)) if base_agrees else None,
@@ -174,11 +177,12 @@ def health(run: Run, round_: int, policy: str) -> Health:
         human_nll=_finite(nll(model, human_text())),
         spread=winners.entropy,
         dispersion=dispersion(run.embedder.encode([run.reader.shown(greedy[p.id][0].text) for p in heldout(run)])),
-        base_majority_share=float(np.mean(base_shares)) if base_shares else None,
+        base_majority_share=float(np.mean(list(base_shares.values()))) if base_shares else None,
         echo=max((e.share for e in echo(run.memory, round_, limit=1) if e.survivors > FEW_SURVIVORS), default=None),
         finished_tokens=_finished_tokens(lengths, cut),
         families=by_family,
-        family_rise=None if round_ == 0 else rise(stored_health(run, 0).families or (), by_family),
+        family_rise=rise(of_base, by_family) if round_ else None,
+        family_fall=fall(of_base, by_family) if round_ else None,
     )
 
 

@@ -5,9 +5,9 @@ from dataclasses import replace
 
 from ..config import GuardConfig
 from ..errors import UserError
-from ..evaluation.families import most_risen
+from ..evaluation.families import most_fallen, most_risen
 from ..evaluation.limits import best, careful, judge, rejection
-from ..evaluation.metrics import FAMILY_METRIC, Health
+from ..evaluation.metrics import FAMILY_BASE_METRIC, FAMILY_METRIC, Health
 from ..run.session import Run
 from ..types import BASE, Decision, GuardVerdict
 from .evaluate import stored_health
@@ -66,12 +66,17 @@ def guard(run: Run, round_: int, policy: str | None, judge: Judge = judge) -> No
 
 
 def _family_named(verdict: GuardVerdict, base: Health, now: Health) -> str:
-    """Return which family failed its check, and with which answer; empty if none did."""
-    failed = any(check.name == FAMILY_METRIC and not check.passed for check in verdict.checks)
-    family = most_risen(base.families or (), now.families or ()) if failed else None
-    if family is None:
-        return ""
-    return f": {family.top_fraction:.0%} of the prompts like {family.name!r} are answered {family.top_answer!r}"
+    """Return which families failed their checks, and how; empty if none did."""
+    failed = {check.name for check in verdict.checks if not check.passed}
+    before, after = base.families or (), now.families or ()
+    risen = most_risen(before, after) if FAMILY_METRIC in failed else None
+    fallen = most_fallen(before, after) if FAMILY_BASE_METRIC in failed else None
+    said = ""
+    if risen is not None:
+        said += f": {risen.top_fraction:.0%} of the prompts like {risen.name!r} are answered {risen.top_answer!r}"
+    if fallen is not None and fallen.base_share is not None:
+        said += f": {fallen.base_share:.0%} of the samples of prompts like {fallen.name!r} give the base's answer"
+    return said
 
 
 def with_care(run: Run, round_: int) -> Run:

@@ -12,9 +12,11 @@ from selfimprove.evaluation.families import (
     REST,
     Family,
     FamilyMetrics,
+    fall,
     families,
     family_metrics,
     mean_rise,
+    most_fallen,
     most_risen,
     rise,
 )
@@ -68,6 +70,7 @@ def test_the_metrics_of_a_family_against_counting_by_hand():
     answers = {"a": ["x", "x", "y", None], "b": ["x", "x", "x", "x"], "c": ["z", "z", None, None], "d": [None] * 4}
     got = family_metrics(family, answers)
     assert got == FamilyMetrics("f", 4, (0.5 + 1 + 0.5 + 0) / 4, "x", 2 / 3, got.entropy)
+    assert family_metrics(family, answers, {"a": 0.5, "b": 1.0, "z": 0.0}).base_share == 0.75
     shares = np.array([2 / 3, 1 / 3])
     assert np.isclose(got.entropy, -(shares * np.log(shares)).sum())
     assert family_metrics(Family("g", ("q",)), answers) is None
@@ -87,6 +90,22 @@ def test_one_answer_for_a_whole_family_is_rejected_though_it_is_a_small_fraction
     assert most_risen((), now) is None
 
 
+def test_a_family_that_forgets_what_the_base_was_sure_of_is_rejected():
+    """Answers exchanged within a family: agreement stays, no answer is frequent, nothing else moves."""
+
+    def asked(share, prompts=12, name="capital"):
+        return FamilyMetrics(name, prompts, 0.9, "paris", 0.1, 2.0, share)
+
+    base = replace(BASE, families=(asked(0.8), asked(0.2, name="guesses"), asked(0.9, 5, "few")))
+    now = (asked(0.2), asked(0.0, name="guesses"), asked(0.0, 5, "few"))
+    verdict = judge([base], replace(HEALTHY, families=now, family_fall=fall(base.families, now)), GuardConfig(), 0)
+    assert verdict.decision is Decision.REJECT
+    assert verdict.because == "base majority of a family 0.6 (limit 0.25)"
+    assert most_fallen(base.families, now).name == "capital"
+    assert fall(base.families, now[1:]) == 0.0, "where the base guesses, or in a handful of prompts, nothing falls"
+    assert fall(base.families, (asked(0.95),)) == 0.0
+
+
 def test_chance_in_a_handful_of_prompts_trips_nothing():
     assert rise((one(0.2, 5),), (one(1.0, 5),)) == 0.0
     assert rise((one(0.2, 20),), (one(0.3, 20), one(1.0, 20, "a family that the base was not asked"))) == 0.3 - 0.2
@@ -102,9 +121,12 @@ def test_a_run_ends_on_the_round_before_a_family_collapsed():
 
 
 def test_metrics_stored_before_there_were_families_are_read_and_not_held_to_them():
-    old = {key: value for key, value in vars_of(BASE).items() if key not in ("families", "family_rise")}
+    old = {key: value for key, value in vars_of(BASE).items() if key not in ("families", "family_rise", "family_fall")}
     assert Health.of(old).families is None
-    assert judge([Health.of(old)], replace(HEALTHY, family_rise=0.9), GuardConfig(), 0).decision is Decision.KEEP
+    assert (
+        judge([Health.of(old)], replace(HEALTHY, family_rise=0.9, family_fall=0.9), GuardConfig(), 0).decision
+        is Decision.KEEP
+    )
     new = vars_of(replace(BASE, families=(one(0.5),)))
     assert Health.of({**new, "families": [vars_of(row) for row in new["families"]]}).families == (one(0.5),)
 

@@ -37,6 +37,8 @@ def tiny_config(model: Path | str, file: Path | str, **changes: Any) -> RunConfi
             "base_majority_drop": 1.0,
             "base_share_drop": 1.0,
             "concentration_rise": 1.0,
+            "family_rise": 1.0,
+            "family_fall": 1.0,
             "parse_drop": 1.0,
             "length_factor": 100.0,
             "kl": 100.0,
