@@ -5,7 +5,7 @@
     python scripts/bench/compare.py --work DIR         folder of cells; running again resumes (default runs/compare)
     python scripts/bench/compare.py --set sample.k=4   other settings for every arm; cells of other settings stay apart
     python scripts/bench/compare.py --tasks everyday-large --arms lmsi --seeds 1 --match 15 --device cuda    one cell
-    python scripts/bench/compare.py --write            also docs/results.json, docs/results.md and the plots
+    python scripts/bench/compare.py --write            also docs/results.json, docs/results-tables.md and the plots
 
 A cell is one arm on one task with one seed. Generated tokens are matched through `sample.k`: an arm without an operator
 of `ours` samples more answers instead, as many as come nearest to what `ours` spent in its first round; `--match` gives
@@ -292,7 +292,7 @@ def main() -> None:
     parser.add_argument("--model", help="another base model: HF id, folder or GGUF file")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda")
     parser.add_argument("--match", type=int, metavar="K", help="samples a prompt of arms without recall")
-    parser.add_argument("--write", action="store_true", help="write docs/results.json, docs/results.md and plots")
+    parser.add_argument("--write", action="store_true", help="write docs/results.json, docs/results-tables.md and plots")
     parser.add_argument("--quiet", action="store_true", help="print the table alone")
     options = parser.parse_args()
     changes = (f"model.device={options.device}", *options.changes)

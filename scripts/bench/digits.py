@@ -3,7 +3,7 @@
 
     python scripts/bench/digits.py --work DIR                   train the base, run every arm; running again resumes
     python scripts/bench/digits.py --arms lmsi --seeds 1 --json one arm, figures as JSON
-    python scripts/bench/digits.py --write                      write all finished cells into docs/results.md, .json
+    python scripts/bench/digits.py --write                      write all finished cells into docs/digits.md, .json
 
 After Lee et al. 2025 (arXiv 2502.01612). tasks/sums.py trains the base from scratch on sums of up to `TAUGHT` digits;
 the loop then gets longer ones and no answers: in its first round sums of up to `TAUGHT` + 1 digits, in every round one
@@ -53,7 +53,7 @@ GOOD = 0.95
 WORK = Path("runs") / "digits"
 BASE = WORK / "base-0"
 """Folder of the trained base of seed 0."""
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "results.md"
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "digits.md"
 
 SETTINGS: dict[str, Any] = {
     "rounds": ROUNDS,
@@ -210,7 +210,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=WORK, help="folder of finished cells")
     parser.add_argument("--set", dest="changes", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
-    parser.add_argument("--write", action="store_true", help="write docs/results.md and results.json")
+    parser.add_argument("--write", action="store_true", help="write docs/digits.md and results.json")
     options = parser.parse_args()
     torch.set_num_threads(1)  # for matrices this small, more threads only wait for each other
     options.work.mkdir(parents=True, exist_ok=True)

@@ -2,7 +2,7 @@
 """Rows, confidence intervals, tables and plots of the cells of compare.py.
 
     python scripts/bench/results.py runs/compare/cells.jsonl            the tables
-    python scripts/bench/results.py runs/compare/cells.jsonl --write    docs/results.json, docs/results.md and its plots
+    python scripts/bench/results.py runs/compare/cells.jsonl --write    docs/results.json, docs/results-tables.md and its plots
 
 Of cells with equal arm, task, model, seed and dtype the last one counts. Cells of different dtypes, perhaps from
 different machines, are not compared: each dtype has its own tables and plots; the rows of others stay in results.json.
@@ -196,8 +196,8 @@ def write_results(cells: Sequence[Cell], docs: Path = DOCS) -> None:
     put_rows(rows(cells), docs / "results.json")
     for dtype in _unique(cells, "dtype"):
         own = [cell for cell in cells if cell["dtype"] == dtype]
-        page = insert((docs / "results.md").read_text(encoding="utf-8"), f"arms, {dtype}", table(own))
-        write_text(docs / "results.md", insert(page, f"operators, {dtype}", operators_table(own)))
+        page = insert((docs / "results-tables.md").read_text(encoding="utf-8"), f"arms, {dtype}", table(own))
+        write_text(docs / "results-tables.md", insert(page, f"operators, {dtype}", operators_table(own)))
         plot(own, docs / f"results-arms-{dtype}.png")
 
 

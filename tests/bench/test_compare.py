@@ -316,11 +316,11 @@ def test_the_page_is_written_between_its_markers(finished, tmp_path, monkeypatch
     _, cells = finished
     monkeypatch.setattr(results, "plot", lambda cells, path: None)  # matplotlib belongs to the bench's extra
     marks = "".join(f"<!-- {m} -->\nold\n<!-- end of {m} -->\n" for m in ("arms, float32", "operators, float32"))
-    (tmp_path / "results.md").write_text(f"# Results\n{marks}tail\n")
+    (tmp_path / "results-tables.md").write_text(f"# Results\n{marks}tail\n")
     other = {"task": "sums", "arm": "ours", "seed": 0, "dtype": "bfloat16", "round": 1}
     (tmp_path / "results.json").write_text(json.dumps([other, other | {"dtype": "float32"}]))
     results.write_results(list(cells.values()), tmp_path)
-    page = (tmp_path / "results.md").read_text()
+    page = (tmp_path / "results-tables.md").read_text()
     assert page.startswith("# Results\n") and page.endswith("tail\n") and "old" not in page
     assert "| oracle | 1 |" in page
     rows = json.loads((tmp_path / "results.json").read_text())
