@@ -204,6 +204,11 @@ class VoteConfig(Section):
     labels: Literal["current", "base"] = Field(
         "current", description="responses that vote; base: those of the base alone (set after a rejected round)"
     )
+    echo: Share = Field(
+        0.75,
+        description="exponent of the division of votes for answers that only repeat words of their prompt, by the "
+        "share of such answers at the nearest prompts; 0: off",
+    )
     calibration: Share = Field(
         0.0, description="exponent of the division of votes by the answer's mean share over the nearest prompts; 0: off"
     )

@@ -131,7 +131,7 @@ ARMS = {
         Arm("ours", "ours"),
         Arm("lmsi", "lmsi"),
         Arm("scpo", "scpo"),
-        *(Arm(name, name) for name in ("ours-no-exemplar", "ours-no-pooling", "ours-no-kl")),
+        *(Arm(name, name) for name in ("ours-no-exemplar", "ours-no-echo", "ours-no-pooling", "ours-no-kl")),
         *(
             Arm(name, name)
             for name in (

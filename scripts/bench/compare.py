@@ -292,7 +292,7 @@ def main() -> None:
     parser.add_argument("--model", help="another base model: HF id, folder or GGUF file")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda")
     parser.add_argument("--match", type=int, metavar="K", help="samples a prompt of arms without recall")
-    parser.add_argument("--write", action="store_true", help="write docs/results.json, docs/results-tables.md and plots")
+    parser.add_argument("--write", action="store_true", help="write results.json, results-tables.md and plots")
     parser.add_argument("--quiet", action="store_true", help="print the table alone")
     options = parser.parse_args()
     changes = (f"model.device={options.device}", *options.changes)

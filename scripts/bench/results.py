@@ -2,7 +2,7 @@
 """Rows, confidence intervals, tables and plots of the cells of compare.py.
 
     python scripts/bench/results.py runs/compare/cells.jsonl            the tables
-    python scripts/bench/results.py runs/compare/cells.jsonl --write    docs/results.json, docs/results-tables.md and its plots
+    python scripts/bench/results.py runs/compare/cells.jsonl --write    results.json, results-tables.md and its plots
 
 Of cells with equal arm, task, model, seed and dtype the last one counts. Cells of different dtypes, perhaps from
 different machines, are not compared: each dtype has its own tables and plots; the rows of others stay in results.json.

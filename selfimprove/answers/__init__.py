@@ -1,5 +1,6 @@
 """Reading answers: the kind of answer that a prompt asks for, and the class of each response's answer."""
 
+from .choice import offers_options
 from .final import PLAIN, Thinking, final_text
 from .kind import Kind, kind_of
 from .own import OwnReader, load_reader, own_reader
@@ -17,5 +18,6 @@ __all__ = [
     "final_text",
     "kind_of",
     "load_reader",
+    "offers_options",
     "own_reader",
 ]

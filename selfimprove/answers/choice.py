@@ -78,6 +78,11 @@ def options(prompt_text: str) -> dict[str, str]:
     return dict(_options(prompt_text))
 
 
+def offers_options(prompt_text: str) -> bool:
+    """Return whether a prompt offers options, so that its answer has to repeat one of them."""
+    return bool(options(prompt_text))
+
+
 def _lettered(text: str) -> dict[str, str]:
     found: dict[str, str] = {}
     for match in _LETTERED.finditer(text):

@@ -13,17 +13,12 @@ import numpy as np
 
 from ..run.session import Run
 from ..types import BASE, Judgement, Origin, Poll, Response, Source, Split, Stage, Tally, unit_id
+from .calibration import Priors, combined, echo_prior, neighbour_prior
 from .independence import Independence, independence
 from .reading import Readings, read_once
 from .revision import critic_verdicts
 from .step_votes import StepVotes
 from .units import by_prompt
-
-NEIGHBOURS = 24
-"""Nearest prompts whose answers calibrate a vote."""
-
-SMOOTHING = 0.05
-"""Mean share at which an answer's votes are divided by 2 ** exponent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +51,7 @@ def count_votes(
     `agreement` and `margin` are fractions of the votes cast after both corrections: 0 if no answer can win; the margin
     is also 0 if an answer that cannot win weighs more than the winner.
 
-    `prior` maps an answer to the divisor of its votes, from `neighbour_prior`.
+    `prior` maps an answer to the divisor of its votes, from `calibration`.
 
     Raises:
         ValueError: a weight is negative or not finite.
@@ -107,35 +102,8 @@ def count_votes(
     return tally, judgements
 
 
-def neighbour_prior(
-    ballots_P: Mapping[str, Sequence[Ballot]], vectors: np.ndarray, *, exponent: float
-) -> dict[str, dict[str, float]]:
-    """Return, for each prompt id, the divisor of each answer's votes there: (1 + m / SMOOTHING) ** exponent.
-
-    m is the answer's mean share of the originals' votes over the `NEIGHBOURS` nearest other prompts; `vectors` (P, d)
-    are the unit vectors of the prompts, in the order of `ballots_P`. An answer that no near prompt gets keeps its
-    votes; one that all near prompts get says little about this one. Contextual calibration (Zhao et al. 2021) and batch
-    calibration (Zhou et al. 2023), with the neighbourhood as the context.
-    """
-    ids = list(ballots_P)
-    shares = [_shares(ballots) for ballots in ballots_P.values()]
-    vectors = np.asarray(vectors, dtype=np.float64)
-    priors: dict[str, dict[str, float]] = {}
-    for row, prompt_id in enumerate(ids):
-        cosines = np.round(vectors @ vectors[row], 9)
-        cosines[row] = -np.inf
-        near = np.argsort(-cosines, kind="stable")[: min(NEIGHBOURS, len(ids) - 1)]
-        priors[prompt_id] = {
-            answer: (1 + math.fsum(shares[other].get(answer, 0.0) for other in near) / len(near) / SMOOTHING)
-            ** exponent
-            for answer in shares[row]
-            if len(near)
-        }
-    return priors
-
-
-def _shares(ballots: Sequence[Ballot]) -> dict[str, float]:
-    """Share of each answer in the votes that the originals cast."""
+def shares(ballots: Sequence[Ballot]) -> dict[str, float]:
+    """Return the share of each answer in the votes that the originals cast."""
     weights: dict[str, list[float]] = {}
     for ballot in ballots:
         if ballot.answer is not None and not ballot.derived and ballot.weight > 0:
@@ -146,12 +114,12 @@ def _shares(ballots: Sequence[Ballot]) -> dict[str, float]:
 
 def critic_prior(
     ballots_P: Mapping[str, Sequence[Ballot]], verdicts: Mapping[int, Sequence[bool]], *, exponent: float
-) -> dict[str, dict[str, float]]:
+) -> Priors:
     """Return, for each prompt id, the divisor of the votes for each answer that critiques judge: (2 p) ** -exponent.
 
     p = (r + 1) / (n + 2) when r of n verdicts on its responses call it right; `verdicts` are by response id.
     """
-    priors: dict[str, dict[str, float]] = {}
+    priors: Priors = {}
     for prompt_id, ballots in ballots_P.items():
         said: dict[str, list[bool]] = {}
         for ballot in ballots:
@@ -178,16 +146,17 @@ VOTING = {
 def majority(run: Run, round_: int, ballots_P: Mapping[str, Sequence[Ballot]]) -> Votes:
     """Return the weighted majority vote on each prompt, with the priors and caps of the configuration."""
     config = run.config.vote
-    priors: dict[str, dict[str, float]] = {}
-    if config.calibration:
+    priors: Priors = {}
+    if config.calibration or config.echo:
+        shares_P = {id_: shares(ballots) for id_, ballots in ballots_P.items()}
         vectors = run.memory.prompt_vectors(list(ballots_P))
-        priors = neighbour_prior(ballots_P, vectors, exponent=config.calibration)
+        texts = {p.id: p.text for p in run.prompts(Split.TRAIN)}
+        priors = combined(
+            neighbour_prior(shares_P, vectors, exponent=config.calibration),
+            echo_prior(shares_P, texts, vectors, exponent=config.echo),
+        )
     if config.critic:
-        critics = critic_prior(ballots_P, critic_verdicts(run, round_), exponent=config.critic)
-        priors = {
-            id_: {answer: divisor * priors.get(id_, {}).get(answer, 1.0) for answer, divisor in own.items()}
-            for id_, own in critics.items()
-        }
+        priors = combined(priors, critic_prior(ballots_P, critic_verdicts(run, round_), exponent=config.critic))
     votes = [
         count_votes(id_, ballots, derived_cap=config.derived_cap, prior=priors.get(id_))
         for id_, ballots in ballots_P.items()

@@ -12,8 +12,9 @@ from tasks.tiny_runs import run_it, tiny_config
 from selfimprove.answers import Kind, Reader
 from selfimprove.memory import Embedder, ResponseMemory
 from selfimprove.stages import evaluate, reading
+from selfimprove.stages.calibration import SMOOTHING, combined, echo_prior, neighbour_prior
 from selfimprove.stages.reading import answer_kind, read_texts
-from selfimprove.stages.vote import SMOOTHING, Ballot, count_votes, neighbour_prior
+from selfimprove.stages.vote import Ballot, count_votes, shares
 from selfimprove.types import VOTERS, Message, Origin, Poll, Prompt, Response, Split
 
 
@@ -91,14 +92,34 @@ def test_an_answer_given_to_all_near_prompts_loses_its_votes_and_far_prompts_do_
     groups = {f"p{i}": ballots(["0", "0", "0", f"own{i}", f"own{i}"]) for i in range(30)}
     groups |= {f"q{i}": ballots(["0", "0", "other", f"far{i}"]) for i in range(1)}
     vectors = np.array([[1.0, 0.0]] * 30 + [[0.0, 1.0]])
-    priors = neighbour_prior(groups, vectors, exponent=1.0)
+    given = {id_: shares(group) for id_, group in groups.items()}
+    priors = neighbour_prior(given, vectors, exponent=1.0)
     assert priors["p3"] == pytest.approx({"0": 1 + 0.6 / SMOOTHING, "own3": 1.0})
     assert count_votes("p3", groups["p3"], derived_cap=0.5)[0].answer == "0"
     tally, _ = count_votes("p3", groups["p3"], derived_cap=0.5, prior=priors["p3"])
     assert tally.answer == "own3"
     assert tally.agreement == pytest.approx(2 / (2 + 3 / 13))
-    assert neighbour_prior(groups, vectors, exponent=0.0)["p3"] == {"0": 1.0, "own3": 1.0}
-    assert neighbour_prior({"p": groups["p1"]}, vectors[:1], exponent=1.0) == {"p": {}}, "nobody is near"
+    assert neighbour_prior(given, vectors, exponent=0.0)["p3"] == {"0": 1.0, "own3": 1.0}
+    assert neighbour_prior({"p": given["p1"]}, vectors[:1], exponent=1.0) == {"p": {}}, "nobody is near"
+
+
+def test_an_echo_of_the_question_loses_its_votes_where_near_prompts_are_echoed_too():
+    """A base model says "sharp" is the opposite of "sharp": it agrees with itself, and knows nothing."""
+    words = ["sharp", "deep", "open", "old"]
+    texts = {word: f"What is the opposite of {word}?" for word in words} | {"pick": "Is a rose a plant or an animal?"}
+    said = {word: ballots([word] * 5 + ["other", "other", None]) for word in words}
+    said |= {"pick": ballots(["plant", "plant", "animal"])}
+    given = {id_: shares(group) for id_, group in said.items()}
+    vectors = np.ones((5, 1))
+    priors = echo_prior(given, texts, vectors, exponent=1.0)
+    assert priors == {word: pytest.approx({word: 1 + 5 / 7 / SMOOTHING}) for word in words}, "options are meant"
+    assert count_votes("deep", said["deep"], derived_cap=0.5)[0].answer == "deep"
+    assert count_votes("deep", said["deep"], derived_cap=0.5, prior=priors["deep"])[0].answer == "other"
+    once = {**given, **{word: {"other": 1.0} for word in words[1:]}}
+    assert echo_prior(once, texts, vectors, exponent=1.0)["sharp"] == {"sharp": 1.0}, "no habit, no correction"
+    assert echo_prior({"sharp": given["sharp"]}, texts, vectors[:1], exponent=1.0) == {}, "nobody is near"
+    both = combined({"p": {"a": 2.0}}, {"p": {"a": 3.0, "b": 5.0}, "q": {}})
+    assert both == {"p": {"a": 6.0, "b": 5.0}, "q": {}}
 
 
 CAST = st.lists(
