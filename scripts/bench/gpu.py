@@ -24,7 +24,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -307,9 +307,11 @@ def run_section(name: str, options: argparse.Namespace) -> Row:
             if process.wait(options.limit.get(name)) != 0:
                 error = log.read_text(errors="replace").strip().splitlines()[-LAST:]
         except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
             error = [f"ended after {options.limit[name]} s", *log.read_text(errors="replace").splitlines()[-LAST:]]
+        finally:  # whatever the section started ends with it, and with this process
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
     rows = json.loads(file.read_text()) if file.is_file() else []
     if error and not any("error" in row for row in rows[-1:]):
         rows.append({"error": error})
@@ -361,6 +363,7 @@ def main() -> None:
     from selfimprove.models.loading import pick_device
 
     options.device = str(pick_device(options.device))
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # so that run_section ends what it started
     options.limit = LIMITS if options.device.startswith("cuda") else {}
     options.out.mkdir(parents=True, exist_ok=True)
     result: Row = {"environment": environment(options.device), "quick": options.quick, "sections": []}

@@ -2,9 +2,15 @@
 
 import argparse
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 
 import gpu
 import gpu_checks
+import psutil
 import pytest
 
 
@@ -54,6 +60,54 @@ def test_a_section_past_its_time_is_ended_and_said(tmp_path):
     found = gpu.run_section("tests", options(tmp_path, limit={"tests": 0.5}))
     assert found["rows"][-1]["error"][0] == "ended after 0.5 s"
     assert found["seconds"] < 60
+
+
+PARENT = """
+import sys, time
+import gpu
+from pathlib import Path
+
+if "--section" in sys.argv:  # the section, and what it starts, as the quickstart does
+    import os, subprocess
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    Path("pids.partial").write_text(f"{os.getpid()} {child.pid}")
+    Path("pids.partial").rename("pids")
+    time.sleep(60)
+gpu.__file__ = __file__
+gpu.environment = lambda device: {}
+gpu.main()
+"""
+
+
+@pytest.mark.slow
+def test_a_stopped_command_leaves_no_section_behind(tmp_path):
+    script = tmp_path / "parent.py"
+    script.write_text(PARENT)
+    command = [sys.executable, script, "--out", tmp_path / "out", "--device", "cpu", "--only", "quickstart"]
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    process = subprocess.Popen(command, cwd=tmp_path, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        assert soon(lambda: (tmp_path / "pids").exists(), 60)
+    finally:
+        process.terminate()
+    assert process.wait(20) == 128 + signal.SIGTERM
+    section, child = map(int, (tmp_path / "pids").read_text().split())
+    assert soon(lambda: ended(section) and ended(child), 10)
+
+
+def ended(pid):
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def soon(true, seconds):
+    """Whether it becomes true within the seconds."""
+    end = time.monotonic() + seconds
+    while not true() and time.monotonic() < end:
+        time.sleep(0.05)
+    return true()
 
 
 def test_the_limits_leave_time_of_eight_minutes():
