@@ -371,11 +371,11 @@ def test_an_import_is_refused_whole_or_comes_in_quarantined(memory, tmp_path, te
     file.write_bytes(text)
     before = memory.digest()
     if says is None:
-        assert import_file(memory, file).responses == 1
+        assert import_file(memory, file, EMBEDDER.encode).responses == 1
         assert [r.origin for r in memory.responses()] == [Origin.IMPORTED]
     else:
         with pytest.raises(UserError) as refusal:
-            import_file(memory, file)
+            import_file(memory, file, EMBEDDER.encode)
         assert says in one_line(refusal.value)
         assert memory.digest() == before
     assert memory.verify() == []

@@ -184,7 +184,10 @@ class ResponseMemory(MemoryReader):
                 for slot, (id_, row) in enumerate(zip(ids, arrival.rows, strict=True))
             ],
             "parents": sorted(arrival.parents),
-            "sources": [(s.response_id, s.place, s.ref, s.round, s.policy, s.age, s.weight) for s in arrival.sources],
+            "sources": [
+                (s.response_id, storable(s.place), s.ref, s.round, s.policy and storable(s.policy), s.age, s.weight)
+                for s in arrival.sources
+            ],
             "overlays": sorted((unit, o.response_id, o.action.value, storable(o.reason)) for o in arrival.overlays),
         }
         if arrival.vectors is not None:
