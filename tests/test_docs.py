@@ -151,7 +151,7 @@ def test_every_link_and_picture_leads_somewhere(page):
 
 
 def test_every_page_can_be_reached_from_the_readme():
-    linked = set(re.findall(r"\]\(docs/(\w+\.md)", read(ROOT / "README.md")))
+    linked = set(re.findall(r"\]\(docs/([\w-]+\.md)", read(ROOT / "README.md")))
     assert linked == {page.name for page in PAGES if page.parent.name == "docs"}
 
 
