@@ -41,4 +41,7 @@ def prompts(tmp_path_factory):
 def undisturbed(taught_folder, prompts, tmp_path_factory):
     """A finished run of two rounds, (folder, summary), that nothing disturbed; tests only read it."""
     folder = tmp_path_factory.mktemp("run") / "undisturbed"
-    return folder, run_it(tiny_config(taught_folder, prompts), folder)
+    summary = run_it(tiny_config(taught_folder, prompts), folder)
+    config = (folder / "config.yaml").read_text()
+    yield folder, summary
+    assert (folder / "config.yaml").read_text() == config, "a test resumed the shared run with other settings"

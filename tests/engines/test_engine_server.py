@@ -310,8 +310,9 @@ def test_a_whole_run_against_a_server_that_keeps_failing(taught_folder, prompts,
     assert sum(body["n"] for body in fake.bodies) == len(responses), "what was answered is what is in the memory"
 
 
-def test_a_run_may_move_to_another_engine(undisturbed, taught_folder, prompts):
-    folder, summary = undisturbed
+def test_a_run_may_move_to_another_engine(undisturbed, taught_folder, prompts, tmp_path):
+    finished, summary = undisturbed
+    folder = shutil.copytree(finished, tmp_path / "run")
     config = tiny_config(taught_folder, prompts, engine="server", server={"url": "http://127.0.0.1:9"})
     again = run_it(config, folder, resume=True)
     assert again.figures["digest"] == summary.figures["digest"], "a finished run asks nothing"

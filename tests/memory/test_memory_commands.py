@@ -6,13 +6,27 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from selfimprove.cli.main import main
 from selfimprove.memory import Embedder, ResponseMemory
 from selfimprove.run.folder import saved_config
-from selfimprove.types import Origin
+from selfimprove.types import (
+    BASE,
+    Finish,
+    Generation,
+    Origin,
+    Reason,
+    Request,
+    Sampling,
+    Selection,
+    Split,
+    Stage,
+    Unit,
+    Verdict,
+)
 
 
 @pytest.fixture
@@ -30,15 +44,25 @@ def cli(undisturbed, tmp_path, monkeypatch):
 
 
 def test_echo_names_who_reaches_far_and_show_whom_for(cli):
-    far = [json.loads(line) for line in cli("echo", "--round", 1, "-n", 3, "--json").splitlines()]
-    assert len(far) == 3
-    assert f"#{far[0]['response_id']} " in cli("echo", "--round", 1).splitlines()[0]
-    kept = [json.loads(line) for line in cli("list", "--kept", "--round", 1, "-n", 0, "--json").splitlines()]
-    shown = {row["id"]: json.loads(cli("show", row["id"], "--json"))["parents"] for row in kept}
-    assert any(shown.values())
-    for survivor, parents in shown.items():
-        for parent in parents:
-            assert survivor in json.loads(cli("show", parent, "--json"))["recalled_for"]
+    with ResponseMemory.open(Path("runs/tiny/memory.db"), write=True) as memory:
+        first, second, *_ = memory.prompts(Split.TRAIN)
+        one, both = (memory.responses(prompt_ids=[p.id], stages=[Stage.SAMPLE])[0].id for p in (first, second))
+        requests = tuple(
+            Request(p.id, Origin.RECALL, p.messages, seed=0, parents=shown)
+            for p, shown in ((first, (both,)), (second, (one, both)))
+        )
+        unit = Unit(3, Stage.RECALL, 0, requests, Sampling(0.7, 50, 1.0, 8), BASE)
+        recalled = memory.commit_unit(
+            unit, [Generation("4", Finish.STOP, 9, 1)] * 2, np.eye(2, 32, dtype=np.float32), wall_s=1.0
+        )
+        ids = [r.id for r in recalled]
+        memory.commit_selection(3, Selection(tuple(Verdict(id_, Reason.KEPT) for id_ in ids), ()))
+    far = [json.loads(line) for line in cli("echo", "--round", 3, "--json").splitlines()]
+    assert [(line["response_id"], line["survivors"]) for line in far] == [(both, 2), (one, 1)]
+    assert f"#{both} " in cli("echo", "--round", 3, "-n", 1)
+    assert [json.loads(cli("show", id_, "--json"))["parents"] for id_ in ids] == [[both], [one, both]]
+    assert json.loads(cli("show", both, "--json"))["recalled_for"] == ids
+    assert json.loads(cli("show", one, "--json"))["recalled_for"] == ids[1:]
     assert cli("echo", "--round", 99) == ""
 
 
