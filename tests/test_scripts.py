@@ -57,7 +57,9 @@ def test_programs_of_a_package_put_the_folder_of_the_benches_on_the_path():
         assert BENCH_ON_PATH in script.read_text(), script
 
 
-@pytest.mark.parametrize("script", ["bench/results.py", "bench/tasks/everyday.py"])
+@pytest.mark.parametrize(
+    "script", [pytest.param("bench/results.py", marks=pytest.mark.slow), "bench/tasks/everyday.py"]
+)
 def test_a_script_is_run_by_its_path_from_anywhere(script, tmp_path):
     found = subprocess.run([sys.executable, ROOT / script, "--help"], cwd=tmp_path, capture_output=True, text=True)
     assert found.returncode == 0, found.stderr
