@@ -131,7 +131,7 @@ class ExemplarConfig(Section):
         "with different answers; nearest: without that condition; random: one draw for a unit, among all",
     )
     pool: Positive = Field(16, description="number of trusted responses per prompt that demonstrations are drawn from")
-    group: Positive = Field(8, description="number of near prompts that share the draws, and so their prefix")
+    group: Positive = Field(16, description="number of near prompts that share the draws, and so their prefix")
 
     @model_validator(mode="before")
     @classmethod
