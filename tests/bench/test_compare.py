@@ -228,7 +228,7 @@ def a_vote(folder, prompts=40):
             ballots.setdefault(prompt.id, []).append(Ballot(id_, answer, False, weight=1 + p / prompts * (i < 6)))
     write_questions(folder, [Question(prompt.text, ("no",)) for prompt in PROMPTS])
     memory = SimpleNamespace(responses=lambda ids: [r for r in responses if r.id in ids])
-    config = SimpleNamespace(vote=VoteConfig(), seed=0, prompts=SimpleNamespace(audit=folder / "audit.jsonl"))
+    config = SimpleNamespace(vote=VoteConfig(echo=0.0), seed=0, prompts=SimpleNamespace(audit=folder / "audit.jsonl"))
     return SimpleNamespace(memory=memory, config=config), ballots
 
 

@@ -173,7 +173,7 @@ def response(id_, text, prompt="p"):
 def a_run(prompts=(), responses=()):
     """As much of a run as labels look at."""
     memory = SimpleNamespace(responses=lambda ids: [r for r in responses if r.id in ids])
-    config = SimpleNamespace(vote=VoteConfig())
+    config = SimpleNamespace(vote=VoteConfig(echo=0.0))
     return SimpleNamespace(memory=memory, config=config, prompts=lambda split: list(prompts))
 
 

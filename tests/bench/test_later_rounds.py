@@ -34,7 +34,7 @@ def test_the_gate_takes_the_label_of_a_prompt_without_a_clear_winner():
     def ballots(start, answers):
         return [Ballot(start + i, answer, False) for i, answer in enumerate(answers)]
 
-    run = SimpleNamespace(config=SimpleNamespace(vote=VoteConfig()))
+    run = SimpleNamespace(config=SimpleNamespace(vote=VoteConfig(echo=0.0)))
     cast = {"clear": ballots(0, ["a"] * 6 + ["b"] * 2), "open": ballots(10, ["a"] * 4 + ["b"] * 3 + ["c"])}
     tallies, judgements = later_rounds.gated(run, 1, cast)
     assert {t.prompt_id: t.answer for t in tallies} == {"clear": "a", "open": None}
