@@ -134,13 +134,17 @@ class Figures:
         found = change(self.per_prompt[before], self.per_prompt[after], self.config.seed)
         return {"": found.diff, "low": found.low, "high": found.high}
 
+    def kept_before(self, round_: int) -> int:
+        """Return the last round kept before `round_`; 0 for the base."""
+        return max((one.round for one in self.kept if one.round < round_), default=0)
+
     @cached_property
     def changes(self) -> dict[int, dict[str, float]]:
         """By audited round, the change of mean@k accuracy from the base and from the last round `kept` before it."""
         found = {}
         for one in self.decided:
             if one.round in self.per_prompt and 0 in self.per_prompt:
-                kept = max(k.round for k in (self.rounds[0], *self.kept) if k.round < one.round)
+                kept = self.kept_before(one.round)
                 found[one.round] = _prefixed("from_base", self._change(0, one.round))
                 if kept in self.per_prompt:
                     found[one.round] |= {"kept": kept} | _prefixed("from_kept", self._change(kept, one.round))

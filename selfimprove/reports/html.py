@@ -118,12 +118,16 @@ def chart_data(folder: Path, found: Figures) -> dict[str, Any]:
 
 
 def heldout_data(found: Figures) -> dict[str, Any]:
-    """Return the measured held-out prompts with the answers of each round, and what changed from the base."""
+    """Return the measured held-out prompts with the answers of each round, and what changed, by round and against which.
+
+    A round is compared with the base (0) and with the last one kept before it.
+    """
     by_round = found.prompts.sides
     families = found.prompts.families
     prompts = [prompt for prompt in found.memory.prompts(Split.HELDOUT) if prompt.id in by_round.get(0, {})]
     decisions = {one.round: one.decision for one in found.decided}
     rounds = [round_ for round_ in by_round if round_]
+    pairs = {round_: sorted({0, found.kept_before(round_)} & by_round.keys()) for round_ in rounds}
     return {
         "shown": found.shown,
         "current": found.final,
@@ -133,8 +137,15 @@ def heldout_data(found: Figures) -> dict[str, Any]:
         "sides": {
             round_: [side[p.id].row() if p.id in side else None for p in prompts] for round_, side in by_round.items()
         },
-        "changes": {round_: [one.row() for one in found.prompts.changes(round_)] for round_ in rounds},
-        "families": {round_: [one.row() for one in found.prompts.family_changes(round_)] for round_ in rounds},
+        "kept": {round_: against[-1] for round_, against in pairs.items()},
+        "changes": {
+            round_: {old: [one.row() for one in found.prompts.changes(round_, old)] for old in against}
+            for round_, against in pairs.items()
+        },
+        "families": {
+            round_: {old: [one.row() for one in found.prompts.family_changes(round_, old)] for old in against}
+            for round_, against in pairs.items()
+        },
     }
 
 

@@ -16,7 +16,7 @@ def shared(data: Mapping[str, Any], *, texts: bool) -> dict[str, Any]:
     if texts:
         return public
     heldout = data["heldout_prompts"]
-    rows = [row for by_round in heldout["families"].values() for row in by_round]
+    rows = [row for by_round in heldout["families"].values() for against in by_round.values() for row in against]
     names = dict.fromkeys([*(row["name"] for row in rows), *(prompt["family"] for prompt in heldout["prompts"])])
     numbered = {name: f"family {number}" for number, name in enumerate(names, start=1)}
     return public | {
@@ -33,7 +33,9 @@ def shared(data: Mapping[str, Any], *, texts: bool) -> dict[str, Any]:
             "sides": _lettered(heldout["sides"]),
             "changes": _renumbered(heldout["changes"], [prompt["id"] for prompt in heldout["prompts"]]),
             "families": {
-                round_: [_nameless(row, numbered[row["name"]]) for row in by_round]
+                round_: {
+                    old: [_nameless(row, numbered[row["name"]]) for row in against] for old, against in by_round.items()
+                }
                 for round_, by_round in heldout["families"].items()
             },
         },
@@ -57,10 +59,13 @@ def _nameless(row: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 
 def _renumbered(
-    changes: Mapping[int, Sequence[Mapping[str, Any]]], ids: Sequence[str]
-) -> dict[int, list[dict[str, Any]]]:
+    changes: Mapping[int, Mapping[int, Sequence[Mapping[str, Any]]]], ids: Sequence[str]
+) -> dict[int, dict[int, list[dict[str, Any]]]]:
     number = {id_: str(place) for place, id_ in enumerate(ids, start=1)}
-    return {round_: [dict(row) | {"id": number[row["id"]]} for row in rows] for round_, rows in changes.items()}
+    return {
+        round_: {old: [dict(row) | {"id": number[row["id"]]} for row in rows] for old, rows in by_round.items()}
+        for round_, by_round in changes.items()
+    }
 
 
 def _lettered(sides: Mapping[int, Sequence[Any]]) -> dict[int, list[Any]]:

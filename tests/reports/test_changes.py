@@ -176,8 +176,8 @@ def test_a_page_to_send_has_letters_for_answers_and_numbers_for_prompts_and_fami
             "names": {"text-1": "a long lily"},
             "prompts": [{"id": one.prompt.id, "text": one.prompt.text, "family": one.family} for one in found],
             "sides": {0: [one.before.row() for one in found], 1: [one.after.row() for one in found]},
-            "changes": {1: [one.row() for one in found]},
-            "families": {1: [one.row() for one in family_changes(found)]},
+            "changes": {1: {0: [one.row() for one in found]}},
+            "families": {1: {0: [one.row() for one in family_changes(found)]}},
         },
     }
     sent = shared(page, texts=False)

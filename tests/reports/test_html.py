@@ -14,6 +14,7 @@ from click.testing import CliRunner
 
 from selfimprove.cli.main import main
 from selfimprove.memory import ResponseMemory
+from selfimprove.reports.figures import load_figures
 from selfimprove.reports.html import write_report
 from selfimprove.types import (
     BASE,
@@ -78,6 +79,18 @@ def test_every_response_is_there_with_its_vote_its_verdict_and_its_parents(run):
     assert all(prompt["votes"] for prompt in data["prompts"] if prompt["split"] == "train")
 
 
+def test_a_round_is_compared_with_the_base_and_with_the_last_kept_round(audited):
+    heldout = data_of(page_of(audited[0]))["heldout_prompts"]
+    with ResponseMemory.open(audited[0] / "memory.db") as memory:
+        found = load_figures(audited[0], memory)
+        assert [one.round for one in found.kept] == [1, 2]
+        from_kept = [one.row() for one in found.prompts.changes(2, 1)]
+    assert heldout["kept"] == {"1": 0, "2": 1}
+    assert {r: list(against) for r, against in heldout["changes"].items()} == {"1": ["0"], "2": ["0", "1"]}
+    assert heldout["changes"]["2"]["1"] == from_kept != heldout["changes"]["2"]["0"]
+    assert list(heldout["families"]["2"]) == ["0", "1"]
+
+
 def test_the_charts_hold_what_the_memory_says(run):
     data = data_of(page_of(run))
     with ResponseMemory.open(run / "memory.db") as memory:
@@ -138,6 +151,15 @@ def test_a_run_that_is_not_finished_can_be_reported(attacked):
     data = data_of(page_of(attacked))
     assert [r["round"] for r in data["rounds"]] == [1, 2]
     assert data["responses"][-1]["round"] == 3
+
+
+def test_before_the_first_round_is_measured_the_page_gives_the_base_alone(audited, tmp_path):
+    folder = shutil.copytree(audited[0], tmp_path / "early")
+    with ResponseMemory.open(folder / "memory.db", write=True) as memory:
+        memory.rollback(0)
+    page = " ".join(page_of(folder).split())
+    assert re.search(r"The base has <b>[\d.]+ %</b> accuracy on \d+ held-out prompts \(mean@\d+\); no round", page)
+    assert "went from" not in page
 
 
 def test_a_limit_leaves_out_whole_prompts(run):

@@ -79,6 +79,22 @@ def test_the_filters_count_what_they_show_and_are_in_the_address(regressed, tab)
     assert "No prompt is like that" in tab.text("#changed")
 
 
+def test_a_round_is_shown_against_the_last_kept_one(regressed, tab):
+    def headings():
+        return [tab.text(f"#changes .row.head #{name}") for name in ("before", "now")]
+
+    tab.open(regressed[0])
+    assert headings() == ["Base", "Round 2 (now)"]
+    tab.open(regressed[0], "#against=kept")
+    assert headings() == ["Round 1", "Round 2 (now)"]
+    tab.click("#changed > details > summary")
+    assert tab.eval("[...document.querySelectorAll('#changed .side-full h3')].map((e) => e.textContent)") == headings()
+    tab.open(regressed[0], "#against=kept&to=1")
+    assert headings() == ["Base", "Round 1"], "no round was kept before the first"
+    assert tab.eval("document.querySelector('[name=against]').options.length") == 1
+    assert tab.console == []
+
+
 def test_it_works_from_the_keyboard(regressed, tab):
     tab.open(regressed[0])
     tab.eval("document.querySelector('[data-show=all]').focus()")

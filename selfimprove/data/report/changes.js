@@ -3,17 +3,17 @@
 
 const heldout = data.heldout_prompts;
 const heldoutPlace = new Map(heldout.prompts.map((prompt, place) => [prompt.id, place]));
-const audited = heldout.rounds.some(({ round }) => heldout.changes[round].some((row) => row.kind));
+const audited = heldout.rounds.some(({ round }) => heldout.changes[round][0].some((row) => row.kind));
 const controls = document.getElementById("changes");
-const pick = { to: controls.querySelector("[name=to]"), family: controls.querySelector("[name=family]"), find: controls.querySelector("[name=find]") };
+const pick = { to: controls.querySelector("[name=to]"), against: controls.querySelector("[name=against]"), family: controls.querySelector("[name=family]"), find: controls.querySelector("[name=find]") };
 const changed = document.getElementById("changed");
 const moreChanges = document.getElementById("more-changes");
 const CHANGES = 40;
 const FILTERS = [
   ["all", "all", () => true, "All measured held-out prompts, the most regressed first."],
-  ["regressed", "regressed", (row) => row.kind === "regressed", "Fewer of the samples are right than of the base's."],
-  ["improved", "improved", (row) => row.kind === "improved", "More of the samples are right than of the base's."],
-  ["changed", "changed", (row) => row.changed, "The most frequent answer is another one than the base's."],
+  ["regressed", "regressed", (row) => row.kind === "regressed", "Fewer of the samples are right than before."],
+  ["improved", "improved", (row) => row.kind === "improved", "More of the samples are right than before."],
+  ["changed", "changed", (row) => row.changed, "The most frequent answer is another one than before."],
   ["open", "open", (row) => row.open, "No answer has more than half of the samples."],
 ];
 const filters = audited ? FILTERS : FILTERS.filter(([name]) => !["regressed", "improved"].includes(name));
@@ -29,14 +29,27 @@ function roundName(round) {
   return round === 0 ? "Base" : `Round ${round}${round === heldout.current ? " (now)" : decision && decision !== "keep" ? " (rejected)" : ""}`;
 }
 
+// The round whose answers stand before: the base, or the last round kept before the one that is shown.
+function comparedWith(round) {
+  return pick.against.value === "kept" ? heldout.kept[round] : 0;
+}
+
+// Offer the last kept round where there is one.
+function offerKept(round, asked) {
+  const kept = heldout.kept[round];
+  const choices = [["", "Base"], ...(kept ? [["kept", `Last kept: round ${kept}`]] : [])];
+  pick.against.replaceChildren(...choices.map(([value, name]) => el("option", { value }, name)));
+  pick.against.value = kept && asked === "kept" ? "kept" : "";
+}
+
 function percent0(value) {
   return `${(100 * value).toFixed(0)} %`;
 }
 
 // --- families ------------------------------------------------------------------------------------------------------
 
-function worse(before, after) {
-  return after < before ? "n wrong" : "n";
+function worse(old, now) {
+  return now < old ? "n wrong" : "n";
 }
 
 function familyRow(family) {
@@ -62,7 +75,7 @@ function familyRow(family) {
 function showFamilies(round) {
   const numbers = (names) => names.map((name) => el("th", { className: ["Agreement", "Better, worse"].includes(name) ? "n aside" : "n" }, name));
   const head = ["Family, worst first", ...numbers(["Prompts", ...(audited ? [`Right, mean@${data.k}`, "Greedy right", "Better, worse"] : []), "Agreement"]), "Share of the top answer"];
-  document.getElementById("families").replaceChildren(table(head, heldout.families[round].map(familyRow)));
+  document.getElementById("families").replaceChildren(table(head, heldout.families[round][comparedWith(round)].map(familyRow)));
 }
 
 // --- one prompt ------------------------------------------------------------------------------------------------------
@@ -84,25 +97,26 @@ function changeRow(row) {
   const place = heldoutPlace.get(row.id);
   const prompt = heldout.prompts[place];
   const round = Number(pick.to.value);
-  const [before, after] = [0, round].map((one) => heldout.sides[one][place]);
+  const from = comparedWith(round);
+  const [old, now] = [from, round].map((one) => heldout.sides[one][place]);
   const [sign, className] = SIGNS[row.kind] ?? [row.changed ? "≠" : "·", "quiet"];
-  const samples = d3.sum(after.groups, ([, ids]) => ids.length);
-  const right = row.by === null ? "" : `${Math.round(before.mean * samples)} → ${Math.round(after.mean * samples)} of ${samples}`;
+  const samples = d3.sum(now.groups, ([, ids]) => ids.length);
+  const right = row.by === null ? "" : `${Math.round(old.mean * samples)} → ${Math.round(now.mean * samples)} of ${samples}`;
   const details = el("details", { className: "change", id: `p-${row.id}` },
     el("summary", { className: "row" },
       el("span", { className, title: row.kind ?? (row.changed ? "changed" : "same"), role: "img", ariaLabel: row.kind ?? (row.changed ? "changed" : "same") }, sign),
       el("span", {}, el("span", { className: "text" }, prompt.text), el("span", { className: "quiet family" }, prompt.family)),
-      sideCell(before, "Base"), sideCell(after, roundName(round)), el("span", { className: "n right" }, right)));
+      sideCell(old, roundName(from)), sideCell(now, roundName(round)), el("span", { className: "n right" }, right)));
   details.addEventListener("toggle", () => {
-    if (details.open && details.childElementCount === 1) details.append(bothSides(place, round));
+    if (details.open && details.childElementCount === 1) details.append(bothSides(place, from, round));
     if (details.open) toAddress({ prompt: row.id });
   });
   return details;
 }
 
-function bothSides(place, round) {
-  const others = heldout.rounds.map((one) => one.round).filter((one) => one !== round && heldout.sides[one][place]);
-  const home = el("div", { className: "sides" }, ...[0, round].map((one) => sideInFull(place, one)));
+function bothSides(place, from, round) {
+  const others = [0, ...heldout.rounds.map((one) => one.round)].filter((one) => one !== from && one !== round && heldout.sides[one][place]);
+  const home = el("div", { className: "sides" }, ...[from, round].map((one) => sideInFull(place, one)));
   if (!others.length) return home;
   const more = el("details", { className: "others" }, el("summary", {}, `Other rounds: ${others.map(roundName).join(", ")}`));
   more.addEventListener("toggle", () => {
@@ -142,23 +156,26 @@ function sampleLink(id) {
 // --- filters ---------------------------------------------------------------------------------------------------------
 
 function choose() {
-  toAddress({ show: show === "all" ? "" : show, family: pick.family.value, find: pick.find.value, to: pick.to.value === String(heldout.shown) ? "" : pick.to.value });
+  offerKept(Number(pick.to.value), pick.against.value);
+  toAddress({ against: pick.against.value, show: show === "all" ? "" : show, family: pick.family.value, find: pick.find.value, to: pick.to.value === String(heldout.shown) ? "" : pick.to.value });
   showChanges();
 }
 
 function showChanges() {
   const round = Number(pick.to.value);
+  const from = comparedWith(round);
   const words = pick.find.value.toLowerCase().split(/\s+/).filter(Boolean);
-  const within = heldout.changes[round].filter((row) => {
+  const within = heldout.changes[round][from].filter((row) => {
     const place = heldoutPlace.get(row.id);
     const prompt = heldout.prompts[place];
     if (pick.family.value && prompt.family !== pick.family.value) return false;
-    const said = [0, round].flatMap((one) => heldout.sides[one][place].groups.map(([answer]) => named(answer)));
+    const said = [from, round].flatMap((one) => heldout.sides[one][place].groups.map(([answer]) => named(answer)));
     const text = [prompt.text, prompt.id, ...said].join("\n").toLowerCase();
     return words.every((word) => text.includes(word));
   });
   const [, , test, meaning] = filters.find(([name]) => name === show);
   document.getElementById("meaning").textContent = meaning;
+  document.getElementById("before").textContent = roundName(from);
   document.getElementById("now").textContent = roundName(round);
   controls.querySelector(".chips").replaceChildren(...filters.map(([name, label, passes]) => {
     const chip = el("button", { type: "button", ariaPressed: String(name === show) }, label, el("b", {}, ` ${within.filter(passes).length}`));
@@ -184,6 +201,7 @@ function changesFromAddress() {
   const known = (select, value) => ([...select.options].some((option) => option.value === value) ? value : null);
   show = filters.some(([name]) => name === asked.get("show")) ? asked.get("show") : "all";
   pick.to.value = known(pick.to, asked.get("to")) ?? String(heldout.shown);
+  offerKept(Number(pick.to.value), asked.get("against"));
   pick.family.value = known(pick.family, asked.get("family")) ?? "";
   pick.find.value = asked.get("find") ?? "";
   showChanges();
@@ -206,6 +224,7 @@ if (heldout.rounds.length) {
     controls.querySelector(`[data-show=${show}]`).focus(); // the chips were drawn anew
   });
   pick.to.addEventListener("input", choose);
+  pick.against.addEventListener("input", choose);
   pick.family.addEventListener("input", choose);
   pick.find.addEventListener("input", later(choose));
   moreChanges.addEventListener("click", showMoreChanges);

@@ -3,6 +3,7 @@
 
 const rounds = [...new Set(data.progress.map((row) => row.round))];
 const percent = { domain: [0, 1], label: null, tickFormat: "%", grid: true };
+const baseAlone = data.measured === "base";
 const byRound = { type: "point", label: "round", labelOffset: 34, domain: rounds, padding: 0.3 };
 
 function accuracy(width) {
@@ -12,7 +13,7 @@ function accuracy(width) {
     .map(([measure, before, after]) => ({ measure, before, after }));
   const ends = rows.map(({ measure, before, after }) => {
     const [low, high] = d3.extent([before, after]);
-    return { measure, low, high, lowText: (100 * low).toFixed(0), highText: (100 * high).toFixed(0) };
+    return { measure, low, high, lowText: baseAlone ? "" : (100 * low).toFixed(0), highText: (100 * high).toFixed(0) };
   });
   const band = [{ measure: "mean@k", low: h.before + h.diff_low, high: h.before + h.diff_high }];
   return Plot.plot({
@@ -21,7 +22,7 @@ function accuracy(width) {
       Plot.ruleY(band, { y: "measure", x1: "low", x2: "high", stroke: "var(--pale)", strokeWidth: 14 }),
       Plot.ruleY(rows, { y: "measure", x1: "before", x2: "after", stroke: "var(--quiet)" }),
       Plot.dot(rows, { y: "measure", x: "before", r: 5, fill: "var(--card)", stroke: "var(--quiet)", strokeWidth: 2 }),
-      Plot.dot(rows, { y: "measure", x: "after", r: 6, fill: "var(--accent)" }),
+      Plot.dot(baseAlone ? [] : rows, { y: "measure", x: "after", r: 6, fill: "var(--accent)" }),
       Plot.text(ends, { y: "measure", x: "low", text: "lowText", textAnchor: "end", dx: -10 }),
       Plot.text(ends, { y: "measure", x: "high", text: "highText", textAnchor: "start", dx: 10 }),
     ],
@@ -36,8 +37,8 @@ function progress(width) {
     width, height: 200, marginLeft: 48, marginBottom: 38, x: byRound, y: percent,
     color: { domain: measures, range: colors.slice(0, measures.length), legend: true },
     marks: [
-      Plot.lineY(data.progress, { x: "round", y: "value", stroke: "measure", strokeWidth: 2 }),
-      Plot.dot(data.progress, { x: "round", y: "value", fill: "measure", r: 4, tip: true }),
+      Plot.lineY(data.progress, { x: "round", y: "value", z: "measure", stroke: "measure", strokeWidth: 2 }),
+      Plot.dot(data.progress, { x: "round", y: "value", z: "measure", fill: "measure", r: 4, tip: true }),
     ],
   });
 }
@@ -154,7 +155,9 @@ function addHealth() {
 }
 
 const draw = { accuracy, progress, reasons, operators, limits, lengths, seconds: stages(data.seconds), tokens: stages(data.tokens) };
-const charts = [...document.querySelectorAll("[data-chart]")].map((figure) => [figure, draw[figure.dataset.chart]]);
+const empty = { reasons: !data.reasons.length, operators: !data.operators.length, limits: !used.size };
+for (const name in empty) document.querySelector(`[data-chart=${name}]`).hidden = empty[name];
+const charts = [...document.querySelectorAll("[data-chart]:not([hidden])")].map((figure) => [figure, draw[figure.dataset.chart]]);
 addHealth();
 
 let drawn = 0;
