@@ -35,6 +35,7 @@ class Bar:
         self._say, self._note = say, note
         self._name, self._total, self._noun = name, total, noun
         self._done = self._tokens = 0
+        self._reached = 0.0
         self._started = self._said = self._noted = time.monotonic()
         self._tqdm = tqdm(total=total, desc=f"  {name}", unit=noun, leave=False, file=sys.stderr) if live else None
         note(self.state)
@@ -44,7 +45,7 @@ class Bar:
         """Stage, counts, tokens and seconds so far, ready for JSON."""
         seconds = round(time.monotonic() - self._started, 1)
         counts = {"done": self._done, "total": self._total, "noun": self._noun}
-        return {"stage": self._name, **counts, "tokens": self._tokens, "seconds": seconds}
+        return {"stage": self._name, **counts, "tokens": self._tokens, "seconds": seconds, "reached": self._reached}
 
     def _note_now_and_then(self) -> None:
         if time.monotonic() - self._noted >= RECORD_SECONDS:
@@ -54,6 +55,7 @@ class Bar:
     def advance(self, items: int) -> None:
         """Count finished items."""
         self._done += items
+        self._reached = round(time.monotonic() - self._started, 1)
         self._note_now_and_then()
         if self._tqdm is not None:
             self._tqdm.update(items)

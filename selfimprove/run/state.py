@@ -36,6 +36,8 @@ class Doing:
     seconds: float
     """Since the stage began."""
     pid: int
+    reached: float | None = None
+    """Seconds of the stage at which `done` was reached; None in records of earlier versions."""
 
     @property
     def share(self) -> float | None:
@@ -44,8 +46,14 @@ class Doing:
 
     @property
     def seconds_left(self) -> float | None:
-        """Seconds that the stage still takes if it goes on as before; None where nothing is done yet."""
-        return self.seconds / self.done * (self.total - self.done) if self.done else None
+        """Seconds that the stage still takes if it goes on as before; None where nothing is done yet.
+
+        Items are counted by unit: within one, the time since the last count is taken off.
+        """
+        if not self.done:
+            return None
+        reached = self.seconds if self.reached is None else self.reached
+        return max(0.0, reached / self.done * self.total - self.seconds)
 
 
 def doing(folder: Path) -> Doing | None:

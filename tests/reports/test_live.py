@@ -145,6 +145,8 @@ def test_the_lock_is_asked_for_without_being_taken(copied):
 def test_the_time_left_counts_what_the_last_round_took():
     now = Doing(2, 3, "train", 5, 10, "steps", 0, 20.0, 1)
     assert now.seconds_left == 20
+    within = [Doing(2, 3, "sample", 5, 10, "prompts", 0, seconds, 1, 20.0).seconds_left for seconds in (20, 25, 50)]
+    assert within == [20, 15, 0], "it falls within a unit, too"
     usual = {"sample": 10.0, "exemplar": 20.0, "train": 40.0, "probe": 5.0, "guard": 0.0}
     assert seconds_left({0: {"probe": 9.0}, 1: usual, 2: {"sample": 11.0}}, now) == 20 + 5 + 75
     assert seconds_left({0: {"probe": 9.0}, 1: {"sample": 1.0}}, now) is None, "no round is whole yet"
