@@ -118,7 +118,7 @@ def chart_data(folder: Path, found: Figures) -> dict[str, Any]:
 
 
 def heldout_data(found: Figures) -> dict[str, Any]:
-    """Return the measured held-out prompts with the answers of each round, and what changed, by round and against which.
+    """Return the measured held-out prompts, the answers of each round, and what changed by round and against which.
 
     A round is compared with the base (0) and with the last one kept before it.
     """
