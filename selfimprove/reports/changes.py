@@ -203,7 +203,8 @@ def family_changes(
 ) -> list[FamilyChange]:
     """Return the change of each family: the one that lost most accuracy (without an audit, diversity) first.
 
-    `before` and `after` are the metrics that the guard was given; what they lack is computed in the same way.
+    `before` and `after` are the metrics that the guard was given; those of other prompts, or of none, are computed in
+    the same way.
     """
     members: dict[str, list[PromptChange]] = {}
     for one in changes:
@@ -212,8 +213,9 @@ def family_changes(
     found = []
     for name, group in members.items():
         family = Family(name, tuple(one.prompt.id for one in group))
-        old = known[0].get(name) or family_metrics(family, {one.prompt.id: one.before.answers for one in group})
-        new = known[1].get(name) or family_metrics(family, {one.prompt.id: one.after.answers for one in group})
+        given = [side[name] if name in side and side[name].prompts == len(group) else None for side in known]
+        old = given[0] or family_metrics(family, {one.prompt.id: one.before.answers for one in group})
+        new = given[1] or family_metrics(family, {one.prompt.id: one.after.answers for one in group})
         if old is not None and new is not None:
             kinds = Counter(one.kind for one in group)
             found.append(

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from ..evaluation.families import REST
 from ..evaluation.metrics import Health
 from ..evaluation.scores import Accuracy
 from ..run.folder import prompt_families
 from ..types import Split
 from .answers import HeldoutAnswers, heldout_responses, read_without_run
 from .changes import FamilyChange, PromptChange, Side, family_changes, family_names, prompt_changes, sides
+
+FEW = 2
+"""Measured prompts up to which a family is shown with others as one: a line for each would say next to nothing."""
 
 if TYPE_CHECKING:
     from ..config import RunConfig
@@ -38,8 +43,10 @@ class HeldoutPrompts:
 
     @cached_property
     def families(self) -> Mapping[str, str]:
-        """Family of each prompt, by its id."""
-        return self.stored.families or family_names(prompt_families(self.memory, self.memory.own_prompts()))
+        """Family of each prompt, by its id; those of which only `FEW` prompts were measured are pooled."""
+        known = self.stored.families or family_names(prompt_families(self.memory, self.memory.own_prompts()))
+        measured = Counter(known.get(id_, REST) for id_ in self.sides.get(0, {}))
+        return {id_: REST if 0 < measured[name] <= FEW else name for id_, name in known.items()}
 
     @cached_property
     def sides(self) -> dict[int, dict[str, Side]]:

@@ -1,7 +1,7 @@
 """What changed by prompt and family, what fell, and how near metrics are to their limits: from hand-made answers."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -93,6 +93,25 @@ def test_the_metrics_that_the_guard_was_given_are_shown_and_what_they_lack_is_co
     found = {one.name: one for one in family_changes(changes())}
     given = found["is animal"].after.__class__("is animal", 2, 0.1, "maybe", 0.2, 0.3)
     assert {one.name: one.after for one in family_changes(changes(), (), (given,))}["is animal"] == given
+
+
+def test_metrics_of_other_prompts_than_the_family_holds_are_not_shown():
+    found = {one.name: one for one in family_changes(changes())}
+    stale = found["is animal"].after.__class__("is animal", 9, 0.1, "maybe", 0.2, 0.3)
+    assert family_changes(changes(), (), (stale,)) == family_changes(changes())
+
+
+def test_families_of_one_or_two_measured_prompts_are_one(undisturbed):
+    from selfimprove.memory import ResponseMemory
+    from selfimprove.reports.figures import load_figures
+
+    with ResponseMemory.open(undisturbed[0] / "memory.db") as memory:
+        found = load_figures(undisturbed[0], memory).prompts
+        ids = sorted(found.sides[0])
+        own = {id_: "few" if place < 2 else "one" if place == 2 else "many" for place, id_ in enumerate(ids)}
+        pooled = replace(found, stored=replace(found.stored, families=own))
+        assert pooled.families == {id_: "other" if own[id_] in ("few", "one") else "many" for id_ in ids}
+        assert {one.name: one.prompts for one in pooled.family_changes(2)} == {"other": 3, "many": len(ids) - 3}
 
 
 def test_right_responses_and_read_answers_survive_their_files():
