@@ -14,7 +14,7 @@ import click
 
 from ..memory import ResponseMemory
 from ..reports.status import found, headline, status_now, table
-from ..reports.stored import ACCURACY
+from ..reports.stored import ACCURACY, written_ns
 from ..run.progress import PLAIN_SECONDS
 from ..run.state import State
 from .terminal import columns, printable
@@ -50,7 +50,7 @@ def statuses(folder: Path, seconds: float = POLL_SECONDS) -> Iterator[dict[str, 
     with ResponseMemory.open(folder / "memory.db") as memory:
         version, known, last = None, {}, None
         while True:
-            now = (memory.db.one("PRAGMA data_version"), _written(folder / ACCURACY))
+            now = (memory.db.one("PRAGMA data_version"), written_ns(folder / ACCURACY))
             if now != version:
                 with memory.db.snapshot():
                     version, known = now, found(folder, memory)
@@ -61,11 +61,6 @@ def statuses(folder: Path, seconds: float = POLL_SECONDS) -> Iterator[dict[str, 
             if status["state"] is not State.RUNNING:
                 return
             time.sleep(seconds)
-
-
-def _written(file: Path) -> int:
-    """Return when a file was last written, in ns; 0 where there is none."""
-    return file.stat().st_mtime_ns if file.is_file() else 0
 
 
 def screen(status: dict[str, Any], width: int) -> list[str]:

@@ -16,7 +16,9 @@ from typing import Any
 
 from ..errors import UserError
 from ..memory import ResponseMemory
+from ..run.state import State
 from .status import headline, run_status
+from .stored import ACCURACY, written_ns
 
 HOST = "127.0.0.1"
 COST = 30
@@ -32,7 +34,7 @@ class Live:
     out: Path
     version: int = 0
     """Number of the report in `out`; 0: none yet."""
-    _units: int = -1
+    _seen: tuple[int, int] | None = None
     _next: float = 0.0
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -43,27 +45,31 @@ class Live:
 
     def status(self) -> bytes:
         """Return the version and the run's status in a line, as JSON; the report is brought up to date before."""
-        self.refresh()
         status = run_status(self.folder)
+        self.refresh(at_once=status["state"] is not State.RUNNING)
         return json.dumps({"version": self.version, "line": headline(status), "state": status["state"]}).encode()
 
-    def refresh(self) -> None:
-        """Render the report again if something was committed, and if the last time is long enough ago."""
+    def refresh(self, *, at_once: bool = False) -> None:
+        """Render the report again if something was committed or audited, and if the last time is long enough ago.
+
+        `at_once`: however short a time ago, for a run that has ended.
+        """
         with self._lock:
-            if self.version and time.monotonic() < self._next:
+            if self.version and time.monotonic() < self._next and not at_once:
                 return
-            units = _units(self.folder)
-            if units == self._units:
+            found = _found(self.folder)
+            if found == self._seen:
                 return
             begun = time.monotonic()
             self.write(self.out)
-            self.version, self._units = self.version + 1, units
+            self.version, self._seen = self.version + 1, found
             self._next = time.monotonic() + COST * (time.monotonic() - begun)
 
 
-def _units(folder: Path) -> int:
+def _found(folder: Path) -> tuple[int, int]:
+    """Return the number of the last unit, and when the accuracy was last written (ns; 0: never)."""
     with ResponseMemory.open(folder / "memory.db") as memory:
-        return memory.db.rows("SELECT coalesce(max(seq), 0) FROM units")[0][0]
+        return memory.db.rows("SELECT coalesce(max(seq), 0) FROM units")[0][0], written_ns(folder / ACCURACY)
 
 
 def page() -> bytes:

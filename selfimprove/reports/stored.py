@@ -13,6 +13,11 @@ ACCURACY = "accuracy.json"
 """Accuracy per prompt and round, in the run's folder; only there when the run has an audit file."""
 
 
+def written_ns(file: Path) -> int:
+    """Return when a file was last written, in ns; 0 where there is none."""
+    return file.stat().st_mtime_ns if file.is_file() else 0
+
+
 def stored_accuracy(folder: Path) -> dict[int, scores.Accuracy]:
     """Return accuracy.json; empty where there is none."""
     rows = _json_lines(folder / ACCURACY, whole=True)

@@ -233,7 +233,11 @@ def test_the_live_report_is_rendered_again_when_something_was_committed(copied, 
         live._next = time.monotonic() + 100
         with ResponseMemory.open(copied / "memory.db", write=True) as memory:
             memory.commit_result(4, Stage.TRAIN, {"loss": 1.0})
-        assert json.loads(get(f"{address}/status"))["version"] == 2, "not so soon after the last"
+        with held(copied):
+            assert json.loads(get(f"{address}/status"))["version"] == 2, "not so soon after the last"
+        assert json.loads(get(f"{address}/status"))["version"] == 3, "but at once when the run has ended"
+        (copied / "accuracy.json").write_text('{"prompts": [], "rounds": []}')
+        assert json.loads(get(f"{address}/status"))["version"] == 4, "the accuracy comes after the last commit"
         for path, headers in (("/", {"Host": "evil.example:80"}), ("/nothing", {}), ("/../memory.db", {})):
             with pytest.raises(urllib.error.HTTPError):
                 get(f"{address}{path}", **headers)
