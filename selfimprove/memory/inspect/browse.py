@@ -16,7 +16,8 @@ EDGE = """SELECT round, value, bound, round(bound - value, 3) AS missing, prompt
   min(response_id) AS response_id, response
 FROM dropped WHERE reason = 'low_agreement' GROUP BY round, prompt_id ORDER BY missing, round, prompt_id LIMIT 200"""
 
-SEARCH = """SELECT h.id, h.round, h.origin, h.prompt, h.response, h.answer, h.share, h.reason
+SEARCH = """SELECT h.id, h.round, h.origin, h.prompt, h.response, h.answer,
+  round(h.share, 3) AS share, h.reason
 FROM (SELECT rowid, rank FROM texts WHERE texts MATCH '"' || replace(trim(replace(:words, '"', ' ')), ' ', '" "') || '"'
       ORDER BY rank LIMIT 100) t JOIN history h ON h.id = t.rowid ORDER BY t.rank"""
 
