@@ -133,6 +133,14 @@ class ExemplarConfig(Section):
     pool: Positive = Field(16, description="number of trusted responses per prompt that demonstrations are drawn from")
     group: Positive = Field(16, description="number of near prompts that share the draws, and so their prefix")
 
+    agree: float = Field(
+        0.85,
+        ge=0,
+        le=1,
+        description="minimum agreement of recalled answers with samples, as a fraction of that of samples with each "
+        "other; below it they do not vote in the round; 0: they always do",
+    )
+
     @model_validator(mode="before")
     @classmethod
     def _without_mmr(cls, raw: Any) -> Any:

@@ -29,7 +29,8 @@ from selfimprove.run.progress import Progress
 from selfimprove.run.session import open_run
 from selfimprove.run.validate import refuse_unusable
 from selfimprove.stages.guard import guard
-from selfimprove.types import Decision, Message, Origin, Split, Stage
+from selfimprove.stages.independence import Independence
+from selfimprove.types import Decision, Message, Origin, Poll, Split, Stage
 
 EVERY_STAGE = set(Stage) - {Stage.IMPORT, Stage.TRIAL, Stage.ADD, Stage.CURATE}
 
@@ -354,6 +355,21 @@ def test_signals_leave_a_run_that_can_be_resumed(taught_folder, prompts, tmp_pat
     assert "--resume" in errors
     resumed = run_it(tiny_config(taught_folder, prompts), tmp_path / "runs" / "run", resume=True)
     assert resumed.figures["digest"] == undisturbed[1].figures["digest"]
+
+
+def test_recalled_answers_that_agree_less_with_samples_than_samples_do_are_left_out_of_the_votes(
+    taught_folder, prompts, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(Independence, "harms", lambda self, least: self.prompts > 0 and least == 0.85)
+    run_it(tiny_config(taught_folder, prompts, rounds=1), tmp_path / "run")
+    with ResponseMemory.open(tmp_path / "run" / "memory.db") as memory:
+        recalled = {r.id for r in memory.responses(origins=[Origin.RECALL])}
+        assert recalled, "or nothing was left out"
+        assert memory.measured(1, Poll.RECALLED, "independence")["prompts"] > 0
+        for poll in (Poll.RECALLED, Poll.FINAL):
+            assert memory.judgements(1, poll)
+            assert not recalled & memory.judgements(1, poll).keys()
+        assert not recalled & memory.verdicts(1).keys()
 
 
 def test_a_round_in_which_a_family_gets_one_answer_is_rejected_by_its_name(taught_folder, prompts, tmp_path):

@@ -34,6 +34,14 @@ class Independence:
     sure: int
     kept: float | None
 
+    def harms(self, least: float) -> bool:
+        """Return whether recalled answers agree with samples less than `least` times as often as samples do.
+
+        Demonstrations that tell the policy something make its answers agree with what samples mostly say; ones that
+        confuse it make them agree with nothing.
+        """
+        return self.between < least * self.sampled
+
     @property
     def design_effect(self) -> float:
         """Recalled votes that carry as much evidence as one plain vote: 1 + (n - 1) rho (Kish 1965, section 5.4).

@@ -174,8 +174,11 @@ def vote(run: Run, round_: int, poll: Poll, labels: Labels = majority) -> None:
     begun = time.monotonic()
     groups = by_prompt(_voters(run, round_, poll))
     readings = read_once(run, round_, poll, run.prompts(Split.TRAIN), groups, reuse=labels is majority)
-    votes = labels(run, round_, _ballots(run, round_, groups, readings))
     shared = recall_independence(round_, groups, readings) if poll is Poll.RECALLED else None
+    if shared and shared.harms(run.config.propose.exemplar.agree):
+        run.progress.say("            recalled answers do not vote: they agree less with samples than samples do")
+        groups = by_prompt(r for g in groups.values() for r in g if r.round < round_ or r.origin is not Origin.RECALL)
+    votes = labels(run, round_, _ballots(run, round_, groups, readings))
     _commit(run, round_, poll, readings, votes, begun, shared)
 
 
@@ -298,4 +301,12 @@ def _voters(run: Run, round_: int, poll: Poll) -> list[Response]:
     earliest = 0 if config.decay or config.labels == "base" else round_
     responses = run.memory.candidates(rounds=range(earliest, round_ + 1))
     stages = {str(stage) for stage in VOTING[poll]}
-    return [r for r in responses if r.round < round_ or (r.origin in stages and not r.brought_in)]
+    voters = [r for r in responses if r.round < round_ or (r.origin in stages and not r.brought_in)]
+    off = {r for r in range(1, round_ + 1) if _recall_off(run, r)}
+    return [r for r in voters if r.origin is not Origin.RECALL or r.round not in off]
+
+
+def _recall_off(run: Run, round_: int) -> bool:
+    """Return whether the round's recalled answers do not vote (`propose.exemplar.agree`)."""
+    found = run.memory.measured(round_, Poll.RECALLED, "independence")
+    return found is not None and Independence(**found).harms(run.config.propose.exemplar.agree)

@@ -21,6 +21,13 @@ def test_answers_as_independent_as_samples_have_a_design_effect_of_1():
     assert found.design_effect == 1.0
 
 
+def test_demonstrations_that_confuse_the_policy_are_told_from_ones_that_help():
+    helped = independence([(["a", "a", "b", "c"], ["a", "a", "a", "b"])])
+    confused = independence([(["a", "a", "a", "c"], ["x", "y", "a", "z"])])
+    assert (helped.harms(0.85), confused.harms(0.85)) == (False, True)
+    assert not confused.harms(0.0)
+
+
 def test_what_samples_are_sure_of_is_kept_or_not():
     found = independence([(["a", "a", "a", "b"], ["a", "c"]), (["a", "b"], ["b", "b"])])
     assert (found.sure, found.kept) == (1, 0.5)

@@ -329,6 +329,11 @@ class MemoryReader:
         row = self.db.one("SELECT payload FROM units WHERE id = ?", (name_of(round, Stage.VOTE, index),))
         return {} if row is None or row[0] is None else json.loads(row[0])["kinds"]
 
+    def measured(self, round: int, index: int, name: str) -> Any:
+        """Return what a vote measured under a name; None if it did not."""
+        row = self.db.one("SELECT payload FROM units WHERE id = ?", (name_of(round, Stage.VOTE, index),))
+        return None if row is None or row[0] is None else json.loads(row[0]).get(name)
+
     def verdicts(self, round: int) -> dict[int, Verdict]:
         """Return select's verdicts of a round by response id."""
         sql = "SELECT response_id, reason, value, bound, weight FROM verdicts WHERE unit = ? ORDER BY response_id"
