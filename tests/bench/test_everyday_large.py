@@ -66,6 +66,7 @@ def test_hardly_a_prompt_is_left_out_as_a_near_duplicate(tmp_path):
 FORMS = ("{}", "{}.", "The answer is {}.")
 
 
+@pytest.mark.slow
 def test_right_answers_are_read_as_one_class_and_wrong_ones_as_another():
     reader = Reader()
     for question in QUESTIONS:

@@ -63,6 +63,7 @@ def dying(monkeypatch, after):
     monkeypatch.setattr(ResponseMemory, "_insert", insert)
 
 
+@pytest.mark.slow
 def test_a_new_run_begins_with_the_memory_of_another(first, taught_folder, tmp_path, monkeypatch):
     with ResponseMemory.open(first / "memory.db", write=True) as memory:
         trained = next(id_ for id_, verdict in memory.verdicts(2).items() if verdict.kept)
@@ -129,6 +130,7 @@ def test_what_either_run_holds_out_is_neither_learnt_from_nor_shown(first, tmp_p
         inherit("first", mine, embedder.encode([p.text for p in mine]), embedder, model)
 
 
+@pytest.mark.slow
 def test_prompts_are_added_to_a_run_and_the_guard_compares_on_the_same_ones(first, tmp_path, monkeypatch):
     known = [sum_question(a, b) for a, b in SUMS[:3]]
     (tmp_path / "more.jsonl").write_text("\n".join([*(json.dumps({"prompt": t}) for t in [*known, *MORE]), "{"]))
@@ -173,6 +175,7 @@ def test_prompts_are_added_to_a_run_and_the_guard_compares_on_the_same_ones(firs
         assert not {p.id for p in fresh} & {r.prompt_id for r in memory.responses(rounds=[2], stages=[Stage.SAMPLE])}
 
 
+@pytest.mark.slow
 def test_responses_are_curated_and_history_is_brought_in_from_the_command_line(first, tmp_path):
     asked = [p.text for p in ResponseMemory.open(first / "memory.db").own_prompts(Split.TRAIN)]
     logs = [
