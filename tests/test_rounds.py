@@ -360,7 +360,7 @@ def test_signals_leave_a_run_that_can_be_resumed(taught_folder, prompts, tmp_pat
 def test_recalled_answers_that_agree_less_with_samples_than_samples_do_are_left_out_of_the_votes(
     taught_folder, prompts, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(Independence, "harms", lambda self, least: self.prompts > 0 and least == 0.85)
+    monkeypatch.setattr(Independence, "harms", lambda self, least: self.prompts > 0 and least == 0.0)
     run_it(tiny_config(taught_folder, prompts, rounds=1), tmp_path / "run")
     with ResponseMemory.open(tmp_path / "run" / "memory.db") as memory:
         recalled = {r.id for r in memory.responses(origins=[Origin.RECALL])}

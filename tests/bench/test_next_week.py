@@ -15,7 +15,10 @@ def test_the_arms_have_the_same_samples_and_one_is_shown_the_first_run(taught_fo
     audit = tmp_path / "audit.jsonl"
     audit.write_text("\n".join(json.dumps({"prompt": sum_question(a, b), "answers": [str(a + b)]}) for a, b in SUMS))
     config = tiny_config(
-        taught_folder, prompts, prompts={"audit": str(audit)}, propose={"exemplar": {"k": 2, "below": 2.0}}
+        taught_folder,
+        prompts,
+        prompts={"audit": str(audit)},
+        propose={"exemplar": {"k": 2, "below": 2.0, "agree": 0.0}},
     )
     files = halves(config, tmp_path, 0)
     texts = [{json.loads(line)["prompt"] for line in file.read_text().splitlines()} for file in files]

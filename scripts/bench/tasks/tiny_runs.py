@@ -25,7 +25,7 @@ def tiny_config(model: Path | str, file: Path | str, **changes: Any) -> RunConfi
         "embedder": "hash:32",
         "sample": {"k": 4, "max_new_tokens": 20, "unit_prompts": 8, "temperature": 0.9},
         "propose": {
-            "exemplar": {"k": 2, "below": 2.0},
+            "exemplar": {"k": 2, "below": 2.0, "agree": 0.0},
             "revise": {"k": 1, "below": 1.0, "critique_tokens": 8, "shots": 1, "trial": 0, "verdicts": True},
             "stitch": {"k": 1, "steps": 1},
         },
