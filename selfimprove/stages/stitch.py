@@ -67,13 +67,15 @@ def _embedded(texts: Sequence[str], embed: Callable[[Sequence[str]], np.ndarray]
 def stitch(run: Run, round_: int) -> None:
     """Join the best-voted steps of past responses to a prompt and let the model continue from there."""
     config = run.config.propose.stitch
+    if not config.k:
+        return
     tallies = run.memory.tallies(round_, Poll.RECALLED)
-    open_prompts = between(run, tallies, config.above, config.below) if config.k else []
+    open_prompts = between(run, tallies, config.above, config.below)
     groups, answers = past_answers(run, round_, open_prompts)
     several = [
         p for p in open_prompts if median([len(split_steps(r.text)) for r in groups[p.id]] or [0]) >= config.steps
     ]
-    if config.k and not several:
+    if not several:
         run.progress.line("", f"no stitching: no answers of {config.steps} steps or more to continue")
     votes = StepVotes.of(r.text for r in run.memory.candidates(rounds=range(round_ + 1)))
 
