@@ -151,10 +151,10 @@ def majority(run: Run, round_: int, ballots_P: Mapping[str, Sequence[Ballot]]) -
         shares_P = {id_: shares(ballots) for id_, ballots in ballots_P.items()}
         vectors = run.memory.prompt_vectors(list(ballots_P))
         texts = {p.id: p.text for p in run.prompts(Split.TRAIN)}
-        priors = combined(
-            neighbour_prior(shares_P, vectors, exponent=config.calibration),
-            echo_prior(shares_P, texts, vectors, exponent=config.echo),
-        )
+        if config.calibration:
+            priors = neighbour_prior(shares_P, vectors, exponent=config.calibration)
+        if config.echo:
+            priors = combined(priors, echo_prior(shares_P, texts, vectors, exponent=config.echo))
     if config.critic:
         priors = combined(priors, critic_prior(ballots_P, critic_verdicts(run, round_), exponent=config.critic))
     votes = [
