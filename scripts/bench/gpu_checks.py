@@ -37,7 +37,7 @@ SPEC = TrainConfig(rank=4, lr=3e-3, epochs=3, batch_tokens=400)
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a check runs: the folder of the tiny model, and the device."""
+    """Place of a check: the folder of the tiny model, and the device."""
 
     folder: Path
     device: str

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Which metrics of the guard reject collapses first and alone, and which could go.
+"""Ablation of the guard: the metrics that reject collapses first and alone, and those that could go.
 
     python scripts/bench/guard.py --work DIR                      the induced collapses
     python scripts/bench/guard_ablation.py DIR                    the metrics, ablated over them

@@ -1,4 +1,4 @@
-"""What a cell measures beside the run's own figures: families, prompts learnt from, off-task questions, guard checks.
+"""Figures of a cell beside the run's own: families, prompts learnt from, off-task questions, guard checks.
 
 Only the bench reads the answers. Questions are asked of the run's engine without its memory, so that nothing of this
 can be learnt from.

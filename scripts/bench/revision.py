@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What revision is worth: accuracy of direct and of revised answers, and of the verdicts, by policy.
+"""Worth of revision: accuracy of direct and of revised answers, and of the verdicts, by policy.
 
     python scripts/bench/revision.py --tasks everyday,arith --seeds 0,1,2
     python scripts/bench/revision.py --work DIR --set sample.k=4     folder and settings as of compare.py

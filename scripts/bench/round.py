@@ -108,7 +108,7 @@ def pipeline(folder: Path) -> dict[str, float]:
 
 
 def final(text: str) -> str:
-    """What a response votes for: its last number, else its last line."""
+    """Return the answer that a response votes for: its last number, else its last line."""
     numbers = re.findall(r"-?\d+(?:\.\d+)?", text.replace(",", ""))
     lines = text.strip().lower().splitlines()
     return numbers[-1] if numbers else lines[-1].strip(" .") if lines else ""

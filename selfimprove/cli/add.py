@@ -6,6 +6,7 @@ import click
 
 from .group import Command
 from .parameters import run_argument
+from .terminal import say_left_out
 
 
 @click.command(
@@ -30,8 +31,5 @@ def add(run_name: str, file: str) -> None:
         click.echo(f"{done.known} are the run's already")
     if done.left_out:
         click.echo(f"{done.left_out} left out: near-duplicates across the held-out split")
-    for fault in done.faults[:5]:
-        click.echo(f"left out: {fault}")
-    if len(done.faults) > 5:
-        click.echo(f"left out: {len(done.faults) - 5} more lines")
+    say_left_out(done.faults, "more lines")
     click.echo(f"\nNext:\n  selfimprove run {folder / 'config.yaml'} --resume rounds={done.begins}")

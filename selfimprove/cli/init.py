@@ -55,7 +55,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What was measured: the probe, its last limit, the answer length that fits, prompts, training, memory.
+    """Measurements: the probe, its last limit, the answer length that fits, prompts, training, memory.
 
     `example_tokens` is the mean number of tokens of a training example, prompt and answer; `step_s` the seconds of
     training per token; `peak_gb` the peak memory of the probe and one training step.

@@ -24,6 +24,7 @@ from .memory_options import (
 )
 from .memory_read import inspection
 from .parameters import Round, id_argument, run_argument
+from .terminal import say_left_out
 
 
 @click.group(
@@ -175,10 +176,7 @@ def import_(run_name: str, file: Path, trust: bool, weight: float) -> None:
         click.echo(f"{done.unfit} left out: to held-out prompts, excluded, or no answers to a prompt alone")
     if done.other_system:
         click.echo(f"{done.other_system} are under a system message that no prompt of the run has: shown to none")
-    for fault in done.faults[:5]:
-        click.echo(f"left out: {fault}")
-    if len(done.faults) > 5:
-        click.echo(f"left out: {len(done.faults) - 5} more")
+    say_left_out(done.faults, "more")
 
 
 @memory.command()

@@ -1,6 +1,12 @@
 """Model text on a terminal: control characters are shown as escapes; widths are counted in columns."""
 
 import unicodedata
+from collections.abc import Sequence
+
+import click
+
+FAULTS = 5
+"""Lines of a file that are named when they are left out; the others are counted."""
 
 BIDI = {"\u200e", "\u200f", "\u202a", "\u202b", "\u202c", "\u202d", "\u202e", "\u2066", "\u2067", "\u2068", "\u2069"}
 
@@ -72,3 +78,11 @@ def _beginning(text: str, width: int) -> str:
 def _escape(character: str) -> str:
     code = ord(character)
     return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
+
+
+def say_left_out(faults: Sequence[str], rest: str) -> None:
+    """Print the lines of a file that were left out, the first `FAULTS` by name; `rest` ends the count of the others."""
+    for fault in faults[:FAULTS]:
+        click.echo(f"left out: {fault}")
+    if len(faults) > FAULTS:
+        click.echo(f"left out: {len(faults) - FAULTS} {rest}")
