@@ -297,13 +297,23 @@ class EvaluateConfig(Section):
     limit: Count = Field(0, description="maximum number of held-out prompts; 0: all")
 
 
+ABLATED = (
+    "base_majority_drop",
+    "diversity_factor",
+    "echo",
+    "entropy_rise",
+    "human_nll_rise",
+    "repetition_rise",
+    "spread_drop",
+    "unique_factor",
+)
+"""Former keys of `guard`."""
+
+
 class GuardConfig(Section):
     """Limits on label-free metrics. A failed one rejects the round; `trips` rejections stop the run."""
 
     agreement_drop: Share = Field(0.1, description="maximum fall of held-out agreement below the last kept round")
-    base_majority_drop: Share = Field(
-        0.3, description="maximum fall of greedy agreement with the base majority below the best"
-    )
     base_share_drop: Share = Field(
         0.05, description="maximum fall of samples in the base majority below the best; 1: off"
     )
@@ -312,23 +322,20 @@ class GuardConfig(Section):
     length_factor: float = Field(2.0, gt=1, description="maximum factor between the lengths and the base's, either way")
     family_rise: Share = Field(0.3, description="maximum rise of a family's top answer fraction over the base")
     family_fall: Share = Field(0.25, description="maximum fall of a family's samples in the base's majority")
-    spread_drop: Share = Field(0.2, description="maximum fall of the answer spread")
-    entropy_rise: float = Field(0.3, ge=0, description="maximum rise of the answer entropy, in nats")
-    unique_factor: float = Field(1.5, gt=1, description="maximum factor of the unique answers to the base's")
-    diversity_factor: float = Field(
-        4.0, gt=1, description="maximum factor by which distinct bigrams and dispersion fall"
-    )
     base_truncation: Share = Field(
         0.3,
         description="maximum fraction of the base's samples that are truncated; above it the run stops before its "
         "first round; 1: off",
     )
     truncation_rise: Share = Field(0.2, description="maximum rise of the fraction of truncated samples")
-    repetition_rise: Share = Field(0.1, description="maximum rise of the fraction of repeated 4-grams")
     kl: float = Field(3.0, gt=0, description="maximum KL to the base on fixed completions, in nats a token")
-    human_nll_rise: float = Field(1.0, gt=0, description="maximum rise of the NLL of human text, in nats a token")
-    echo: Share = Field(0.5, description="maximum ancestor concentration: fraction of survivors of one ancestor")
     trips: Positive = Field(2, description="number of rejections that stops the run")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_ablated(cls, raw: Any) -> Any:
+        """Configurations of older runs: limits on metrics that never detected a collapse first or alone are gone."""
+        return {key: value for key, value in raw.items() if key not in ABLATED} if isinstance(raw, Mapping) else raw
 
 
 class ServerConfig(Section):

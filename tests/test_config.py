@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 from make_reference import reference
 
+from selfimprove.config import ABLATED, GuardConfig
 from selfimprove.config_file import config_keys, load_config, parse_config, to_yaml
 from selfimprove.errors import ConfigError
 
@@ -87,3 +88,9 @@ def test_every_key_is_explained():
 def test_the_reference_page_is_what_the_classes_say():
     page = Path("docs/configuration.md").read_text()
     assert page == reference(), "run: python scripts/bench/make_reference.py"
+
+
+def test_limits_on_removed_metrics_are_read_from_older_runs_and_left_out():
+    guard = {name: 0.5 for name in ABLATED} | {"kl": 2.0}
+    config = parse_config({"prompts": {"path": "p.jsonl"}, "guard": guard})
+    assert config.guard == GuardConfig(kl=2.0)

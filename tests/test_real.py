@@ -32,7 +32,6 @@ def test_the_quickstart_in_miniature(tmp_path, all_cores):
         "propose.revise.below=1.0",
         "propose.exemplar.trust=0.3",
         "guard.agreement_drop=1",
-        "guard.base_majority_drop=1",
         "guard.base_share_drop=1",
         "guard.concentration_rise=1",
     )

@@ -70,10 +70,8 @@ SETTINGS: dict[str, Any] = {
         # Most held-out sums are longer than a round's: the base's answers to them are noise.
         "base_truncation": 1.0,
         "agreement_drop": 1.0,
-        "base_majority_drop": 1.0,
         "base_share_drop": 1.0,
         "kl": 1e9,
-        "human_nll_rise": 1e9,
     },
 }
 

@@ -107,7 +107,7 @@ def take(config: RunConfig, policy: Policy, prompts: Sequence[Prompt], limit: in
         trusted=float(np.mean(support >= config.select.threshold)),
         open=float(np.mean(support < config.propose.exemplar.below)),
         truncation=float(np.mean([answer.finish == Finish.LENGTH for answer in answers])),
-        top_answer=concentration([tally.answer for tally in tallies]).top,
+        top_answer=concentration([tally.answer for tally in tallies]),
         mean_tokens=float(np.mean(tokens)),
         tokens_per_s=sum(tokens) / seconds,
         read=tuple(read),

@@ -1,7 +1,6 @@
-"""Distance of a policy from the base: KL on fixed completions, and the NLL of a fixed human-written text."""
+"""Distance of a policy from the base: KL on fixed completions."""
 
 from collections.abc import Iterator, Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +11,6 @@ if TYPE_CHECKING:
 
 ROWS = 16
 """Sequences in a scoring batch."""
-
-
-def human_text() -> str:
-    """Return a fixed human-written text (Thoreau, Walden, 1854; public domain)."""
-    return files("selfimprove").joinpath("data/human.txt").read_text(encoding="utf-8").strip()
 
 
 def kl_to_base(policy: Policy, adapter: Path, completions: Sequence[tuple[list[int], list[int]]]) -> float:
@@ -45,19 +39,6 @@ def kl_to_base(policy: Policy, adapter: Path, completions: Sequence[tuple[list[i
             total += float((ours.exp() * (ours - theirs)).sum())
             tokens += len(states)
     return total / tokens
-
-
-def nll(policy: Policy, text: str) -> float:
-    """Return the mean negative log-likelihood of `text` under the policy with its loaded adapter, in nats a token.
-
-    Text beyond the model's positions is left out.
-    """
-    import torch
-
-    ids = torch.tensor([policy.plain(text)[: policy.positions]], device=policy.device)  # (1, T)
-    with torch.inference_mode():
-        logits = policy.model(ids).logits[0, :-1].float()  # (T - 1, V)
-    return float(torch.nn.functional.cross_entropy(logits, ids[0, 1:]))
 
 
 def _states(model: Any, completions: Sequence[tuple[list[int], list[int]]], whole: bool) -> Iterator["torch.Tensor"]:

@@ -35,9 +35,7 @@ def score(base: Health, now: Health) -> float:
     fraction of the prompts: over all prompts, or in the mean over families where that is more (a fall does not count).
     Each kind of collapse moves at least one of them.
     """
-    share, before = now.base_majority_share, base.base_majority_share
-    if share is None or before is None:  # a memory written before this metric existed
-        share, before = now.base_majority_agreement or 0.0, base.base_majority_agreement or 0.0
+    share, before = now.base_majority_share or 0.0, base.base_majority_share or 0.0
     rise = max(now.concentration - base.concentration, mean_rise(base.families or (), now.families or ()))
     return share - before + now.parse_rate - base.parse_rate - rise
 

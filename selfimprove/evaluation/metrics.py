@@ -5,7 +5,7 @@ docs/guard.md is generated from it.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Self
 
 from ..config import GuardConfig
@@ -22,38 +22,18 @@ class Health:
 
     agreement: float
     """Mean fraction of a prompt's samples that give its majority answer."""
-    base_majority_agreement: float | None
-    """Fraction of the prompts whose greedy answer is the base's majority answer; None if the base has none."""
     concentration: float
     """Fraction of the prompts that have the most frequent majority answer."""
-    answer_entropy: float
-    """Mean entropy of a prompt's sampled answers, in nats."""
-    unique_answers: float
-    """Mean number of distinct answers to a prompt."""
-    distinct_2: float
-    """Distinct word bigrams of the samples over all their word bigrams."""
     mean_tokens: float
     """Mean length of the samples, in tokens."""
-    p95_tokens: float
-    """95th percentile of the lengths of the samples, in tokens."""
     truncation: float
     """Fraction of the samples truncated at `max_new_tokens`."""
-    repetition: float
-    """Mean fraction of a sample's word 4-grams that repeat an earlier one of the sample."""
     parse_rate: float
     """Fraction of the samples with a readable answer."""
     kl: float | None
     """KL(policy || base) on fixed completions of the base, in nats a token; None for the base."""
-    human_nll: float | None
-    """Negative log-likelihood of a fixed human-written text, in nats a token."""
-    spread: float | None = None
-    """Entropy of the majority answers divided by log(number of prompts): 1 if all differ, 0 if all are the same."""
-    dispersion: float | None = None
-    """Mean 1 - cosine over pairs of embedded greedy answers to different prompts."""
     base_majority_share: float | None = None
     """Fraction of the samples that give the base's majority answer."""
-    echo: float | None = None
-    """Ancestor concentration: largest fraction of survivors that descend from one response; None if at most five do."""
     finished_tokens: float | None = None
     """Mean length of the samples that ended by themselves, in tokens; None if fewer than one in twenty did."""
     families: tuple[FamilyMetrics, ...] | None = None
@@ -65,9 +45,10 @@ class Health:
 
     @classmethod
     def of(cls, stored: Mapping[str, Any]) -> Self:
-        """Return the metrics from their stored JSON, of this version or an earlier one."""
+        """Return the metrics from their stored JSON, of this version or an earlier one, which had more of them."""
         families = stored.get("families")
-        return cls(**{**stored, "families": families and tuple(FamilyMetrics(**row) for row in families)})
+        known = {field.name: stored[field.name] for field in fields(cls) if field.name in stored}
+        return cls(**known | {"families": families and tuple(FamilyMetrics(**row) for row in families)})
 
 
 Limit = Callable[[Health, Sequence[Health], GuardConfig], float | None]
@@ -107,10 +88,6 @@ _ROUNDING = 1e-9
 """Tolerance: a value equal to its limit up to rounding passes."""
 
 
-def _times(value: float | None, factor: float) -> float | None:
-    return None if value is None else value * factor
-
-
 def _best(values: Iterable[float | None]) -> float | None:
     """Return the maximum of the known values; None if there is none (the check is skipped)."""
     return max((value for value in values if value is not None), default=None)
@@ -143,17 +120,6 @@ METRICS = (
         healthy="rises each round, then flattens",
         red_flag="falls: less certain everywhere; near 1 while the top answer share rises: collapse",
         advice=_SMALLER_STEPS,
-    ),
-    Metric(
-        "agreement with base majority",
-        lambda h: h.base_majority_agreement,
-        lambda base, kept, g: _plus(_best(h.base_majority_agreement for h in kept), -g.base_majority_drop),
-        is_minimum=True,
-        rule="best of base and kept - `base_majority_drop`",
-        meaning="fraction of the prompts whose greedy answer is the base's majority answer",
-        healthy="rises: greedy decoding learns the base's majority answer",
-        red_flag="falls: drift to answers that the base did not agree on",
-        advice=_LABELS_OF_THE_BASE,
     ),
     Metric(
         "samples in base majority",
@@ -202,61 +168,6 @@ METRICS = (
         advice=_LABELS_OF_THE_BASE,
     ),
     Metric(
-        "answer spread",
-        lambda h: h.spread,
-        lambda base, kept, g: _plus(base.spread, -g.spread_drop),
-        is_minimum=True,
-        rule="base - `spread_drop`",
-        meaning="entropy of the majority answers divided by log(number of prompts)",
-        healthy="stays where the base has it",
-        red_flag="falls: a few answers take all prompts, none of them most yet",
-        advice=_CALIBRATION,
-    ),
-    Metric(
-        "answer entropy",
-        lambda h: h.answer_entropy,
-        lambda base, kept, g: base.answer_entropy + g.entropy_rise,
-        is_minimum=False,
-        rule="base + `entropy_rise`",
-        meaning="mean entropy of a prompt's sampled answers, in nats",
-        healthy="falls as agreement rises",
-        red_flag="rises: noise (near 0 while the top answer share rises: collapse, which the two checks above detect)",
-        advice=_SURER_LABELS,
-    ),
-    Metric(
-        "unique answers",
-        lambda h: h.unique_answers,
-        lambda base, kept, g: base.unique_answers * g.unique_factor,
-        is_minimum=False,
-        rule="base x `unique_factor`",
-        meaning="mean number of distinct answers to a prompt",
-        healthy="falls towards 1 slowly",
-        red_flag="rises: the samples do not agree on anything",
-        advice=_SURER_LABELS,
-    ),
-    Metric(
-        "distinct bigrams",
-        lambda h: h.distinct_2,
-        lambda base, kept, g: base.distinct_2 / g.diversity_factor,
-        is_minimum=True,
-        rule="base / `diversity_factor`",
-        meaning="distinct word bigrams of the samples over all their bigrams (Li et al. 2016)",
-        healthy="at least half of the base's: the wording becomes uniform",
-        red_flag="a fraction of the base's: the same words for every prompt",
-        advice=_CLOSER_TO_BASE,
-    ),
-    Metric(
-        "dispersion",
-        lambda h: h.dispersion,
-        lambda base, kept, g: _times(base.dispersion, 1 / g.diversity_factor),
-        is_minimum=True,
-        rule="base / `diversity_factor`",
-        meaning="mean 1 - cosine over pairs of embedded greedy answers to different prompts",
-        healthy="stays near the base's",
-        red_flag="falls: answers to different prompts become the same text",
-        advice=_CLOSER_TO_BASE,
-    ),
-    Metric(
         "parse rate",
         lambda h: h.parse_rate,
         lambda base, kept, g: base.parse_rate - g.parse_drop,
@@ -290,17 +201,6 @@ METRICS = (
         advice=_ROOM,
     ),
     Metric(
-        "tokens, 95th percentile",
-        lambda h: h.p95_tokens,
-        lambda base, kept, g: base.p95_tokens * g.length_factor,
-        is_minimum=False,
-        rule="base x `length_factor`",
-        meaning="95th percentile of the lengths of the samples",
-        healthy="at or below the base's",
-        red_flag="rises before the mean does: some responses no longer end",
-        advice=_ROOM,
-    ),
-    Metric(
         "truncation",
         lambda h: h.truncation,
         lambda base, kept, g: base.truncation + g.truncation_rise,
@@ -312,17 +212,6 @@ METRICS = (
         advice=_ROOM,
     ),
     Metric(
-        "repetition",
-        lambda h: h.repetition,
-        lambda base, kept, g: base.repetition + g.repetition_rise,
-        is_minimum=False,
-        rule="base + `repetition_rise`",
-        meaning="mean fraction of a sample's word 4-grams that repeat an earlier one of the sample",
-        healthy="near 0",
-        red_flag="rises: loops",
-        advice=_SMALLER_STEPS,
-    ),
-    Metric(
         "KL to base",
         lambda h: h.kl,
         lambda base, kept, g: g.kl,
@@ -332,28 +221,6 @@ METRICS = (
         healthy="some tenths of a nat",
         red_flag="several nats: a different model",
         advice=_CLOSER_TO_BASE,
-    ),
-    Metric(
-        "human text",
-        lambda h: h.human_nll,
-        lambda base, kept, g: _plus(base.human_nll, g.human_nll_rise),
-        is_minimum=False,
-        rule="base + `human_nll_rise`",
-        meaning="negative log-likelihood of a fixed human-written text, in nats a token",
-        healthy="moves by hundredths",
-        red_flag="rises: general language ability is lost",
-        advice=_CLOSER_TO_BASE,
-    ),
-    Metric(
-        "memory echo",
-        lambda h: h.echo or 0.0,
-        lambda base, kept, g: g.echo,
-        is_minimum=False,
-        rule="`echo`",
-        meaning="ancestor concentration: largest fraction of the round's survivors that descend from one response",
-        healthy="below `select.ancestor_share`, which caps it",
-        red_flag="near 1: the round trains on copies of one retrieved text",
-        advice="fewer survivors of one ancestor: select.ancestor_share=0.1, or propose.exemplar.k=2",
     ),
 )
 """The metrics that the guard checks, in the order of the checks of a verdict."""

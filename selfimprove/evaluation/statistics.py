@@ -1,10 +1,9 @@
-"""Statistics of answers and texts, and bootstrap intervals: pure functions, with their sources."""
+"""Statistics of answers, and bootstrap intervals: pure functions, with their sources."""
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 
@@ -80,57 +79,10 @@ def maj_at_k(answers_G: Sequence[str | None], right_G: Sequence[bool]) -> float:
     return math.fsum(rights) / len(rights)
 
 
-def entropy(weights: Iterable[float]) -> float:
-    """Return the Shannon entropy, in nats, of the distribution proportional to `weights` (for example counts)."""
-    positive = [weight for weight in weights if weight > 0]
-    total = math.fsum(positive)
-    return math.fsum(-weight / total * math.log(weight / total) for weight in positive) + 0.0
+def concentration(winners: Sequence[str | None]) -> float:
+    """Return the fraction of the prompts that have the most frequent majority answer; None entries are ignored.
 
-
-class Concentration(NamedTuple):
-    """Concentration of the majority answers of different prompts."""
-
-    top: float
-    """Fraction of the prompts that have the most frequent majority answer."""
-    entropy: float
-    """Entropy of the majority answers divided by log(number of prompts): 1 if all differ, 0 if all are the same."""
-
-
-def concentration(winners: Sequence[str | None]) -> Concentration:
-    """Return the concentration of the majority answers of different prompts; None entries are ignored.
-
-    One answer to all prompts is the collapse of Shafayat et al. 2025. Without an answer the result is (0, 1), with a
-    single one (1, 1).
+    1 is the collapse of Shafayat et al. 2025. Without an answer the result is 0.
     """
     counts = Counter(winner for winner in winners if winner is not None)
-    prompts = counts.total()
-    if prompts < 2:
-        return Concentration(float(prompts), 1.0)
-    return Concentration(max(counts.values()) / prompts, entropy(counts.values()) / math.log(prompts))
-
-
-def dispersion(vectors: np.ndarray) -> float:
-    """Return the mean of 1 - cosine over all pairs of unit vectors (n, d); 0 for fewer than two."""
-    n = len(vectors)
-    if n < 2:
-        return 0.0
-    total = vectors.sum(axis=0, dtype=np.float64)  # (d,)
-    return float(1 - (total @ total - n) / (n * (n - 1)))
-
-
-def distinct_n(texts: Iterable[str], n: int) -> float:
-    """Return distinct-n: distinct word n-grams over all n-grams of the texts (Li et al. 2016); 1 without n-grams."""
-    counts: Counter[tuple[str, ...]] = Counter()
-    for text in texts:
-        counts.update(_ngrams(text, n))
-    return len(counts) / counts.total() if counts else 1.0
-
-
-def repetition(texts: Sequence[str], n: int = 4) -> float:
-    """Return the mean fraction of a text's word n-grams that repeat an earlier one of the text; 0 without texts."""
-    return math.fsum(1 - distinct_n([text], n) for text in texts) / len(texts) if texts else 0.0
-
-
-def _ngrams(text: str, n: int) -> Iterable[tuple[str, ...]]:
-    words = text.split()
-    return zip(*(words[offset:] for offset in range(n)), strict=False)
+    return max(counts.values()) / counts.total() if counts else 0.0

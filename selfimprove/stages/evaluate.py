@@ -8,16 +8,11 @@ from dataclasses import asdict
 import numpy as np
 
 from ..evaluation.families import fall, family_metrics, rise
-from ..evaluation.likelihood import human_text, kl_to_base, nll
+from ..evaluation.likelihood import kl_to_base
 from ..evaluation.metrics import Health
 from ..evaluation.statistics import (
     concentration,
-    dispersion,
-    distinct_n,
-    entropy,
-    repetition,
 )
-from ..memory.inspect.lineage import echo
 from ..run.folder import adapter_folder
 from ..run.session import Run
 from ..seeds import seed_for
@@ -27,8 +22,6 @@ from .units import by_prompt, run_units
 
 KL_COMPLETIONS = 32
 """Number of base completions that the KL is computed on."""
-FEW_SURVIVORS = 5
-"""Survivors descended from one response, up to which their fraction is not computed."""
 
 
 def heldout(run: Run) -> list[Prompt]:
@@ -100,7 +93,7 @@ def _measure(run: Run, round_: int, policy: str, index: int = 0) -> None:
     run.memory.commit_result(round_, Stage.HEALTH, asdict(found), index=index, wall_s=seconds)
     run.progress.line(
         Stage.HEALTH,
-        f"agreement {found.agreement:.2f}   with base majority {_two_digits(found.base_majority_agreement)}   "
+        f"agreement {found.agreement:.2f}   with base majority {_two_digits(found.base_majority_share)}   "
         f"top answer {found.concentration:.2f}   parsed {found.parse_rate:.2f}",
         "" if found.kl is None else f"KL {found.kl:.2f}",
         seconds=seconds,
@@ -120,33 +113,28 @@ def stored_health(run: Run, round_: int) -> Health:
 
 def health(run: Run, round_: int, policy: str) -> Health:
     """Compute the label-free health of the committed held-out answers of a round."""
-    probes, greedy = (answers(run, round_, stage) for stage in (Stage.PROBE, Stage.GREEDY))
+    probes = answers(run, round_, Stage.PROBE)
     base = answers(run, 0, Stage.PROBE)
     sampled: dict[str, list[str | None]] = {}
     base_shares: dict[str, float] = {}
-    shares, entropies, uniques, majorities, base_agrees = [], [], [], [], []
+    shares, majorities = [], []
     parsed = total = 0
     for prompt in heldout(run):
-        # Sampled, greedy and base answers are read together, so that their classes can be compared.
-        read = read_answers(run, prompt, [*probes[prompt.id], *greedy[prompt.id], *base[prompt.id]])
-        k, n = len(probes[prompt.id]), len(probes[prompt.id]) + len(greedy[prompt.id])
-        counts, base_counts = _counts(read[:k]), _counts(read[n:])
+        # Both policies' answers are read together, so that their classes can be compared.
+        read = read_answers(run, prompt, [*probes[prompt.id], *base[prompt.id]])
+        k = len(probes[prompt.id])
+        counts, base_counts = _counts(read[:k]), _counts(read[k:])
         sampled[prompt.id] = read[:k]
         parsed += sum(answer is not None for answer in read[:k])
         total += k
         shares.append(max(counts.values(), default=0) / k)
-        entropies.append(entropy(list(counts.values())))
-        uniques.append(len(counts))
         if counts:
             majorities.append(_top(counts))
         if base_counts:
-            base_agrees.append(read[k] == _top(base_counts))
             # The base is asked for what its other samples say: no sample agrees with a majority for being in it.
             rest = [_others(base_counts, answer) if round_ == 0 else base_counts for answer in read[:k]]
             agreeing = [a is not None and a == _top(c) for a, c in zip(read[:k], rest, strict=True)]
             base_shares[prompt.id] = sum(agreeing) / k
-    winners = concentration(majorities)
-    texts = [r.text for group in probes.values() for r in group]
     lengths = [r.new_tokens for group in probes.values() for r in group]
     cut = [r.finish == "length" for group in probes.values() for r in group]
     model = run.engine.model_here()
@@ -163,22 +151,12 @@ def health(run: Run, round_: int, policy: str) -> Health:
     by_family = tuple(m for f in run.families if (m := family_metrics(f, sampled, base_shares)) is not None)
     return Health(
         agreement=float(np.mean(shares)),
-        base_majority_agreement=float(np.mean(base_agrees)) if base_agrees else None,
-        concentration=winners.top,
-        answer_entropy=float(np.mean(entropies)),
-        unique_answers=float(np.mean(uniques)),
-        distinct_2=distinct_n(texts, 2),
+        concentration=concentration(majorities),
         mean_tokens=float(np.mean(lengths)),
-        p95_tokens=float(np.percentile(lengths, 95)),
         truncation=float(np.mean(cut)),
-        repetition=repetition(texts),
         parse_rate=parsed / total,
         kl=None if kl is None else _finite(kl),
-        human_nll=_finite(nll(model, human_text())),
-        spread=winners.entropy,
-        dispersion=dispersion(run.embedder.encode([run.reader.shown(greedy[p.id][0].text) for p in heldout(run)])),
         base_majority_share=float(np.mean(list(base_shares.values()))) if base_shares else None,
-        echo=max((e.share for e in echo(run.memory, round_, limit=1) if e.survivors > FEW_SURVIVORS), default=None),
         finished_tokens=_finished_tokens(lengths, cut),
         families=by_family,
         family_rise=rise(of_base, by_family) if round_ else None,

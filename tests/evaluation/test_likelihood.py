@@ -4,7 +4,7 @@ from peft import LoraConfig, get_peft_model
 from tasks.tiny import byte_tokenizer, exactly, save
 from transformers import GraniteConfig, GraniteForCausalLM
 
-from selfimprove.evaluation.likelihood import human_text, kl_to_base, nll
+from selfimprove.evaluation.likelihood import kl_to_base
 from selfimprove.models.policy import Policy
 
 
@@ -74,17 +74,3 @@ def test_kl_takes_logits_from_the_model_where_states_do_not_give_them(granite, m
     assert kl_to_base(*granite, questions(granite[0])) == pytest.approx(
         brute_force(*granite, questions(granite[0])), rel=1e-4
     )
-
-
-def test_nll_is_that_of_transformers(policy):
-    policy.use(None)
-    ids = torch.tensor([policy.plain("two plus two")])
-    with torch.inference_mode():
-        loss = policy.model(ids, labels=ids).loss
-    assert nll(policy, "two plus two") == pytest.approx(float(loss), rel=1e-5)
-    assert len(human_text().split()) > 80
-
-
-def test_text_beyond_the_models_positions_is_left_out(policy, monkeypatch):
-    monkeypatch.setitem(vars(policy), "positions", 8)
-    assert nll(policy, "two plus two is four") == nll(policy, "two plus")

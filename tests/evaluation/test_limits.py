@@ -31,27 +31,16 @@ def test_a_healthy_round_is_kept_with_every_check_on_record():
     ("change", "check"),
     [
         ({"agreement": 0.39}, "agreement"),
-        ({"base_majority_agreement": 0.25}, "agreement with base majority"),
         ({"base_majority_share": 0.44}, "samples in base majority"),
         ({"concentration": 0.26}, "top answer share"),
         ({"parse_rate": 0.79}, "parse rate"),
         ({"finished_tokens": 3.9}, "mean tokens, shortest"),
         ({"finished_tokens": None, "mean_tokens": 3.9}, "mean tokens, shortest"),
         ({"mean_tokens": 20.1}, "mean tokens, longest"),
-        ({"p95_tokens": 33.0}, "tokens, 95th percentile"),
         ({"truncation": 0.41}, "truncation"),
-        ({"repetition": 0.16}, "repetition"),
-        ({"spread": 0.69}, "answer spread"),
-        ({"answer_entropy": 1.51}, "answer entropy"),
-        ({"unique_answers": 6.1}, "unique answers"),
-        ({"distinct_2": 0.14}, "distinct bigrams"),
-        ({"dispersion": 0.09}, "dispersion"),
         ({"kl": 3.1}, "KL to base"),
         ({"kl": float("nan")}, "KL to base"),
         ({"kl": None}, "KL to base"),
-        ({"human_nll": 4.6}, "human text"),
-        ({"human_nll": None}, "human text"),
-        ({"echo": 0.51}, "memory echo"),
     ],
 )
 def test_each_kind_of_collapse_fails_its_own_check(change, check):
@@ -69,8 +58,6 @@ def test_slipping_away_by_small_steps_is_seen():
     assert judge(kept, replace(HEALTHY, base_majority_share=0.66), LIMITS, 0).decision is Decision.KEEP
     verdict = judge(kept, replace(HEALTHY, base_majority_share=0.64), LIMITS, 0)
     assert verdict.because == "samples in base majority 0.64 (limit 0.65)"
-    worse = replace(HEALTHY, base_majority_agreement=0.45)
-    assert failed(replace(HEALTHY, base_majority_agreement=0.25), worse)[1] == ["agreement with base majority"]
 
 
 def test_the_second_rejection_stops_the_run():
@@ -91,15 +78,10 @@ def test_an_unknown_number_is_a_reason_in_words():
 
 def test_what_the_base_never_measured_is_not_checked():
     """A memory written before a number was taken can be judged still."""
-    old = replace(BASE, spread=None, dispersion=None, base_majority_share=None, base_majority_agreement=None)
+    old = replace(BASE, base_majority_share=None)
     verdict = judge((old,), HEALTHY, LIMITS, 0)
     assert verdict.decision is Decision.KEEP
-    assert {metric.name for metric in METRICS} - {c.name for c in verdict.checks} == {
-        "answer spread",
-        "dispersion",
-        "samples in base majority",
-        "agreement with base majority",
-    }
+    assert {metric.name for metric in METRICS} - {c.name for c in verdict.checks} == {"samples in base majority"}
     assert score(old, replace(old, parse_rate=1.0)) > score(old, old) == 0
 
 
@@ -117,8 +99,6 @@ def test_the_score_falls_with_each_kind_of_collapse():
     assert score(BASE, HEALTHY) > score(BASE, BASE) == 0
     for change in ({"concentration": 0.9}, {"parse_rate": 0.1}, {"base_majority_share": 0.1}):
         assert score(BASE, replace(BASE, **change)) < 0
-    old = replace(BASE, base_majority_share=None)
-    assert score(old, replace(old, base_majority_agreement=0.1)) < 0
 
 
 def test_the_best_round_is_the_one_with_the_best_score_the_base_included():

@@ -8,12 +8,15 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 from selfimprove.errors import ModelError
-from selfimprove.evaluation.likelihood import human_text
 from selfimprove.models.template import PLAIN_TEMPLATE, LeftContext, plain_ids, tells_date, with_date
 
 SPECIAL = ["<unk>", "<s>", "</s>", "<|user|>", "<|assistant|>"]
 BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
-TEXT = [*human_text().splitlines(), "Name a fruit", *5 * ["An apple.\nThe sea is 1 2 3 4 5\n- Paris.\n\nyes"]]
+TEXT = [
+    "The sea is wide, and an apple floats towards Paris.",
+    "Name a fruit",
+    *5 * ["An apple.\nThe sea is 1 2 3 4 5\n- Paris.\n\nyes"],
+]
 ANSWERS = ["An apple.", "the sea", "5", "- one\n- two", "Paris", "yes"]
 
 

@@ -34,7 +34,6 @@ def tiny_config(model: Path | str, file: Path | str, **changes: Any) -> RunConfi
         "evaluate": {"k": 2},
         "guard": {
             "agreement_drop": 1.0,
-            "base_majority_drop": 1.0,
             "base_share_drop": 1.0,
             "concentration_rise": 1.0,
             "family_rise": 1.0,
@@ -42,15 +41,8 @@ def tiny_config(model: Path | str, file: Path | str, **changes: Any) -> RunConfi
             "parse_drop": 1.0,
             "length_factor": 100.0,
             "kl": 100.0,
-            "spread_drop": 1.0,
-            "entropy_rise": 100.0,
-            "unique_factor": 100.0,
-            "diversity_factor": 100.0,
             "base_truncation": 1.0,
             "truncation_rise": 1.0,
-            "repetition_rise": 1.0,
-            "human_nll_rise": 100.0,
-            "echo": 1.0,
         },
     }
     for section, values in changes.items():
