@@ -87,5 +87,5 @@ def check(config: RunConfig, *, probe: bool = False) -> str:
         )
     if probe:
         sizes = [len(split[s]) for s in (Split.TRAIN, Split.HELDOUT)]
-        lines += probing.report(config, probing.take(config, policy, split[Split.TRAIN]), *sizes)
+        lines += probing.report(config, probing.take(config, policy, embedder, split[Split.TRAIN]), *sizes)
     return "\n".join(lines)

@@ -1,13 +1,17 @@
 """Label-free estimate from a small sample: parse rate, agreement, headroom, time of the rounds, warnings.
 
+The sample is the first half of a round on a few prompts, in a memory that is thrown away: sample, vote, recall, vote.
 Voting can teach the difference between a single sample and the majority answer (the headroom), and only on prompts
 whose majority is trusted.
 """
 
+import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -15,14 +19,19 @@ from ..answers import Kind, Reader
 from ..config import RunConfig
 from ..engines.local import LocalEngine
 from ..evaluation.statistics import concentration
-from ..memory import Embedder
+from ..memory import Embedder, ResponseMemory, VectorIndex
 from ..models.policy import Policy
-from ..seeds import seed_for
-from ..stages.vote import Ballot, count_votes
-from ..types import BASE, Finish, Origin, Prompt, Request, Stage, Unit
+from ..run.progress import Progress
+from ..run.session import Run
+from ..stages.independence import Independence, independence, ratio_interval
+from ..stages.recall import demonstrations, recall
+from ..stages.sample import sample
+from ..stages.units import by_prompt
+from ..stages.vote import recall_answers, vote
+from ..types import Finish, Poll, Prompt, Tally
 from .terminal import printable
 
-PROMPTS = 32
+PROMPTS = 64
 """Number of prompts sampled."""
 
 
@@ -47,7 +56,23 @@ class Probe:
     mean_tokens: float
     tokens_per_s: float
     read: tuple["ReadAnswer", ...] = ()
-    """Every answer, and how it was read, a prompt's answers together."""
+    """Every sample, and how it was read, a prompt's samples together."""
+    recall: "RecallProbe | None" = None
+    """None: the operator is off."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecallProbe:
+    """Recall on the prompts of the probe: `shown` of them have a trusted answer, which others are shown.
+
+    `independence` is None if these were too few, or no prompt was open; `interval` is the 95 % interval of its ratio,
+    `trusted` the fraction of prompts whose support reaches `select.threshold` where recalled answers vote.
+    """
+
+    shown: int
+    independence: Independence | None = None
+    interval: tuple[float, float] | None = None
+    trusted: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,51 +92,92 @@ def probed(prompts: Sequence[Prompt], limit: int = PROMPTS) -> list[Prompt]:
     return sorted(prompts, key=lambda prompt: prompt.id)[:limit]
 
 
-def take(config: RunConfig, policy: Policy, prompts: Sequence[Prompt], limit: int = PROMPTS) -> Probe:
-    """Sample `sample.k` answers to each of at most `limit` prompts, as round 1 would, and keep nothing."""
-    how = config.sample
+def take(
+    config: RunConfig, policy: Policy, embedder: Embedder, prompts: Sequence[Prompt], limit: int = PROMPTS
+) -> Probe:
+    """Sample, vote, recall and vote on at most `limit` prompts, as round 1 would, and keep nothing."""
     asked = probed(prompts, limit)
-    requests = tuple(
-        Request(p.id, Origin.SAMPLE, p.messages, seed_for(config.seed, "probe", p.id, slot))
-        for p in asked
-        for slot in range(how.k)
-    )
-    sampling = how.sampling()
-    engine = LocalEngine(policy, lambda _: None, how.batch_size)
-    begun = time.monotonic()
-    answers = engine.answer(Unit(1, Stage.SAMPLE, 0, requests, sampling, BASE))
-    seconds = time.monotonic() - begun
-    reader = Reader.of(config, Embedder.load(config.embedder), opened=policy.opens_thinking)
-    tallies = []
-    read: list[ReadAnswer] = []
-    for i, prompt in enumerate(asked):
-        group = answers[i * how.k : (i + 1) * how.k]
-        texts = [answer.text for answer in group]
-        kind = reader.kind(prompt.text, texts)
-        named = reader.classes(prompt.text, texts, kind)
-        read += [
-            ReadAnswer(prompt.text, kind, a.text, name, a.new_tokens, a.finish == Finish.LENGTH)
-            for a, name in zip(group, named, strict=True)
-        ]
-        ballots = [Ballot(slot, answer, derived=False) for slot, answer in enumerate(named)]
-        tallies.append(count_votes(prompt.id, ballots, derived_cap=0.0)[0])
-    decided = [tally for tally in tallies if tally.answer is not None]
+    with _throwaway_run(config, policy, embedder, asked) as run:
+        begun = time.monotonic()
+        sample(run, 1)
+        seconds = time.monotonic() - begun
+        vote(run, 1, Poll.SAMPLED)
+        judged, kinds = run.memory.judgements(1, Poll.SAMPLED), run.memory.kinds(1, Poll.SAMPLED)
+        groups = by_prompt(run.memory.responses(rounds=[1]))
+        tallies = list(run.memory.tallies(1, Poll.SAMPLED).values())
+        recalled = _recall(run, config) if config.propose.exemplar.k else None
+    answers = [r for prompt in asked for r in groups[prompt.id]]
+    texts = {prompt.id: prompt.text for prompt in asked}
     support = np.array([tally.support for tally in tallies])
-    tokens = [answer.new_tokens for answer in answers]
     return Probe(
         prompts=len(asked),
-        samples=how.k,
+        samples=config.sample.k,
         parse_rate=1 - sum(tally.abstained for tally in tallies) / len(answers),
-        agreement=float(np.mean([tally.agreement for tally in decided] or [0.0])),
+        agreement=float(np.mean([tally.agreement for tally in tallies if tally.answer is not None] or [0.0])),
         headroom=float(1 - support.mean()),
-        trusted=float(np.mean(support >= config.select.threshold)),
+        trusted=_trusted(config, tallies),
         open=float(np.mean(support < config.propose.exemplar.below)),
-        truncation=float(np.mean([answer.finish == Finish.LENGTH for answer in answers])),
+        truncation=float(np.mean([r.finish == Finish.LENGTH for r in answers])),
         top_answer=concentration([tally.answer for tally in tallies]),
-        mean_tokens=float(np.mean(tokens)),
-        tokens_per_s=sum(tokens) / seconds,
-        read=tuple(read),
+        mean_tokens=float(np.mean([r.new_tokens for r in answers])),
+        tokens_per_s=sum(r.new_tokens for r in answers) / seconds,
+        read=tuple(
+            ReadAnswer(
+                texts[r.prompt_id],
+                Kind(kinds[r.prompt_id]),
+                r.text,
+                judged[r.id].answer,
+                r.new_tokens,
+                r.finish == Finish.LENGTH,
+            )
+            for r in answers
+        ),
+        recall=recalled,
     )
+
+
+@contextmanager
+def _throwaway_run(config: RunConfig, policy: Policy, embedder: Embedder, prompts: Sequence[Prompt]) -> Iterator[Run]:
+    """Open a run of these prompts on the local engine, in a folder that is removed; recalled answers always vote."""
+    exemplar = config.propose.exemplar.model_copy(update={"agree": 0.0})
+    config = config.model_copy(update={"propose": config.propose.model_copy(update={"exemplar": exemplar})})
+    with tempfile.TemporaryDirectory() as folder, ResponseMemory.create(Path(folder) / "memory.db") as memory:
+        memory.add_prompts(prompts, embedder.encode([prompt.conversation for prompt in prompts]))
+        yield Run(
+            folder=Path(folder),
+            config=config,
+            memory=memory,
+            index=VectorIndex(memory),
+            embedder=embedder,
+            engine=LocalEngine(policy, lambda _: None, config.sample.batch_size),
+            policy=policy,
+            progress=Progress(quiet=True),
+            begun=time.monotonic(),
+            reader=Reader.of(config, embedder, opened=policy.opens_thinking),
+            joined=memory.joined(),
+        )
+
+
+def _recall(run: Run, config: RunConfig) -> RecallProbe:
+    """Answer again with demonstrations, if there are enough of them, and compare with the samples."""
+    shown = len(demonstrations(run, 1, Poll.SAMPLED).shown)
+    if shown <= config.propose.exemplar.shots:
+        return RecallProbe(shown)
+    recall(run, 1)
+    vote(run, 1, Poll.RECALLED)
+    judged = {id_: j.answer for id_, j in run.memory.judgements(1, Poll.RECALLED).items()}
+    answers = recall_answers(1, by_prompt(run.memory.responses(rounds=[1])), judged)
+    return RecallProbe(
+        shown,
+        independence(answers),
+        ratio_interval(answers, seed=config.seed),
+        _trusted(config, list(run.memory.tallies(1, Poll.RECALLED).values())),
+    )
+
+
+def _trusted(config: RunConfig, tallies: Sequence[Tally]) -> float:
+    """The fraction of prompts whose support reaches `select.threshold`."""
+    return float(np.mean([tally.support >= config.select.threshold for tally in tallies]))
 
 
 def generation_seconds(config: RunConfig, probe: Probe, train: int, heldout: int) -> float:
@@ -123,20 +189,56 @@ def generation_seconds(config: RunConfig, probe: Probe, train: int, heldout: int
 
 
 def report(config: RunConfig, probe: Probe, train: int, heldout: int) -> list[str]:
-    """Return the probe as lines of text: statistics, expectation, time, warnings."""
+    """Return the probe as lines of text: statistics, expectation, recall, time, warnings."""
     rounds = f"{config.rounds} rounds"
     time_ = f"about {generation_seconds(config, probe, train, heldout):.0f} s of sampling, recall and measurement"
     return [
         f"probe     {probe.prompts} prompts x {probe.samples}: {probe.parse_rate:.0%} can be read, "
         f"{probe.truncation:.0%} cut off, agreement {probe.agreement:.2f}, {probe.tokens_per_s:.0f} tokens/s",
-        f"expect    {probe.trusted:.0%} of the prompts to have a majority that is trusted; {probe.headroom:.0%} of the "
-        "samples still differ from their majority: that much can be learnt",
+        f"expect    {probe.trusted:.0%} of the prompts to have a majority that is trusted, about "
+        f"{probe.trusted * train:.0f} of {train} to train on; {probe.headroom:.0%} of the samples still differ from "
+        "their majority: that much can be learnt",
+        f"recall    {_recall_line(config, probe)}",
         f"time      {time_} in {rounds}; training, and revise and stitch where they are on, come on top"
         if probe.mean_tokens
         else f"time      cannot be told for {rounds}: nothing was written",
         *_as_read(probe),
         *(f"warning   {text}" for text in warnings(config, probe)),
     ]
+
+
+def _recall_line(config: RunConfig, probe: Probe) -> str:
+    """Whether recalled answers would vote in a round such as the probe, or why that cannot be measured."""
+    found, settings = probe.recall, config.propose.exemplar
+    if found is None:
+        return "off: propose.exemplar.k is 0"
+    if found.shown <= settings.shots:
+        return (
+            f"cannot be measured: {found.shown} of {probe.prompts} prompts have a trusted answer (support at least "
+            f"propose.exemplar.trust {settings.trust:g}) that others could be shown, {settings.shots + 1} are needed"
+        )
+    measured = found.independence
+    if measured is None:
+        return (
+            "cannot be measured: no prompt has two samples, two recalled answers and support below "
+            f"propose.exemplar.below {settings.below:g}"
+        )
+    low, high = found.interval or (0.0, 0.0)
+    ratio = (
+        "samples never agree"
+        if measured.ratio is None
+        else f"{measured.ratio:.2f} times as often as samples ({low:.2f} to {high:.2f} with 95 %)"
+    )
+    if measured.harms(settings.agree):
+        verdict = f"would be off, because that is below propose.exemplar.agree {settings.agree:g}"
+    else:
+        verdict = f"would vote, and {found.trusted:.0%} of the prompts have a trusted majority then"
+    close = f"; too close to be sure of with {measured.prompts} prompts" if low < settings.agree <= high else ""
+    return (
+        f"{found.shown} trusted answers shown, {measured.prompts} prompts answered again: recalled answers agree "
+        f"{measured.recalled:.2f}, samples {measured.sampled:.2f}, across {measured.between:.2f}, {ratio}: "
+        f"{verdict}{close}"
+    )
 
 
 SHOWN = 10

@@ -149,7 +149,7 @@ def measure(config: RunConfig, say: Say, *, sample_length: bool = True) -> Findi
     limits = _limits(config, policy, prompts) if sample_length else (config.sample.max_new_tokens,)
     refuse_unfit(prompts, policy, limits[0])
     rehearse(policy, config.train, [p.messages for p in prompts])
-    probe, limit = _probe(config, policy, learnt, limits, say)
+    probe, limit = _probe(config, policy, embedder, learnt, limits, say)
     asked = probed(learnt, PROMPTS)
     prompt_tokens = np.mean([len(policy.encode(p.messages)) for p in asked])
     step_s = _train(config, policy, asked, probe)
@@ -289,13 +289,20 @@ def _limits(config: RunConfig, policy: Policy, prompts: Sequence[Prompt]) -> tup
 
 
 def _probe(
-    config: RunConfig, policy: Policy, prompts: Sequence[Prompt], limits: Sequence[int], say: Say
+    config: RunConfig,
+    policy: Policy,
+    embedder: Embedder,
+    prompts: Sequence[Prompt],
+    limits: Sequence[int],
+    say: Say,
 ) -> tuple[Probe, int]:
-    """Return the first probe in which few answers are cut off, else the last, with its limit."""
+    """Return the first probe in which few answers are cut off, else the last, with its limit; without recall."""
+    propose = config.propose.model_copy(update={"exemplar": config.propose.exemplar.model_copy(update={"k": 0})})
     for limit in limits:
         sample = config.sample.model_copy(update={"k": SAMPLES, "max_new_tokens": limit})
         begun = time.monotonic()
-        probe = take(config.model_copy(update={"sample": sample}), policy, prompts, PROMPTS)
+        asked = config.model_copy(update={"sample": sample, "propose": propose})
+        probe = take(asked, policy, embedder, prompts, PROMPTS)
         say(
             f"probe     {probe.prompts} prompts x {probe.samples}, up to {limit} tokens: {probe.truncation:.0%} cut off"
             f"   {time.monotonic() - begun:.0f} s"

@@ -118,7 +118,7 @@ def init(out: Path, overrides: tuple[str, ...], prompts: str, model: str | None,
 @main.command()
 @config_argument
 @overrides_argument
-@click.option("--probe", is_flag=True, help="Also sample a few prompts, and estimate time and headroom.")
+@click.option("--probe", is_flag=True, help="Also sample 64 prompts, and estimate time, headroom and recall.")
 def check(config: Path, overrides: tuple[str, ...], probe: bool) -> None:
     """Check CONFIG, prompts, model, chat template and disk, and generate one answer; nothing is kept."""
     from ..config_file import load_config

@@ -34,6 +34,11 @@ class Independence:
     sure: int
     kept: float | None
 
+    @property
+    def ratio(self) -> float | None:
+        """Agreement of recalled answers with samples over that of samples with each other; None if the latter is 0."""
+        return self.between / self.sampled if self.sampled else None
+
     def harms(self, least: float) -> bool:
         """Return whether recalled answers agree with samples less than `least` times as often as samples do.
 
@@ -82,6 +87,21 @@ def independence(answers: Iterable[tuple[Answers, Answers]]) -> Independence | N
     return Independence(
         len(rows), recalled_, sampled_, between, size, len(kept), float(np.mean(kept)) if kept else None
     )
+
+
+def ratio_interval(
+    answers: Sequence[tuple[Answers, Answers]], *, seed: int, resamples: int = 1000, level: float = 0.95
+) -> tuple[float, float] | None:
+    """Return the percentile bootstrap interval of `Independence.ratio` over prompts; None if no ratio can be computed.
+
+    Prompts are resampled, not answers (Efron & Tibshirani 1993, ch. 13).
+    """
+    n = len(answers)
+    rows = np.random.default_rng(seed).integers(max(n, 1), size=(resamples if n else 0, n))
+    drawn = [independence([answers[row] for row in some]) for some in rows]
+    ratios = [found.ratio for found in drawn if found is not None and found.ratio is not None]
+    tail = (1 - level) / 2
+    return (float(np.quantile(ratios, tail)), float(np.quantile(ratios, 1 - tail))) if ratios else None
 
 
 def _counts(answers: Answers) -> Counter[str]:

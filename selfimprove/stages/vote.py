@@ -14,7 +14,7 @@ import numpy as np
 from ..run.session import Run
 from ..types import BASE, Judgement, Origin, Poll, Response, Source, Split, Stage, Tally, unit_id
 from .calibration import Priors, combined, echo_prior, neighbour_prior
-from .independence import Independence, independence
+from .independence import Answers, Independence, independence
 from .reading import Readings, read_once
 from .revision import critic_verdicts
 from .step_votes import StepVotes
@@ -174,7 +174,7 @@ def vote(run: Run, round_: int, poll: Poll, labels: Labels = majority) -> None:
     begun = time.monotonic()
     groups = by_prompt(_voters(run, round_, poll))
     readings = read_once(run, round_, poll, run.prompts(Split.TRAIN), groups, reuse=labels is majority)
-    shared = recall_independence(round_, groups, readings) if poll is Poll.RECALLED else None
+    shared = independence(recall_answers(round_, groups, readings.answers)) if poll is Poll.RECALLED else None
     if shared and shared.harms(run.config.propose.exemplar.agree):
         run.progress.say("            recalled answers do not vote: they agree less with samples than samples do")
         groups = by_prompt(r for g in groups.values() for r in g if r.round < round_ or r.origin is not Origin.RECALL)
@@ -238,15 +238,15 @@ def _commit(
         run.progress.say(f"            {shared}")
 
 
-def recall_independence(
-    round_: int, groups: Mapping[str, Sequence[Response]], readings: Readings
-) -> Independence | None:
-    """Return the independence of the round's recalled answers; None if no prompt has two of them."""
+def recall_answers(
+    round_: int, groups: Mapping[str, Sequence[Response]], answers: Mapping[int, str | None]
+) -> list[tuple[Answers, Answers]]:
+    """Return the classes of the round's (samples, recalled answers) to each prompt, for `independence`."""
 
-    def answers(group: Sequence[Response], origin: Origin) -> list[str | None]:
-        return [readings.answers[r.id] for r in group if r.round == round_ and r.origin is origin]
+    def read(group: Sequence[Response], origin: Origin) -> list[str | None]:
+        return [answers[r.id] for r in group if r.round == round_ and r.origin is origin]
 
-    return independence((answers(g, Origin.SAMPLE), answers(g, Origin.RECALL)) for g in groups.values())
+    return [(read(group, Origin.SAMPLE), read(group, Origin.RECALL)) for group in groups.values()]
 
 
 def _ballots(

@@ -5,7 +5,7 @@ from itertools import combinations, product
 
 import pytest
 
-from selfimprove.stages.independence import independence
+from selfimprove.stages.independence import independence, ratio_interval
 
 
 def test_answers_that_share_a_bias_agree_with_each_other_and_not_with_samples():
@@ -50,3 +50,14 @@ def test_agreement_equals_the_share_of_agreeing_pairs():
 
 def test_prompts_without_two_of_each_do_not_count():
     assert independence([(["a", "a"], ["a"]), (["a"], ["a", "a"]), ([], [])]) is None
+
+
+def test_the_interval_of_the_ratio_is_over_prompts():
+    helped, confused = (["a", "a", "b", "c"], ["a", "a", "a", "b"]), (["a", "a", "a", "c"], ["x", "y", "a", "z"])
+    low, high = ratio_interval([helped, confused] * 10, seed=0)
+    assert low < independence([helped, confused]).ratio < high
+    assert (low, high) == ratio_interval([helped, confused] * 10, seed=0)
+    same = ratio_interval([helped] * 10, seed=0)
+    assert same == pytest.approx((independence([helped]).ratio,) * 2)
+    assert ratio_interval([], seed=0) is None
+    assert ratio_interval([(["a", "b"], ["a", "b"])], seed=0) is None, "samples that never agree have no ratio"
