@@ -6,7 +6,7 @@ relative to that file; paths in overrides are relative to the working directory.
 
 import difflib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from types import NoneType, UnionType
@@ -20,8 +20,12 @@ from .config import RunConfig
 from .errors import ConfigError
 
 
-def load_config(path: str | Path, overrides: tuple[str, ...] = ()) -> RunConfig:
+def load_config(
+    path: str | Path, overrides: tuple[str, ...] = (), missing: Mapping[str, object] | None = None
+) -> RunConfig:
     """Read a YAML file, apply `a.b=c` overrides (values are YAML) and validate.
+
+    `missing` has values, by dotted key, for settings that the file lacks, in place of their defaults.
 
     Raises:
         ConfigError: the file is missing or malformed, or keys or values are invalid; the message lists them all.
@@ -38,9 +42,21 @@ def load_config(path: str | Path, overrides: tuple[str, ...] = ()) -> RunConfig:
     if not isinstance(raw, dict):
         raise ConfigError(f"{path} holds {type(raw).__name__}, expected a mapping of sections")
     _anchor_paths(raw, path.parent)
+    fill(raw, missing or {})
     for override in overrides:
         apply_override(raw, override)
     return parse_config(raw)
+
+
+def fill(raw: dict[str, Any], values: Mapping[str, object]) -> None:
+    """Set those of `values`, by dotted key, that a nested dict of settings lacks."""
+    for key, value in values.items():
+        *parents, last = key.split(".")
+        node: Any = raw
+        for part in parents:
+            node = node.setdefault(part, {}) if isinstance(node, dict) else None
+        if isinstance(node, dict):
+            node.setdefault(last, value)
 
 
 def parse_config(raw: dict[str, Any]) -> RunConfig:

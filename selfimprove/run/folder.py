@@ -17,6 +17,25 @@ if TYPE_CHECKING:
 
 RUNS = Path("runs")
 
+INTRODUCED: dict[str, object] = {
+    "propose.exemplar.agree": 0.0,
+    "propose.exemplar.draw": "random",
+    "propose.exemplar.group": 1,
+    "propose.revise.shots": 0,
+    "propose.revise.trial": 0,
+    "propose.revise.verdicts": True,
+    "propose.stitch.steps": 1,
+    "vote.echo": 0.0,
+    "guard.base_truncation": 1.0,
+    "guard.family_fall": 1.0,
+    "guard.family_rise": 1.0,
+}
+"""Settings that came later than runs that may still go on, and the values with which these behave as they did.
+
+A run's folder holds its complete configuration: one without a setting is older than it. A new setting whose default
+changes what a round does gets a line here. Users' own files have the defaults, a resumed run what was recorded.
+"""
+
 
 def run_folder(name: str | Path) -> Path:
     """Return the folder of a run given by path or by name.
@@ -37,7 +56,7 @@ def run_names() -> list[str]:
 
 
 def saved_config(folder: Path) -> RunConfig:
-    """Return the resolved configuration that a run was started with.
+    """Return the resolved configuration that a run was started with; see `INTRODUCED` for those of older versions.
 
     Raises:
         UserError: there is none, or it cannot be read.
@@ -47,7 +66,7 @@ def saved_config(folder: Path) -> RunConfig:
     file = folder / "config.yaml"
     if not file.is_file():
         raise UserError(f"{file} is missing: the run has not begun yet, or restore the file")
-    return load_config(file)
+    return load_config(file, missing=INTRODUCED)
 
 
 def located(config: RunConfig) -> RunConfig:
@@ -64,9 +83,17 @@ def located(config: RunConfig) -> RunConfig:
 
 
 def as_recorded(config: RunConfig, saved: RunConfig) -> RunConfig:
-    """Return the settings with the model's commit and date of a run that goes on, unless they are given."""
+    """Return the settings of a run that goes on, with what was recorded where they do not say.
+
+    That is the model's commit and date, and the settings that older runs do not have (`INTRODUCED`).
+    """
+    from ..config_file import fill, parse_config
+
     pins = {name: getattr(config.model, name) or getattr(saved.model, name) for name in ("commit", "date")}
-    return config.model_copy(update={"model": config.model.model_copy(update=pins)})
+    config = config.model_copy(update={"model": config.model.model_copy(update=pins)})
+    given, recorded = config.model_dump(exclude_unset=True), flat(saved.model_dump())
+    fill(given, {key: recorded[key] for key in INTRODUCED})
+    return parse_config(given)
 
 
 def adapter_folder(folder: Path, policy: str) -> Path | None:
