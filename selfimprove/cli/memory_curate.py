@@ -48,8 +48,9 @@ def reason_option(*, required: bool) -> Callable[[Command], Command]:
 @ids_argument
 @filter_option
 @reason_option(required=True)
+@click.option("--descendants", is_flag=True, help="Exclude what descends from them too: they were in its context.")
 @click.pass_obj
-def exclude(run_name: str, response_ids: Sequence[int], wanted: Sequence[str], reason: str) -> None:
+def exclude(run_name: str, response_ids: Sequence[int], wanted: Sequence[str], reason: str, descendants: bool) -> None:
     """Exclude responses: they are no longer recalled, do not vote and are not selected, from the next vote on.
 
     Votes already held stand. What was trained on an excluded response stays so until the next round trains anew.
@@ -59,10 +60,19 @@ def exclude(run_name: str, response_ids: Sequence[int], wanted: Sequence[str], r
 
     with opened_memory(run_name, write=True) as opened:
         ids = _chosen(opened, response_ids, wanted)
+        family = {id_ for chosen in ids for id_ in opened.descendants(chosen)} - set(ids) - opened.excluded()
+        if descendants:
+            ids = sorted({*ids, *family})
         _commit(opened, ids, Action.EXCLUDE, reason)
         rounds = trained_in(opened)
     learnt = sorted({round_ for id_ in ids for round_ in rounds.get(id_, ())})
-    click.echo(f"{_count(ids)} excluded: not recalled, voting or selected from the next vote on")
+    with_them = f", {len(family)} of them as descendants" if descendants else ""
+    click.echo(f"{_count(ids)} excluded{with_them}: not recalled, voting or selected from the next vote on")
+    if family and not descendants:
+        verb = "descends and stays" if len(family) == 1 else "descend and stay"
+        click.echo(
+            f"{_count(sorted(family))} {verb}; `trace ID --children` lists them, --descendants excludes them too"
+        )
     if learnt:
         told = ", ".join(f"r{round_}" for round_ in learnt)
         click.echo(f"some were trained on in {told}: that policy stays as it is, the next round trains without them")

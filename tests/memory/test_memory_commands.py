@@ -118,3 +118,21 @@ def test_a_run_goes_on_with_another_embedder(cli):
         assert (memory.vectors([first.id]) == expected).all()
     assert "every hash, link and count is right" in cli("verify")
     assert "expected hash:DIMENSION" in cli("reembed", "hash:many", code=2)
+
+
+def test_descendants_of_what_is_excluded_are_counted_and_go_with_it_if_asked(cli):
+    with ResponseMemory.open("runs/tiny/memory.db") as memory:
+        sql = "SELECT parent_id FROM parents GROUP BY parent_id ORDER BY count(*) DESC, parent_id LIMIT 1"
+        root = memory.db.rows(sql)[0][0]
+        family = memory.descendants(root)
+    assert len(family) > 1
+    said = cli("exclude", root, "--reason", "made up")
+    assert said.startswith("1 response excluded: ")
+    assert f"{len(family)} responses descend and stay; `trace ID --children` lists them, --descendants" in said
+    cli("unexclude", root)
+    cli("exclude", family[0], "--reason", "this one first")
+    said = cli("exclude", root, "--descendants", "--reason", "made up")
+    with ResponseMemory.open("runs/tiny/memory.db") as memory:
+        assert memory.excluded() == {root, *family}
+    assert said.startswith(f"{len(family)} responses excluded, {len(family) - 1} of them as descendants: ")
+    assert "descend and stay" not in said
