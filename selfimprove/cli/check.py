@@ -30,7 +30,7 @@ def check(config: RunConfig, *, probe: bool = False) -> str:
 
     prompts = load_prompts(config.prompts)
     refuse_unusable(config.prompts, prompts.prompts)
-    embedder = Embedder.load(config.embedder)
+    embedder = Embedder.load(config.embedder, config.model.device)
     conversations = [prompt.conversation for prompt in prompts.prompts]
     vectors = embedder.encode(conversations)
     left_out = leave_out(prompts.prompts, vectors, embedder.encode)

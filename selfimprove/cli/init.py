@@ -139,7 +139,7 @@ def measure(config: RunConfig, say: Say, *, sample_length: bool = True) -> Findi
     prompt_set = load_prompts(config.prompts)
     prompts = prompt_set.prompts
     refuse_unusable(config.prompts, prompts)
-    embedder = Embedder.load(config.embedder)
+    embedder = Embedder.load(config.embedder, config.model.device)
     left_out = leave_out(prompts, embedder.encode([p.conversation for p in prompts]), embedder.encode)
     learnt = [p for p in prompts if p.split is Split.TRAIN and p.id not in left_out]
     heldout = sum(p.split is Split.HELDOUT for p in prompts)

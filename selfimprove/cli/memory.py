@@ -165,9 +165,15 @@ def import_(run_name: str, file: Path, trust: bool, weight: float) -> None:
     from ..memory.importing import import_file
     from ..run.folder import run_folder, saved_config
 
-    name, embedder = saved_config(run_folder(run_name)).embedder, cache(Embedder.load)
+    config, embedder = saved_config(run_folder(run_name)), cache(Embedder.load)
     with opened_memory(run_name, write=True) as opened:
-        done = import_file(opened, file, lambda texts: embedder(name).encode(texts), trust=trust, weight=weight)
+        done = import_file(
+            opened,
+            file,
+            lambda texts: embedder(config.embedder, config.model.device).encode(texts),
+            trust=trust,
+            weight=weight,
+        )
     how = f"trusted: they take part from round {done.begins} on" if trust else "in quarantine"
     click.echo(f"{done.responses} responses imported as {done.unit}, {how}")
     if done.unknown:
@@ -192,7 +198,7 @@ def reembed(run_name: str, embedder: str) -> None:
 
     folder = run_folder(run_name)
     config = saved_config(folder)
-    loaded = Embedder.load(embedder)
+    loaded = Embedder.load(embedder, config.model.device)
     with opened_memory(run_name, write=True) as opened:
         make_anew(opened, loaded)
     write_text(folder / "config.yaml", to_yaml(config.model_copy(update={"embedder": embedder})))

@@ -25,6 +25,8 @@ from .parameters import Round, id_argument
 from .terminal import cell, printable
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from ..memory.inspect.entries import Entry
     from ..memory.inspect.lineage import Echo
 
@@ -169,9 +171,11 @@ def neighbours(run_name: str, prompt_id: str, limit: int, as_json: bool) -> None
     config = saved_config(run_folder(run_name))
     with opened_memory(run_name) as opened:
         prompt = prompt_of(opened, prompt_id)
-        pool = latest_pool(
-            opened, lambda texts: Embedder.load(config.embedder).encode(texts), config.propose.exemplar.trust
-        )
+
+        def embed(texts: Sequence[str]) -> np.ndarray:
+            return Embedder.load(config.embedder, config.model.device).encode(texts)
+
+        pool = latest_pool(opened, embed, config.propose.exemplar.trust)
         (near,) = nearest(opened, VectorIndex(opened), pool, [prompt], limit)
         if not as_json:
             click.echo(f"{prompt.id}  {printable(prompt.text, 100)}")

@@ -50,7 +50,7 @@ def add_prompts(folder: Path, file: str) -> Added:
         own = memory.joined()
         stored = {prompt.id: prompt for prompt in memory.prompts()}  # also of what was brought in: splits stay
         fresh = [stored.get(prompt.id, prompt) for prompt in found.prompts if prompt.id not in own]
-        embedder = Embedder.load(config.embedder)
+        embedder = Embedder.load(config.embedder, config.model.device)
         if memory.meta("embedder") != embedder.fingerprint:
             raise MemoryError_(f"{config.embedder} is not the embedder that {folder} was made with")
         vectors = embedder.encode([prompt.conversation for prompt in fresh]) if fresh else np.zeros((0, 0), np.float32)

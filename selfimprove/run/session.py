@@ -112,7 +112,7 @@ def open_run(
     conversations = [prompt.messages for prompt in prompt_set.prompts]
     # resumed: it was done; Ray's driver may have no room for a training step: `check` does it
     rehearsal = None if exists or config.engine == "ray" else rehearse(policy, config.train, conversations)
-    embedder = Embedder.load(config.embedder)
+    embedder = Embedder.load(config.embedder, config.model.device)
     vectors = embedder.encode([p.conversation for p in prompt_set.prompts])
     near = leave_out(prompt_set.prompts, vectors, embedder.encode)
     past = None

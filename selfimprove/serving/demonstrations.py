@@ -23,7 +23,7 @@ class Demonstrations:
             UserError: no vote of the run has a trusted answer.
         """
         self._memory, self._config = memory, config
-        self._index, self._embedder = VectorIndex(memory), Embedder.load(config.embedder)
+        self._index, self._embedder = VectorIndex(memory), Embedder.load(config.embedder, config.model.device)
         reader = Reader.of(config, opened=opened)
         pool = latest_pool(memory, self._embedder.encode, config.propose.exemplar.trust).shown
         if not pool:

@@ -251,6 +251,29 @@ def test_unusable_embedders_are_refused(spec):
         Embedder.load(spec)
 
 
+@pytest.mark.parametrize(
+    ("asked", "cuda", "used"),
+    [("cpu", True, "cpu"), ("cuda:1", True, "cuda:1"), ("cuda", False, None), ("auto", True, None)],
+)
+def test_the_sentence_embedder_follows_the_device_of_the_model(asked, cuda, used, tmp_path, monkeypatch):
+    import sentence_transformers
+    import torch
+
+    seen = []
+
+    def loaded(*_, device, **__):
+        seen.append(device)
+        raise OSError("far enough")
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(sentence_transformers, "SentenceTransformer", loaded)
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "model.safetensors").touch()
+    with pytest.raises(ModelError, match="far enough"):
+        Embedder.load(str(tmp_path), asked)
+    assert seen == [used]
+
+
 @pytest.mark.real
 def test_the_bundled_sentence_transformer_knows_meaning():
     embedder = Embedder.load("bundled:minilm")

@@ -46,9 +46,10 @@ class Embedder:
         self._unknown = unknown or (lambda _: 0.0)
 
     @classmethod
-    def load(cls, spec: str) -> "Embedder":
+    def load(cls, spec: str, device: str = "auto") -> "Embedder":
         """Load by name: a sentence-transformers id or folder, `bundled:minilm`, or `hash:DIMENSION`.
 
+        `device` is that of the run's model, `model.device`; auto, or a GPU that is not here: what the library finds.
         `hash:64` needs no weights: texts with the same character n-grams are near, whatever they mean.
 
         Raises:
@@ -60,17 +61,21 @@ class Embedder:
                 raise ModelError(f"embedder {spec!r}: expected hash:DIMENSION, such as hash:64")
             dimension = int(rest)
             return cls(spec, dimension, lambda texts: np.stack([_hashed(text, dimension) for text in texts]))
-        return cls._from_folder(_minilm() if spec == "bundled:minilm" else resolve_model(spec))
+        return cls._from_folder(_minilm() if spec == "bundled:minilm" else resolve_model(spec), device)
 
     @classmethod
-    def _from_folder(cls, folder: Path) -> "Embedder":
+    def _from_folder(cls, folder: Path, device: str) -> "Embedder":
         from sentence_transformers import SentenceTransformer
         from transformers.utils import logging
 
         logging.disable_progress_bar()  # stages have bars of their own
         try:
             model: Any = SentenceTransformer(
-                str(folder), local_files_only=True, trust_remote_code=False, model_kwargs={"use_safetensors": True}
+                str(folder),
+                device=_present(device),
+                local_files_only=True,
+                trust_remote_code=False,
+                model_kwargs={"use_safetensors": True},
             )
         except (OSError, ValueError, KeyError, ImportError) as error:
             raise ModelError(f"{folder} is no sentence-transformers model: {first_line(error)}") from None
@@ -116,6 +121,14 @@ class Embedder:
         vectors = np.concatenate(batches).astype(np.float32)  # (unique, d)
         vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.finfo(np.float32).tiny)
         return dict(zip(unique, vectors, strict=True))
+
+
+def _present(device: str) -> str | None:
+    """Return the device if this machine has it, else None: a run's memory is also read on other machines."""
+    import torch
+
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    return device if there.get(device.partition(":")[0]) else None
 
 
 def _windows(tokenizer: Any, tokens: int | None, text: str) -> list[str]:
