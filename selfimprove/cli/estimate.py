@@ -40,8 +40,8 @@ class Probe:
     """Statistics of the sample: fractions in [0, 1], lengths in tokens, speed in new tokens/s.
 
     `headroom` is the mean fraction of a prompt's samples without its majority answer, unreadable ones included;
-    `trusted` the fraction of prompts whose support reaches `select.threshold`, and `open` of those that the recall
-    operator would answer again; `top_answer` the fraction of prompts that the most frequent majority answer wins.
+    `trusted` the fraction of prompts whose support reaches `select.threshold`, `open` and `disputed` of those that
+    recall and revise would answer again; `top_answer` of those that the most frequent majority answer wins.
     """
 
     prompts: int
@@ -55,6 +55,7 @@ class Probe:
     top_answer: float
     mean_tokens: float
     tokens_per_s: float
+    disputed: float = 0.0
     read: tuple["ReadAnswer", ...] = ()
     """Every sample, and how it was read, a prompt's samples together."""
     recall: "RecallProbe | None" = None
@@ -121,6 +122,7 @@ def take(
         top_answer=concentration([tally.answer for tally in tallies]),
         mean_tokens=float(np.mean([r.new_tokens for r in answers])),
         tokens_per_s=sum(r.new_tokens for r in answers) / seconds,
+        disputed=float(np.mean((support >= config.propose.revise.above) & (support < config.propose.revise.below))),
         read=tuple(
             ReadAnswer(
                 texts[r.prompt_id],
@@ -181,17 +183,27 @@ def _trusted(config: RunConfig, tallies: Sequence[Tally]) -> float:
 
 
 def generation_seconds(config: RunConfig, probe: Probe, train: int, heldout: int) -> float:
-    """Estimate the seconds of generation of all rounds at the probe's speed: samples, recall, evaluation."""
-    measured = min(heldout, config.evaluate.limit or heldout) * (config.evaluate.k + 1)
+    """Estimate the seconds of generation of all rounds at the probe's speed: samples, recall, revision, evaluation.
+
+    Revisions are counted as if every round used them, verdicts at their full length; contexts are not counted.
+    """
+    revise = config.propose.revise
+    evaluated = min(heldout, config.evaluate.limit or heldout)
     written = train * (config.sample.k + probe.open * config.propose.exemplar.k)
-    answers = config.rounds * written + (config.rounds + 1) * measured
-    return answers * probe.mean_tokens / probe.tokens_per_s if probe.mean_tokens else 0.0
+    answers = config.rounds * written + (config.rounds + 1) * evaluated * (config.evaluate.k + 1)
+    tried = min(evaluated, revise.trial) if revise.k else 0
+    revisions = config.rounds * (train * probe.disputed * revise.k + tried)
+    verdicts = revise.critique_tokens if revise.verdicts else 0
+    tokens = answers * probe.mean_tokens + revisions * (probe.mean_tokens + verdicts)
+    return tokens / probe.tokens_per_s if probe.mean_tokens else 0.0
 
 
 def report(config: RunConfig, probe: Probe, train: int, heldout: int) -> list[str]:
     """Return the probe as lines of text: statistics, expectation, recall, time, warnings."""
     rounds = f"{config.rounds} rounds"
-    time_ = f"about {generation_seconds(config, probe, train, heldout):.0f} s of sampling, recall and measurement"
+    time_ = (
+        f"about {generation_seconds(config, probe, train, heldout):.0f} s of sampling, recall, revision and measurement"
+    )
     return [
         f"probe     {probe.prompts} prompts x {probe.samples}: {probe.parse_rate:.0%} can be read, "
         f"{probe.truncation:.0%} cut off, agreement {probe.agreement:.2f}, {probe.tokens_per_s:.0f} tokens/s",
@@ -199,7 +211,7 @@ def report(config: RunConfig, probe: Probe, train: int, heldout: int) -> list[st
         f"{probe.trusted * train:.0f} of {train} to train on; {probe.headroom:.0%} of the samples still differ from "
         "their majority: that much can be learnt",
         f"recall    {_recall_line(config, probe)}",
-        f"time      {time_} in {rounds}; training, and revise and stitch where they are on, come on top"
+        f"time      {time_} in {rounds}; training, and stitch where it is on, come on top"
         if probe.mean_tokens
         else f"time      cannot be told for {rounds}: nothing was written",
         *_as_read(probe),

@@ -243,9 +243,9 @@ def _line(key: str, value: Any, comment: str | None) -> str:
 
 def _head(out: Path, config: RunConfig, found: Finding, say: Say) -> str:
     """Return the comment at the top: command, probe, estimates, warnings; and say the last two."""
-    train = found.learnt * found.probe.trusted * config.select.per_prompt * found.example_tokens * found.step_s
+    train = found.learnt * found.probe.trusted * config.select.per_prompt * _tokens_per_survivor(config, found)
     seconds = generation_seconds(config, found.probe, found.learnt, found.heldout)
-    trained = config.rounds * config.train.epochs * train
+    trained = config.rounds * config.train.epochs * train * found.step_s
     estimate = (
         f"{_duration(seconds + trained)}, {_duration(trained)} of it training, and at least {found.peak_gb:.1f} GB of "
         "memory"
@@ -276,6 +276,13 @@ def _head(out: Path, config: RunConfig, found: Finding, say: Say) -> str:
             "",
         ]
     )
+
+
+def _tokens_per_survivor(config: RunConfig, found: Finding) -> float:
+    """Tokens trained on for a survivor: its plain example, and its part of those in revise format, rivals in view."""
+    share = config.train.revise.share
+    revision = found.example_tokens + config.propose.revise.rivals * found.probe.mean_tokens
+    return found.example_tokens + share / (1 - share) * revision
 
 
 def _limits(config: RunConfig, policy: Policy, prompts: Sequence[Prompt]) -> tuple[int, ...]:

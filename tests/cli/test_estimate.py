@@ -125,8 +125,21 @@ def test_the_time_is_that_of_all_answers_at_the_speed_seen(taught_folder, prompt
         prompts,
         rounds=2,
         sample={"k": 8},
-        propose={"exemplar": {"k": 4}},
+        propose={"exemplar": {"k": 4}, "revise": {"k": 0}},
         evaluate={"k": 3, "limit": 20},
     )
     # Two rounds of 100 prompts x (8 + 0.9 * 4), three measurements of 20 x (3 + 1), 10 tokens each, 100 a second.
     assert generation_seconds(config, PROMISING, 100, 50) == pytest.approx((2 * 1160 + 3 * 80) * 10 / 100)
+
+
+def test_the_time_of_revisions_and_their_trial_is_counted(taught_folder, prompts):
+    revise = {"k": 2, "verdicts": True, "critique_tokens": 5, "trial": 8}
+    common = {"rounds": 2, "sample": {"k": 8}, "evaluate": {"k": 3, "limit": 20}}
+    off, on = (
+        tiny_config(taught_folder, prompts, propose={"exemplar": {"k": 4}, "revise": settings}, **common)
+        for settings in ({"k": 0}, revise)
+    )
+    probe = replace(PROMISING, disputed=0.3)
+    more = generation_seconds(on, probe, 100, 50) - generation_seconds(off, probe, 100, 50)
+    # Two rounds of 100 x 0.3 x 2 revisions and 8 in the trial, 10 + 5 tokens each, 100 a second.
+    assert more == pytest.approx(2 * (60 + 8) * 15 / 100)
