@@ -5,6 +5,7 @@ which are the model's own trusted responses, retrieved from a memory of all of t
 a KL penalty; a guard on held-out prompts. A stage skips units that are committed, so a second run resumes the first.
 """
 
+from .outcomes import Decision
 from .reports.summary import Summary, reporting, summarise
 from .run.session import Run
 from .stages.evaluate import evaluate, remeasure
@@ -17,7 +18,7 @@ from .stages.select import select
 from .stages.stitch import stitch
 from .stages.train import train
 from .stages.vote import vote, vote_past
-from .types import BASE, Decision, Poll
+from .types import BASE, Poll
 
 
 def improve(run: Run, method: Method = OURS) -> Summary:

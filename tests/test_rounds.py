@@ -23,6 +23,7 @@ from selfimprove.evaluation.families import FamilyMetrics
 from selfimprove.evaluation.metrics import Health
 from selfimprove.fsio import folder_digest
 from selfimprove.memory import ResponseMemory
+from selfimprove.outcomes import Decision
 from selfimprove.prompts import make_prompt
 from selfimprove.rounds import improve
 from selfimprove.run.progress import Progress
@@ -30,7 +31,7 @@ from selfimprove.run.session import open_run
 from selfimprove.run.validate import refuse_unusable
 from selfimprove.stages.guard import guard
 from selfimprove.stages.independence import Independence
-from selfimprove.types import Decision, Message, Origin, Poll, Split, Stage
+from selfimprove.types import Message, Origin, Poll, Split, Stage
 
 EVERY_STAGE = set(Stage) - {Stage.IMPORT, Stage.TRIAL, Stage.ADD, Stage.CURATE}
 

@@ -22,6 +22,7 @@ from selfimprove.engines.engine import Engine, OnStep, OnTokens, TrainingJob
 from selfimprove.evaluation.answer_key import is_right, load_audit
 from selfimprove.fsio import write_json
 from selfimprove.models.policy import Policy
+from selfimprove.outcomes import Selection
 from selfimprove.run.session import Run
 from selfimprove.seeds import seed_for
 from selfimprove.stages.guard import with_care
@@ -29,7 +30,7 @@ from selfimprove.stages.method import Method
 from selfimprove.stages.train import imitate
 from selfimprove.stages.vote import Ballot, Labels, Votes, majority
 from selfimprove.training import TrainReport
-from selfimprove.types import BASE, Example, Finish, Generation, Origin, Request, Selection, Unit
+from selfimprove.types import BASE, Example, Finish, Generation, Origin, Request, Unit
 
 FOLDER = Path(__file__).resolve().parents[2] / "configs" / "arms"
 

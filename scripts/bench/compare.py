@@ -38,11 +38,12 @@ from selfimprove.evaluation.accuracy import Accuracy, audit
 from selfimprove.evaluation.answer_key import Key, is_right, load_audit
 from selfimprove.evaluation.limits import judge
 from selfimprove.models.sources import absolute_name
+from selfimprove.outcomes import Decision
 from selfimprove.rounds import improve
 from selfimprove.run.progress import Progress
 from selfimprove.run.session import Run, open_run
 from selfimprove.stages.evaluate import evaluate, stored_health
-from selfimprove.types import BASE, VOTERS, Decision, Stage
+from selfimprove.types import BASE, VOTERS, Stage
 
 OURS = "ours"
 CONTROLS: dict[str, tuple[str, ...]] = {

@@ -28,7 +28,8 @@ from typing import Any
 
 import psutil
 
-from selfimprove.config import ModelConfig, RayConfig, ServerConfig
+from selfimprove.config import ModelConfig
+from selfimprove.config_engines import RayConfig, ServerConfig
 from selfimprove.engines.engine import Engine
 from selfimprove.engines.local import LocalEngine
 from selfimprove.errors import MemoryError_

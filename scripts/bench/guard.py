@@ -33,6 +33,7 @@ from selfimprove.engines.local import LocalEngine
 from selfimprove.evaluation.accuracy import Accuracy, audit
 from selfimprove.evaluation.limits import judge, score
 from selfimprove.evaluation.metrics import Health
+from selfimprove.outcomes import Decision, GuardVerdict, Selection
 from selfimprove.rounds import improve
 from selfimprove.run.progress import Progress
 from selfimprove.run.session import Run, open_run
@@ -40,7 +41,7 @@ from selfimprove.stages.evaluate import stored_health
 from selfimprove.stages.guard import Judge
 from selfimprove.stages.method import Method
 from selfimprove.stages.train import imitate
-from selfimprove.types import BASE, Decision, Example, Generation, GuardVerdict, Selection, Stage, Unit
+from selfimprove.types import BASE, Example, Generation, Stage, Unit
 
 ROUNDS = 4
 SEEDS = (3, 4, 5)

@@ -48,11 +48,11 @@ def export(source: Path, out: Path) -> None:
 
 def bench(responses: int, folder: Path) -> dict[str, Any]:
     """Return the figures of one size."""
-    from selfimprove.config import RayConfig
+    from selfimprove.config_engines import RayConfig
     from selfimprove.engines.ray import connect
     from selfimprove.memory import ResponseMemory, VectorIndex
     from selfimprove.memory.lance.search import condition, open_set, search, search_index, search_on_ray
-    from selfimprove.types import Reason
+    from selfimprove.outcomes import Reason
 
     data, queries = Data(responses), Data(responses).queries(4)
     source, out = folder / "memory.db", folder / "all.lance"

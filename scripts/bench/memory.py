@@ -131,21 +131,8 @@ def bench_ours(responses: int, folder: Path) -> dict[str, float]:
 
 def fill(memory: Any, data: Data) -> float:
     """Commit all responses and their verdicts; return the seconds of the responses."""
-    from selfimprove.types import (
-        Finish,
-        Generation,
-        Message,
-        Origin,
-        Prompt,
-        Reason,
-        Request,
-        Sampling,
-        Selection,
-        Split,
-        Stage,
-        Unit,
-        Verdict,
-    )
+    from selfimprove.outcomes import Reason, Selection, Verdict
+    from selfimprove.types import Finish, Generation, Message, Origin, Prompt, Request, Sampling, Split, Stage, Unit
 
     prompts = [
         Prompt(f"{i:016x}", (Message("user", f"Question {i}?"),), Split.HELDOUT if out else Split.TRAIN)

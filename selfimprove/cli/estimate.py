@@ -21,6 +21,7 @@ from ..engines.local import LocalEngine
 from ..evaluation.statistics import concentration
 from ..memory import Embedder, ResponseMemory, VectorIndex
 from ..models.policy import Policy
+from ..outcomes import Tally
 from ..run.progress import Progress
 from ..run.session import Run
 from ..stages.independence import Independence, independence, ratio_interval
@@ -28,7 +29,7 @@ from ..stages.recall import demonstrations, recall
 from ..stages.sample import sample
 from ..stages.units import by_prompt
 from ..stages.vote import recall_answers, vote
-from ..types import Finish, Poll, Prompt, Tally
+from ..types import Finish, Poll, Prompt
 from .terminal import printable
 
 PROMPTS = 64

@@ -96,8 +96,8 @@ def nearest(
     DATA is what `export` wrote of this run, or of another with the same embedder.
     """
     from ..memory.lance import search as lance
+    from ..outcomes import Reason
     from ..run.folder import run_folder, saved_config
-    from ..types import Reason
 
     if on_ray:
         from ..engines.ray import connect

@@ -97,7 +97,8 @@ def allowed_ids(opened: ResponseMemory, wanted: dict[str, Any]) -> np.ndarray | 
 def _filter(opened: ResponseMemory, wanted: dict[str, Any]) -> Filter:
     from ..memory.store.reads import Filter
     from ..memory.store.rows import SINCE
-    from ..types import Origin, Reason
+    from ..outcomes import Reason
+    from ..types import Origin
 
     origin, reasons, prompt_id = wanted["origin"], wanted["reason"], wanted["prompt_id"]
     decided = wanted["kept"] is not None or bool(reasons)

@@ -13,7 +13,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from ..config import ModelConfig, RayConfig
+from ..config import ModelConfig
+from ..config_engines import RayConfig
 from ..errors import ConfigError, EngineError, UserError
 from ..fsio import new_folder
 from ..models.policy import ADAPTER_FILES, Policy

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
-from ..config import ServerConfig
+from ..config_engines import ServerConfig
 from ..errors import EngineError
 from ..fsio import folder_digest
 from ..models.policy import Policy

@@ -16,7 +16,7 @@ from contextlib import closing, suppress
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from ..config import ServerConfig
+from ..config_engines import ServerConfig
 from ..errors import ConfigError, EngineError
 
 log = logging.getLogger(__name__)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from ..config import GuardConfig, RunConfig
-from ..types import Decision, GuardVerdict
+from ..outcomes import Decision, GuardVerdict
 from .families import mean_rise
 from .metrics import METRICS, Health
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Self
 
 from ..config import GuardConfig
-from ..types import Check
+from ..outcomes import Check
 from .families import FamilyMetrics
 
 

@@ -5,7 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from ..types import VOTERS, Judgement, Origin, Poll, Response, Stage, Tally, Verdict
+from ..outcomes import Judgement, Tally, Verdict
+from ..types import VOTERS, Origin, Poll, Response, Stage
 
 if TYPE_CHECKING:
     from . import ResponseMemory

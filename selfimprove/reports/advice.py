@@ -3,7 +3,7 @@
 from collections import Counter
 
 from ..evaluation.metrics import METRICS
-from ..types import Decision, Reason
+from ..outcomes import Decision, Reason
 from .figures import Figures, RoundFigures
 
 NOTHING_SURVIVED = {

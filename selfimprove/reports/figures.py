@@ -17,7 +17,8 @@ from ..evaluation.limits import best
 from ..evaluation.metrics import METRICS, Health
 from ..evaluation.scores import Accuracy, change
 from ..memory.operators import operators
-from ..types import BASE, Decision, Reason, Split, Stage
+from ..outcomes import Decision, Reason
+from ..types import BASE, Split, Stage
 from .answers import HeldoutAnswers
 from .heldout import HeldoutPrompts
 from .margins import Fall, Fallen, metric_falls, way_used

@@ -20,7 +20,8 @@ from ..evaluation.families import REST
 from ..evaluation.metrics import METRICS, Health
 from ..fsio import write_text
 from ..memory import ResponseMemory
-from ..types import Check, Decision, GuardVerdict, Split, Stage
+from ..outcomes import Check, Decision, GuardVerdict
+from ..types import Split, Stage
 from .figures import Figures, RoundFigures, load_figures
 from .samples import conversation, last_round, samples
 from .share import shared

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..memory import ResponseMemory
+from ..outcomes import Judgement, Verdict
 from ..run.folder import recorded_left_out
-from ..types import Judgement, Poll, Prompt, Response, Verdict
+from ..types import Poll, Prompt, Response
 from .figures import Figures
 
 COLUMNS = (

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
 from ..memory import ResponseMemory
+from ..outcomes import Decision
 from ..run.folder import RUNS, saved_config
 from ..run.state import Doing, State, doing, is_running
-from ..types import Decision, Stage
+from ..types import Stage
 from .figures import measured_rounds, survivors
 from .tables import by_round
 

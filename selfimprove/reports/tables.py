@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ..types import Decision
+from ..outcomes import Decision
 from .changes import Change, FamilyChange
 from .figures import MEASURES, Figures, RoundFigures
 

@@ -10,8 +10,9 @@ from ..errors import MemoryError_, UserError
 from ..memory import Embedder, ResponseMemory
 from ..memory.near_duplicates import Encode, near_duplicates
 from ..models.policy import Policy
+from ..outcomes import Decision
 from ..prompts import load_prompts
-from ..types import Decision, Prompt, Split
+from ..types import Prompt, Split
 from .folder import saved_config
 from .validate import refuse_unfit
 

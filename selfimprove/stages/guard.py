@@ -8,8 +8,9 @@ from ..errors import UserError
 from ..evaluation.families import most_fallen, most_risen
 from ..evaluation.limits import best, careful, judge, rejection
 from ..evaluation.metrics import FAMILY_BASE_METRIC, FAMILY_METRIC, Health
+from ..outcomes import Decision, GuardVerdict
 from ..run.session import Run
-from ..types import BASE, Decision, GuardVerdict
+from ..types import BASE
 from .evaluate import stored_health
 
 Judge = Callable[[Sequence[Health], Health, GuardConfig, int], GuardVerdict]

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from ..engines.engine import TrainingJob
 from ..evaluation.limits import judge
+from ..outcomes import Selection
 from ..run.session import Run
-from ..types import Selection
 from .guard import Judge, with_care
 from .train import imitate
 from .vote import Labels, majority

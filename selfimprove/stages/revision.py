@@ -12,9 +12,10 @@ from dataclasses import dataclass, replace
 from itertools import zip_longest
 
 from ..models.conversation import ask
+from ..outcomes import Tally
 from ..run.session import Run
 from ..seeds import seed_for
-from ..types import Example, Message, Poll, Prompt, Response, Split, Stage, Tally
+from ..types import Example, Message, Poll, Prompt, Response, Split, Stage
 from .units import past_answers
 
 JUDGE = (

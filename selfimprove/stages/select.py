@@ -22,8 +22,9 @@ from ..answers import Kind
 from ..config import SelectConfig
 from ..evaluation.families import LEAST
 from ..memory.operators import operators
+from ..outcomes import Judgement, Reason, Selection, Tally, Verdict
 from ..run.session import Run
-from ..types import Finish, Judgement, Poll, Reason, Response, Selection, Stage, Tally, Verdict, unit_id
+from ..types import Finish, Poll, Response, Stage, unit_id
 from .units import by_prompt
 
 _QUORUM = 2

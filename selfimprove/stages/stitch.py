@@ -5,9 +5,10 @@ from statistics import median
 
 import numpy as np
 
+from ..outcomes import Tally
 from ..run.session import Run
 from ..seeds import seed_for
-from ..types import Origin, Poll, Prompt, Request, Response, Stage, Tally
+from ..types import Origin, Poll, Prompt, Request, Response, Stage
 from .step_graph import best_prefix, build_graph, split_steps
 from .step_votes import StepVotes
 from .units import between, past_answers, run_units

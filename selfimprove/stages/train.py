@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from ..engines.engine import TrainingJob
 from ..errors import MemoryError_
 from ..fsio import folder_digest
+from ..outcomes import Selection
 from ..run.folder import adapter_folder
 from ..run.session import Run
 from ..seeds import seed_for
-from ..types import Example, Poll, Selection, Split, Stage, unit_id
+from ..types import Example, Poll, Split, Stage, unit_id
 from .revision import revision_examples
 
 

@@ -9,8 +9,9 @@ import numpy as np
 
 from ..engines.engine import OnTokens
 from ..memory.retrieval import own_past
+from ..outcomes import Tally
 from ..run.session import Run
-from ..types import Generation, Poll, Prompt, Request, Response, Sampling, Split, Stage, Tally, Unit, unit_id
+from ..types import Generation, Poll, Prompt, Request, Response, Sampling, Split, Stage, Unit, unit_id
 
 RECALLED = {Stage.SAMPLE, Stage.RECALL, Stage.REVISE, Stage.STITCH}
 """Stages whose responses are embedded, for retrieval."""

@@ -11,8 +11,9 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from ..outcomes import Judgement, Tally
 from ..run.session import Run
-from ..types import BASE, Judgement, Origin, Poll, Response, Source, Split, Stage, Tally, unit_id
+from ..types import BASE, Origin, Poll, Response, Source, Split, Stage, unit_id
 from .calibration import Priors, combined, echo_prior, neighbour_prior
 from .independence import Answers, Independence, independence
 from .reading import Readings, read_once

@@ -25,11 +25,12 @@ from selfimprove.config import VoteConfig
 from selfimprove.engines.local import LocalEngine
 from selfimprove.evaluation.answer_key import load_audit
 from selfimprove.memory import ResponseMemory
+from selfimprove.outcomes import Reason, Selection, Verdict
 from selfimprove.prompts import make_prompt
 from selfimprove.rounds import improve
 from selfimprove.run.progress import Progress
 from selfimprove.stages.vote import Ballot, majority
-from selfimprove.types import Example, Finish, Message, Origin, Reason, Response, Selection, Verdict
+from selfimprove.types import Example, Finish, Message, Origin, Response
 
 
 def write_sums(folder, seed):

@@ -15,13 +15,14 @@ from tasks.tiny_runs import tiny_config
 from selfimprove.config import VoteConfig
 from selfimprove.evaluation.answer_key import load_audit
 from selfimprove.models.policy import Policy
+from selfimprove.outcomes import Judgement, Tally
 from selfimprove.prompts import make_prompt
 from selfimprove.rounds import improve
 from selfimprove.run.progress import Progress
 from selfimprove.run.session import open_run
 from selfimprove.stages.vote import Ballot
 from selfimprove.training.adapter import save_adapter
-from selfimprove.types import Finish, Judgement, Message, Origin, Poll, Response, Split, Tally
+from selfimprove.types import Finish, Message, Origin, Poll, Response, Split
 
 PROMPTS = [make_prompt((Message("user", f"Is {i} odd?"),), 0.0) for i in range(3)]
 

@@ -3,7 +3,7 @@
 from contextlib import contextmanager
 from pathlib import Path
 
-from selfimprove.config import ServerConfig
+from selfimprove.config_engines import ServerConfig
 from selfimprove.engines.local import LocalEngine
 from selfimprove.engines.server import ServerEngine
 from selfimprove.types import BASE, Message, Origin, Request, Sampling, Stage, Unit

@@ -11,7 +11,8 @@ from safetensors.torch import load_file
 from tasks.tiny import exactly
 from tasks.tiny_runs import run_it, tiny_config
 
-from selfimprove.config import ModelConfig, RayConfig, TrainConfig
+from selfimprove.config import ModelConfig, TrainConfig
+from selfimprove.config_engines import RayConfig
 from selfimprove.engines.engine import TrainingJob
 from selfimprove.engines.local import LocalEngine
 from selfimprove.engines.ray import RayEngine

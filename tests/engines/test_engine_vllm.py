@@ -5,7 +5,8 @@ import socket
 
 import pytest
 
-from selfimprove.config import ModelConfig, ServerConfig, TrainConfig
+from selfimprove.config import ModelConfig, TrainConfig
+from selfimprove.config_engines import ServerConfig
 from selfimprove.engines.engine import TrainingJob
 from selfimprove.engines.local import LocalEngine
 from selfimprove.engines.server import ServerEngine

@@ -23,7 +23,7 @@ from selfimprove.evaluation.families import (
 from selfimprove.evaluation.limits import best, judge, score
 from selfimprove.evaluation.metrics import Health
 from selfimprove.memory import Embedder
-from selfimprove.types import Decision
+from selfimprove.outcomes import Decision
 
 LANDS = ["France", "Spain", "Peru", "Chad", "Cuba", "Iran", "Iraq", "Laos", "Mali", "Oman"]
 CAPITALS = [f"What is the capital of {land}?" for land in LANDS]

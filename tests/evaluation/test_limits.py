@@ -9,7 +9,7 @@ from selfimprove.config import GuardConfig
 from selfimprove.config_file import parse_config
 from selfimprove.evaluation.limits import best, careful, judge, score
 from selfimprove.evaluation.metrics import METRICS
-from selfimprove.types import Decision
+from selfimprove.outcomes import Decision
 
 LIMITS = GuardConfig()
 

@@ -21,8 +21,9 @@ from selfimprove.exports.model_card import KNOWN_BASES, Learnt, model_card
 from selfimprove.fsio import MANIFEST, manifest
 from selfimprove.memory import ResponseMemory
 from selfimprove.models.policy import PLAIN_TEMPLATE
+from selfimprove.outcomes import Decision, GuardVerdict
 from selfimprove.prompts import make_prompt
-from selfimprove.types import Decision, GuardVerdict, Message
+from selfimprove.types import Message
 
 exports = importlib.import_module("selfimprove.exports.export")
 

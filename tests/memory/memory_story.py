@@ -3,20 +3,8 @@
 import numpy as np
 
 from selfimprove.memory import Embedder
-from selfimprove.types import (
-    Finish,
-    Generation,
-    Judgement,
-    Message,
-    Origin,
-    Prompt,
-    Request,
-    Sampling,
-    Split,
-    Stage,
-    Tally,
-    Unit,
-)
+from selfimprove.outcomes import Judgement, Tally
+from selfimprove.types import Finish, Generation, Message, Origin, Prompt, Request, Sampling, Split, Stage, Unit
 
 EMBEDDER = Embedder.load("hash:64")
 SAMPLING = Sampling(temperature=0.7, top_k=50, top_p=1.0, max_new_tokens=16)

@@ -23,7 +23,8 @@ from selfimprove.memory import ResponseMemory
 from selfimprove.memory.inspect import browse
 from selfimprove.memory.inspect.browse import QUERIES, metadata
 from selfimprove.memory.store.dictionary import relations
-from selfimprove.types import Reason, Selection, Stage, Verdict
+from selfimprove.outcomes import Reason, Selection, Verdict
+from selfimprove.types import Stage
 
 EVIL = "<script>document.title = 'owned'</script>"
 

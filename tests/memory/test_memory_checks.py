@@ -11,20 +11,8 @@ from selfimprove.errors import MemoryError_
 from selfimprove.memory import Embedder, ResponseMemory, VectorIndex
 from selfimprove.memory.reembed import reembed
 from selfimprove.memory.store import database, schema
-from selfimprove.types import (
-    Finish,
-    Generation,
-    Message,
-    Origin,
-    Prompt,
-    Reason,
-    Request,
-    Selection,
-    Split,
-    Stage,
-    Unit,
-    Verdict,
-)
+from selfimprove.outcomes import Reason, Selection, Verdict
+from selfimprove.types import Finish, Generation, Message, Origin, Prompt, Request, Split, Stage, Unit
 
 
 @pytest.fixture

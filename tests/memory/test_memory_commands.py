@@ -12,21 +12,9 @@ from click.testing import CliRunner
 
 from selfimprove.cli.main import main
 from selfimprove.memory import Embedder, ResponseMemory
+from selfimprove.outcomes import Reason, Selection, Verdict
 from selfimprove.run.folder import saved_config
-from selfimprove.types import (
-    BASE,
-    Finish,
-    Generation,
-    Origin,
-    Reason,
-    Request,
-    Sampling,
-    Selection,
-    Split,
-    Stage,
-    Unit,
-    Verdict,
-)
+from selfimprove.types import BASE, Finish, Generation, Origin, Request, Sampling, Split, Stage, Unit
 
 
 @pytest.fixture

@@ -18,8 +18,9 @@ from selfimprove.memory import ResponseMemory, VectorIndex
 from selfimprove.memory.inspect.lineage import lines, trace
 from selfimprove.memory.retrieval import nearest, trust
 from selfimprove.memory.store import database, schema
+from selfimprove.outcomes import Decision, Reason
 from selfimprove.prompts import make_prompt
-from selfimprove.types import Decision, Message, Reason
+from selfimprove.types import Message
 
 GOLDEN = Path(__file__).parent / "golden"
 

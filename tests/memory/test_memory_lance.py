@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from memory_story import commit, commit_vote, make_unit, unit_rows
 
 from selfimprove.cli.main import main
-from selfimprove.config import RayConfig
+from selfimprove.config_engines import RayConfig
 from selfimprove.engines.ray import connect
 from selfimprove.errors import UserError
 from selfimprove.memory import VectorIndex
@@ -30,7 +30,8 @@ from selfimprove.memory.lance.search import (
 )
 from selfimprove.memory.lance.write import write_lance
 from selfimprove.memory.store.reads import Filter
-from selfimprove.types import Reason, Selection, Stage, Verdict
+from selfimprove.outcomes import Reason, Selection, Verdict
+from selfimprove.types import Stage
 
 needs_lance = pytest.mark.skipif(find_spec("lance") is None, reason="needs the extra: pip install 'selfimprove[lance]'")
 needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="needs the extra: pip install 'selfimprove[ray]'")

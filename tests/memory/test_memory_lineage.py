@@ -22,7 +22,8 @@ from selfimprove.memory.inspect.lineage import (
 from selfimprove.memory.inspect.overview import FlippedPrompt, OperatorLine, overview
 from selfimprove.memory.store.memory import Arrival
 from selfimprove.memory.store.reads import Filter
-from selfimprove.types import Message, Origin, Prompt, Reason, Selection, Source, Split, Stage, Tally, Verdict
+from selfimprove.outcomes import Reason, Selection, Tally, Verdict
+from selfimprove.types import Message, Origin, Prompt, Source, Split, Stage
 
 
 @pytest.fixture

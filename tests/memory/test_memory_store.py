@@ -18,26 +18,8 @@ from selfimprove.errors import MemoryError_
 from selfimprove.memory import ResponseMemory
 from selfimprove.memory.store import database
 from selfimprove.memory.store.rows import storable
-from selfimprove.types import (
-    BASE,
-    Check,
-    Decision,
-    Finish,
-    Generation,
-    GuardVerdict,
-    Judgement,
-    Message,
-    Origin,
-    Prompt,
-    Reason,
-    Request,
-    Selection,
-    Split,
-    Stage,
-    Tally,
-    Unit,
-    Verdict,
-)
+from selfimprove.outcomes import Check, Decision, GuardVerdict, Judgement, Reason, Selection, Tally, Verdict
+from selfimprove.types import BASE, Finish, Generation, Message, Origin, Prompt, Request, Split, Stage, Unit
 
 KEEP = GuardVerdict(Decision.KEEP, (Check("agreement", 0.5, 0.4, True),))
 REJECT = GuardVerdict(Decision.REJECT, (Check("agreement", 0.3, 0.4, False),))

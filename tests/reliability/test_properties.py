@@ -15,24 +15,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from selfimprove.answers import Kind, classes, extract, kind_of
 from selfimprove.memory import Embedder, ResponseMemory, VectorIndex
 from selfimprove.memory.store.rows import storable
+from selfimprove.outcomes import Decision, GuardVerdict, Judgement, Tally
 from selfimprove.stages.vote import Ballot, count_votes
-from selfimprove.types import (
-    BASE,
-    Decision,
-    Finish,
-    Generation,
-    GuardVerdict,
-    Judgement,
-    Message,
-    Origin,
-    Prompt,
-    Request,
-    Sampling,
-    Split,
-    Stage,
-    Tally,
-    Unit,
-)
+from selfimprove.types import BASE, Finish, Generation, Message, Origin, Prompt, Request, Sampling, Split, Stage, Unit
 
 EMBEDDER = Embedder.load("hash:16")
 SAMPLING = Sampling(0.7, 50, 1.0, 8)

@@ -10,11 +10,12 @@ from tasks.tiny_runs import run_it, tiny_config, write_prompts
 from selfimprove.engines.local import LocalEngine
 from selfimprove.errors import ModelError, TrainingError
 from selfimprove.memory import ResponseMemory
+from selfimprove.outcomes import Decision
 from selfimprove.rollout import generation as entry
 from selfimprove.run import session
 from selfimprove.stages import recall
 from selfimprove.training import trainer
-from selfimprove.types import Decision, Finish, Generation, Origin, Stage
+from selfimprove.types import Finish, Generation, Origin, Stage
 
 SMALL = {"rounds": 1, "sample": {"k": 2, "max_new_tokens": 16, "unit_prompts": 30}, "evaluate": {"k": 1}}
 ONE_OPERATOR = {"exemplar": {"k": 0}, "revise": {"k": 0}, "stitch": {"k": 0}}

@@ -1,7 +1,8 @@
 """The ledger adds up what each operator cost and brought."""
 
 from selfimprove.memory.operators import OperatorLedger, ledger
-from selfimprove.types import Finish, Judgement, Origin, Reason, Response, Tally, Verdict
+from selfimprove.outcomes import Judgement, Reason, Tally, Verdict
+from selfimprove.types import Finish, Origin, Response
 
 
 def response(id_, prompt_id, origin, new_tokens):

@@ -8,13 +8,14 @@ from tasks.tiny_runs import run_it, tiny_config
 from selfimprove.config import ReviseConfig
 from selfimprove.memory import ResponseMemory
 from selfimprove.memory.operators import operators
+from selfimprove.outcomes import Selection
 from selfimprove.run.progress import Progress
 from selfimprove.run.session import open_run
 from selfimprove.stages.method import OURS
 from selfimprove.stages.revise import Demonstrated, Trial, demonstrations_for, hold_trial, plan_answers, plan_revisions
 from selfimprove.stages.revision import Revised, Rivals, critic_verdicts, draws, read_revision, rivals_of
 from selfimprove.stages.vote import Ballot, count_votes, critic_prior
-from selfimprove.types import Finish, Message, Origin, Prompt, Response, Selection, Split, Stage
+from selfimprove.types import Finish, Message, Origin, Prompt, Response, Split, Stage
 
 PROMPT = Prompt("p", (Message("system", "Be brief."), Message("user", "What is {7} x 8?")), Split.TRAIN)
 

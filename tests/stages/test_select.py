@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 
 from selfimprove.answers import Kind
 from selfimprove.config import SelectConfig
+from selfimprove.outcomes import Reason
 from selfimprove.stages.select import AnswerPrior, Candidate, select_candidates
 from selfimprove.stages.vote import Ballot, count_votes
-from selfimprove.types import Finish, Origin, Reason, Response
+from selfimprove.types import Finish, Origin, Response
 
 
 def response(id_, prompt_id, text, finish=Finish.STOP):

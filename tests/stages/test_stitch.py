@@ -7,11 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from selfimprove.outcomes import Tally
 from selfimprove.stages.step_graph import MAX_STEPS, best_prefix, build_graph, split_steps
 from selfimprove.stages.step_votes import StepVotes, equations
 from selfimprove.stages.stitch import plan_stitches
 from selfimprove.stages.vote import Ballot, count_votes
-from selfimprove.types import Finish, Message, Origin, Prompt, Response, Split, Tally
+from selfimprove.types import Finish, Message, Origin, Prompt, Response, Split
 
 
 @pytest.mark.parametrize(

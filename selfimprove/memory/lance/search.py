@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import UserError, first_line
-from ...types import Reason
+from ...outcomes import Reason
 from ..inspect.entries import Entry
 from ..search.ranking import Candidates, best_of, rank
 from .scan import nearest

@@ -13,22 +13,8 @@ from typing import Any, Self
 import numpy as np
 
 from ...errors import MemoryError_
-from ...types import (
-    BASE,
-    Decision,
-    Generation,
-    GuardVerdict,
-    Judgement,
-    Overlay,
-    Prompt,
-    Response,
-    Sampling,
-    Selection,
-    Source,
-    Stage,
-    Tally,
-    Unit,
-)
+from ...outcomes import Decision, GuardVerdict, Judgement, Selection, Tally
+from ...types import BASE, Generation, Overlay, Prompt, Response, Sampling, Source, Stage, Unit
 from ...types import unit_id as name_of
 from ..search import full_text as texts
 from . import verify as checks

@@ -8,22 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ...types import (
-    BASE,
-    CANDIDATES,
-    Action,
-    Decision,
-    Judgement,
-    Origin,
-    Prompt,
-    Reason,
-    Response,
-    Source,
-    Split,
-    Stage,
-    Tally,
-    Verdict,
-)
+from ...outcomes import Decision, Judgement, Reason, Tally, Verdict
+from ...types import BASE, CANDIDATES, Action, Origin, Prompt, Response, Source, Split, Stage
 from ...types import unit_id as name_of
 from ..search import full_text as texts
 from .database import Database

@@ -9,22 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ...types import (
-    Decision,
-    Finish,
-    Generation,
-    Judgement,
-    Message,
-    Origin,
-    Prompt,
-    Response,
-    Sampling,
-    Selection,
-    Split,
-    Stage,
-    Tally,
-    Unit,
-)
+from ...outcomes import Decision, Judgement, Selection, Tally
+from ...types import Finish, Generation, Message, Origin, Prompt, Response, Sampling, Split, Stage, Unit
 
 Row = tuple[Any, ...]
 Tables = dict[str, list[Row]]
