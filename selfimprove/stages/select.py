@@ -67,11 +67,12 @@ def select_candidates(
 ) -> Selection:
     """Split candidates into kept and dropped, both ordered by response id; together they are all candidates.
 
-    A survivor's training weight is its prompt's margin clipped to [0.1, 1] (as in ScPO, Prasad et al. 2024). Among the
-    candidates of a prompt the shortest is taken first, then always the one farthest from those taken (MMR, Carbonell &
-    Goldstein 1998, with nothing but diversity left to weigh). `ancestors(id)` gives all responses that a response
-    descends from; `kinds` the kind of each prompt's answer: choices come from small sets, so only other kinds are
-    held to `answer_share`. `shown` cuts a response to what is compared by length, such as what follows its reasoning.
+    A survivor's training weight is its prompt's margin clipped to [0.1, 1] (as in ScPO, Prasad et al. 2024). Of a
+    prompt's candidates those are taken first whose embeddings have the highest mean cosine to all of them (minimum
+    Bayes risk, Kumar & Byrne 2004): a rare wording of the agreed answer would be learnt as a format. `ancestors(id)`
+    gives all responses that a response descends from; `kinds` the kind of each prompt's answer: choices come from small
+    sets, so only other kinds are held to `answer_share`. `shown` cuts a response to what is compared by length, such as
+    what follows its reasoning.
 
     Raises:
         ValueError: two candidates have one id.
@@ -83,7 +84,7 @@ def select_candidates(
     verdicts |= _too_common(_left(ordered, verdicts), tallies, config, kinds)
     verdicts |= _family_cap(_left(ordered, verdicts), tallies, families)
     for group in _by_prompt(_left(ordered, verdicts)).values():
-        verdicts |= _diverse(group, config)
+        verdicts |= _typical(group, config)
     survivors = sorted(_left(ordered, verdicts), key=lambda c: -tallies[c.response.prompt_id].support)
     verdicts |= _ancestor_cap(survivors, config, ancestors)
     for candidate in _left(ordered, verdicts):
@@ -200,31 +201,27 @@ def _family_cap(
     return verdicts
 
 
-def _diverse(group: Sequence[Candidate], config: SelectConfig) -> dict[int, Verdict]:
+def _typical(group: Sequence[Candidate], config: SelectConfig) -> dict[int, Verdict]:
     """Drops within one prompt: equal texts, near-duplicates of what is taken, and what exceeds `per_prompt`."""
     verdicts: dict[int, Verdict] = {}
     unique: dict[str, Candidate] = {}
     for candidate in group:
         if unique.setdefault(candidate.response.text.strip(), candidate) is not candidate:
             verdicts[candidate.response.id] = Verdict(candidate.response.id, Reason.DUPLICATE, 1.0, 1.0)
-    waiting = list(unique.values())
-    nearest = dict.fromkeys((c.response.id for c in waiting), -1.0)  # cosine to the nearest one taken
-    taken = 0
-    while waiting:
-        waiting.sort(key=lambda c: (nearest[c.response.id], len(c.response.text), c.response.id))
-        if taken == config.per_prompt:
-            cap = Reason.PROMPT_CAP
-            return verdicts | {c.response.id: Verdict(c.response.id, cap, taken + 1, taken) for c in waiting}
-        chosen = waiting.pop(0)
-        taken += 1
-        for candidate in list(waiting):
-            cosine = float(candidate.vector @ chosen.vector)
-            nearest[candidate.response.id] = max(nearest[candidate.response.id], cosine)
-            if cosine >= config.near_duplicate:
-                waiting.remove(candidate)
-                verdicts[candidate.response.id] = Verdict(
-                    candidate.response.id, Reason.NEAR_DUPLICATE, cosine, config.near_duplicate
-                )
+    mean = np.mean([c.vector for c in group], axis=0, dtype=np.float64)  # (d,), repeated texts included
+    taken: list[Candidate] = []
+    for candidate in sorted(
+        unique.values(), key=lambda c: (-round(float(c.vector @ mean), 6), len(c.response.text), c.response.id)
+    ):
+        nearest = max((float(candidate.vector @ chosen.vector) for chosen in taken), default=-1.0)
+        if nearest >= config.near_duplicate:
+            fault = (Reason.NEAR_DUPLICATE, nearest, config.near_duplicate)
+        elif len(taken) == config.per_prompt:
+            fault = (Reason.PROMPT_CAP, len(taken) + 1, len(taken))
+        else:
+            taken.append(candidate)
+            continue
+        verdicts[candidate.response.id] = Verdict(candidate.response.id, *fault)
     return verdicts
 
 

@@ -67,18 +67,18 @@ def test_one_prompt_through_all_gates():
     assert [found[i].reason for i in range(1, 10)] == [
         Reason.KEPT,
         Reason.DUPLICATE,
-        Reason.KEPT,
         Reason.NEAR_DUPLICATE,
+        Reason.KEPT,  # a little nearer to all of them than the one before
         Reason.KEPT,
         Reason.TRUNCATED,
         Reason.LENGTH,
         Reason.MINORITY,
         Reason.NO_ANSWER,
     ]
-    assert found[4].value == pytest.approx(np.cos(0.01)) and found[4].limit == 0.98
+    assert found[3].value == pytest.approx(np.cos(0.01)) and found[3].limit == 0.98
     assert (found[7].value, found[7].limit) == (500, 120)
     assert (found[8].value, found[8].limit) == (1 / 8, 7 / 8)
-    assert found[1].weight == found[3].weight == pytest.approx(6 / 8)  # the margin
+    assert found[1].weight == found[4].weight == pytest.approx(6 / 8)  # the margin
     assert found[2].weight == 0
 
 
@@ -105,14 +105,18 @@ def test_a_narrow_win_still_weighs_a_little():
     assert found[1].weight == found[2].weight == 0.1
 
 
-def test_the_cap_takes_the_shortest_then_the_farthest():
-    # the shortest is 2; then 4 (opposite), then 3 (at a right angle); 1 is close to 2 and exceeds the cap
-    group = {"p": [("a", "close by"), ("a", "a"), ("a", "sideways"), ("a", "opposite")]}
-    angles = {1: 0.5, 2: 0.0, 3: np.pi / 2, 4: np.pi}
-    found = run(group, SelectConfig(per_prompt=2), angle=angles.get)
-    assert {i: v.reason for i, v in found.items() if v.kept} == {2: Reason.KEPT, 4: Reason.KEPT}
-    assert (found[1].reason, found[1].limit) == (Reason.PROMPT_CAP, 2)
-    assert reasons(group, SelectConfig(per_prompt=3), angle=angles.get)[1] is Reason.PROMPT_CAP
+def test_the_cap_takes_the_commonest_wordings_and_leaves_the_rare_ones():
+    """Brute force: the mean cosine to every candidate of the prompt, equal texts included."""
+    texts = ["It is a.", "odd: a", "It is a.", "It's a.", "a it is", "It is a."]
+    angles = {1: 0.0, 2: 2.5, 3: 0.0, 4: 0.4, 5: -0.9, 6: 0.0}
+    group = {"p": [("a", text) for text in texts]}
+    typical = {i: np.mean([np.cos(a - other) for other in angles.values()]) for i, a in angles.items()}
+    assert sorted((1, 2, 4, 5), key=lambda i: -typical[i]) == [1, 4, 5, 2]
+    for most, kept in ((1, {1}), (2, {1, 4}), (3, {1, 4, 5})):
+        found = run(group, SelectConfig(per_prompt=most), angle=angles.get)
+        assert {i for i, v in found.items() if v.kept} == kept
+        assert found[3].reason is found[6].reason is Reason.DUPLICATE
+        assert (found[2].reason, found[2].value, found[2].limit) == (Reason.PROMPT_CAP, most + 1, most)
 
 
 def everywhere(winning, others):
