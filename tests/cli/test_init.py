@@ -11,7 +11,7 @@ from tasks.tiny_runs import tiny_config
 
 from selfimprove.answers import Kind
 from selfimprove.cli.estimate import Probe, ReadAnswer
-from selfimprove.cli.init import commented, fitting_length, heldout_share
+from selfimprove.cli.init import Finding, _tokens_per_survivor, commented, fitting_length, heldout_share
 from selfimprove.cli.main import main
 from selfimprove.config_file import apply_override, config_keys, load_config, parse_config, to_yaml
 from selfimprove.evaluation.metrics import METRICS
@@ -175,3 +175,12 @@ def test_every_metric_has_advice_whose_settings_exist():
         raw = {"prompts": {"path": "p"}}
         apply_override(raw, setting)
         parse_config(raw)
+
+
+def test_examples_in_revise_format_are_counted_as_training():
+    probe = Probe(8, 8, 1.0, 0.6, 0.5, 0.4, 0.9, 0.0, 0.1, mean_tokens=10.0, tokens_per_s=100.0)
+    found = Finding(probe, 128, 16, 100, 70, 30, 0, example_tokens=50.0, step_s=0.1, peak_gb=1.0)
+    raw = {"prompts": {"path": "p.jsonl"}, "propose": {"revise": {"rivals": 4}}}
+    assert _tokens_per_survivor(parse_config(raw), found) == 50
+    half = parse_config(raw | {"train": {"revise": {"share": 0.5}}})
+    assert _tokens_per_survivor(half, found) == 50 + (50 + 4 * 10), "half of the completions have four rivals in view"
