@@ -13,6 +13,7 @@ import numpy as np
 from ...errors import ModelError, first_line
 from ...fsio import folder_digest
 from ...models.sources import check_folder, resolve_model
+from .packed import pack_linear, slow_products
 
 BATCH = 64
 """Texts per batch; fixed, because the last bits of a vector depend on the batch."""
@@ -79,6 +80,8 @@ class Embedder:
             )
         except (OSError, ValueError, KeyError, ImportError) as error:
             raise ModelError(f"{folder} is no sentence-transformers model: {first_line(error)}") from None
+        if slow_products():
+            pack_linear(model)
 
         def embed(texts: list[str]) -> np.ndarray:
             return model.encode(texts, batch_size=BATCH, show_progress_bar=False, convert_to_numpy=True)
