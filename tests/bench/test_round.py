@@ -1,6 +1,8 @@
-"""The plain pipeline that a round is timed against: its vote, and a vote that keeps nothing."""
+"""The timing of a round, and the plain pipeline beside it: its vote, and a vote that keeps nothing."""
 
 import json
+import time
+from types import SimpleNamespace
 
 import pytest
 import round as bench
@@ -41,4 +43,21 @@ def test_a_pipeline_that_keeps_nothing_is_a_row(model_folder, tmp_path):
     found = bench.pipeline(tmp_path)
     assert (found["examples"], found["train"]) == (0, 0.0)
     assert found["sample"] > 0 and found["tokens"] > 0
-    bench.show({"stages": {}, "seconds": 0.0, "kept": 0}, found, 4)
+    bench.show({"stages": {}, "seconds": 0.0, "kept": 0, "waste": 0.0}, found, 4)
+
+
+def test_planning_is_no_generation():
+    def planned():
+        for round_ in (0, 1, 1):
+            time.sleep(0.05)
+            yield SimpleNamespace(round=round_)
+
+    def generate(units, on_tokens):
+        for unit in units:
+            time.sleep(0.01)
+            yield unit, []
+
+    engine = bench.Timed(SimpleNamespace(generate=generate, model_here=None, close=None))
+    assert [unit.round for unit, _ in engine.generate(planned())] == [0, 1, 1]
+    assert 0.02 <= engine.seconds[1] < 0.09
+    assert 0.01 <= engine.seconds[0] < 0.05

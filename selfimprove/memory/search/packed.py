@@ -33,9 +33,7 @@ def pack_linear(model: Any) -> int:
     found = [
         layer
         for layer in model.modules()
-        if type(layer) is torch.nn.Linear
-        and layer.weight.dtype is torch.float32
-        and layer.weight.device.type == "cpu"
+        if type(layer) is torch.nn.Linear and layer.weight.dtype is torch.float32 and layer.weight.device.type == "cpu"
     ]
     for layer in found:
         _pack(layer)
