@@ -3,6 +3,7 @@
 
     python scripts/bench/training.py --setup      make .venv-bench with TRL
     python scripts/bench/training.py --json       one epoch over 256 completions, 4 a prompt, median of 3
+    python scripts/bench/training.py --half-revise --prompts 16      short answers, half of them to revise requests
 
 The data are worked sums, written by this script. The three take turns, each in its own process; the clock runs during
 training alone, with the model loaded and the examples tokenized.
@@ -66,8 +67,27 @@ def make_problems(prompts: int, samples: int) -> list[tuple[str, list[str]]]:
     return problems
 
 
-def encode(prompts: int, samples: int, folder: Path, **model: str) -> dict[str, Any]:
-    """Tokenize the problems with the model's chat template and write them to the workers' job file.
+def make_half_revise(prompts: int) -> list[tuple[str, list[str]]]:
+    """Return questions, each with two short answers and in two revise requests of its own, with four rivals in view."""
+    from selfimprove.stages.revision import JUDGE
+
+    rng = random.Random(0)
+    problems = []
+    for _ in range(prompts):
+        a, b = rng.randint(2, 99), rng.randint(2, 99)
+        question, answers = f"What is {a} plus {b}?", [f"The answer is {a + b}.", f"{a} plus {b} is {a + b}."]
+        problems.append((question, answers))
+        for answer in answers:
+            wrong = [rng.random() < 0.5 for _ in range(4)]
+            shown = [answer.replace(f"{a + b}.", f"{a + b + rng.randint(1, 9) * w}.") for w in wrong]
+            listed = "\n".join(f"{number}. {text}" for number, text in enumerate(shown, start=1))
+            said = ", ".join("wrong" if w else "right" for w in wrong)
+            problems.append((JUDGE.format(question=question, answers=listed), [f"{said}\n{answer}"]))
+    return problems
+
+
+def encode(problems: Sequence[tuple[str, list[str]]], folder: Path, **model: str) -> dict[str, Any]:
+    """Tokenize (question, answers) with the model's chat template and write them to the workers' job file.
 
     `model` are settings of a configuration's model section.
     """
@@ -78,7 +98,7 @@ def encode(prompts: int, samples: int, folder: Path, **model: str) -> dict[str, 
     policy = Policy.load(ModelConfig.model_validate(model))
     rows = [
         {"prompt": policy.encode([Message("user", question)]), "completion": policy.encode_completion(text)}
-        for question, solutions in make_problems(prompts, samples)
+        for question, solutions in problems
         for text in solutions
     ]
     job = {
@@ -279,6 +299,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--setup", action="store_true", help="install TRL into .venv-bench")
     parser.add_argument("--json", action="store_true", help="print one JSON line last")
     parser.add_argument("--prompts", type=int, default=64)
+    parser.add_argument("--half-revise", action="store_true", help="short answers, half of them to revise requests")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--device", default="auto", help="as model.device of a configuration")
     parser.add_argument("--worker", choices=(*ARMS, PLAIN), help=argparse.SUPPRESS)
@@ -290,7 +311,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return setup()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        job = encode(options.prompts, 4, folder, device=options.device)
+        problems = make_half_revise(options.prompts) if options.half_revise else make_problems(options.prompts, 4)
+        job = encode(problems, folder, device=options.device)
         runs: dict[str, list[dict[str, float]]] = {arm: [] for arm in ARMS}
         for _ in range(options.repeats):
             for arm in ARMS:
