@@ -97,7 +97,7 @@ def training(options: argparse.Namespace, record: Record) -> None:
     else:
         arms.append("TRL")
     with tempfile.TemporaryDirectory() as name, _model(options) as model:
-        job = bench.encode(4 if options.quick else 64, 4, Path(name), **model)
+        job = bench.encode(bench.make_problems(4 if options.quick else 64, 4), Path(name), **model)
         for arm in arms:
             try:
                 warm, *rest = bench.measure(arm, Path(name), 2 if options.quick else 4)
