@@ -87,7 +87,7 @@ class Verdict:
 
     @property
     def kept(self) -> bool:
-        """Whether the candidate is a survivor."""
+        """True for a survivor, False for a drop."""
         return self.reason is Reason.KEPT
 
 

@@ -221,7 +221,7 @@ def report(config: RunConfig, probe: Probe, train: int, heldout: int) -> list[st
 
 
 def _recall_line(config: RunConfig, probe: Probe) -> str:
-    """Whether recalled answers would vote in a round such as the probe, or why that cannot be measured."""
+    """The part of recalled answers in a round such as the probe: a vote, none, or the reason that it is unknown."""
     found, settings = probe.recall, config.propose.exemplar
     if found is None:
         return "off: propose.exemplar.k is 0"

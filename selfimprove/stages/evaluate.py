@@ -10,9 +10,7 @@ import numpy as np
 from ..evaluation.families import fall, family_metrics, rise
 from ..evaluation.likelihood import kl_to_base
 from ..evaluation.metrics import Health
-from ..evaluation.statistics import (
-    concentration,
-)
+from ..evaluation.statistics import concentration
 from ..run.folder import adapter_folder
 from ..run.session import Run
 from ..seeds import seed_for

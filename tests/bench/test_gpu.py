@@ -103,7 +103,7 @@ def ended(pid):
 
 
 def soon(true, seconds):
-    """Whether it becomes true within the seconds."""
+    """True as soon as the condition is, False after the seconds."""
     end = time.monotonic() + seconds
     while not true() and time.monotonic() < end:
         time.sleep(0.05)
