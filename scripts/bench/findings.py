@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The tables of the cells of compare.py that decide: gains with intervals, later rounds, families, controls, off-task.
+"""The tables of the cells of compare.py that decide: gains, later rounds, families, controls, off-task, predictions.
 
     python scripts/bench/findings.py runs/compare/cells.jsonl [MORE ...]                 print them
     python scripts/bench/findings.py runs/compare/cells.jsonl --write docs/PAGE.md       between the page's markers
@@ -9,6 +9,7 @@ equal ones the last counts.
 """
 
 import argparse
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -200,6 +201,45 @@ def off_task(cells: Sequence[Cell]) -> str:
     return "\n".join(lines)
 
 
+def happened(cell: Cell, round_: int) -> str:
+    """Return what a round did to the held-out accuracy of the policy before it, greedy and mean@k.
+
+    "worse" or "better" if one of them fell or rose beyond chance (95 %, paired) and the other did not do the opposite.
+    """
+    changes = [
+        over_seeds([heldout(cell, what, round_) - heldout(cell, what, round_ - 1)]) for what in ("greedy", "mean")
+    ]
+    fell, rose = any(c.high < 0 for c in changes), any(c.low > 0 for c in changes)
+    return "worse" if fell and not rose else "better" if rose and not fell else "no difference"
+
+
+def predictions(cells: Sequence[Cell]) -> str:
+    """Return Markdown: the label-free decision of the guard on each round beside what the round did to accuracy.
+
+    A decision is right if a kept round was not worse, or a rejected one not better.
+    """
+    lines = [
+        "| task | model | arm | rounds | kept: better, no difference, worse | rejected: better, no difference, worse "
+        "| right |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    total = Counter[bool]()
+    for task, model, own in settings_of(cells):
+        for arm, group in by_arm(own).items():
+            if untrained(arm):
+                continue
+            seen = Counter(
+                (c["rounds"][r]["guard"] == "keep", happened(c, r)) for c in group for r in range(1, len(c["rounds"]))
+            )
+            right = sum(n for (kept, what), n in seen.items() if what != ("worse" if kept else "better"))
+            total += Counter({True: right, False: seen.total() - right})
+            counts = [
+                ", ".join(str(seen[kept, w]) for w in ("better", "no difference", "worse")) for kept in (True, False)
+            ]
+            lines.append(f"| {task} | {model} | {arm} | {seen.total()} | {counts[0]} | {counts[1]} | {right} |")
+    return "\n".join([*lines, f"| all | | | {total.total()} | | | {total[True]} |"])
+
+
 def shown(interval: Interval | None) -> str:
     """Return a difference with its interval as text; empty without one."""
     return "" if interval is None else f"{interval.diff:+.3f} ({interval.low:+.3f} to {interval.high:+.3f})"
@@ -221,6 +261,7 @@ def main() -> None:
         "summary": summary(cells),
         "controls": controls(cells),
         "off-task": off_task(cells),
+        "predictions": predictions(cells),
         "families": families(cells, options.arms.split(",")),
     }
     print("\n\n".join(f"## {name}\n\n{text}" for name, text in parts.items()))

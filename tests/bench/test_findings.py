@@ -71,6 +71,16 @@ def test_off_task_and_families_are_shown_before_and_after(cells):
     assert "| a | 0.250 | 0.500 | 1.000 | +0.750 (" in table
 
 
+def test_the_decision_of_the_guard_is_set_beside_what_the_round_did():
+    rounds = ((1.0, 1.0), (0.0, 0.5), (0.0, 0.5), (1.0, 1.0))  # better, worse, no difference, better
+    made = cell("ours", 0, *rounds)
+    verdicts = ("keep", "keep", "parse rate 0.1 (limit 0.9)", "KL 9 (limit 3)")
+    made["rounds"] = [made["rounds"][0], *(made["rounds"][0] | {"guard": verdict} for verdict in verdicts)]
+    table = findings.predictions([made, base("base", 0.25)])
+    assert row(table, "ours").endswith("| 4 | 1, 0, 1 | 1, 1, 0 | 2 |"), "a worse round kept, a better one rejected"
+    assert table.endswith("| all | | | 4 | | | 2 |")
+
+
 def runs():
     names = [frozenset(names) for names in ((), ("agreement",), ("agreement", "parse rate"), ("parse rate",))]
     nothing, agreement, both, parse = names
