@@ -90,11 +90,8 @@ def with_teacher(run: Run, round_: int) -> Run:
                 )
                 yield Unit(round_, Stage.SAMPLE, number, asked, sampling, teacher)
 
-    asked_for = {p.id: p.conversation for p in prompts}
     for unit, made in run.engine.generate(units()):
-        pairs = zip(unit.requests, made, strict=True)
-        vectors = run.embedder.encode([f"{asked_for[r.prompt_id]}\n{run.reader.shown(g.text)}" for r, g in pairs])
-        run.memory.commit_unit(unit, made, vectors, wall_s=0.0)
+        run.memory.commit_unit(unit, made, None, wall_s=0.0)
     sample = run.config.sample.model_copy(update={"k": run.config.sample.k - half})
     return replace(run, config=run.config.model_copy(update={"sample": sample}))
 

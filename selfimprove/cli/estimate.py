@@ -19,7 +19,7 @@ from ..answers import Kind, Reader
 from ..config import RunConfig
 from ..engines.local import LocalEngine
 from ..evaluation.statistics import concentration
-from ..memory import Embedder, ResponseMemory, VectorIndex
+from ..memory import Embedder, ResponseMemory
 from ..models.policy import Policy
 from ..outcomes import Tally
 from ..run.progress import Progress
@@ -150,7 +150,6 @@ def _throwaway_run(config: RunConfig, policy: Policy, embedder: Embedder, prompt
             folder=Path(folder),
             config=config,
             memory=memory,
-            index=VectorIndex(memory),
             embedder=embedder,
             engine=LocalEngine(policy, lambda _: None, config.sample.batch_size),
             policy=policy,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from ..errors import UserError
 from .group import Group
 from .memory_curate import curation
 from .memory_options import (
+    encoder,
     filters,
     found_entries,
     json_option,
@@ -105,7 +106,7 @@ def nearest(
         connect(saved_config(run_folder(run_name)).ray)
     with opened_memory(run_name) as opened:
         lance.check_embedder(data, opened.meta("embedder"))
-        query = vector_of(opened, response_id)
+        query = vector_of(opened, run_name, response_id)
     where = lance.condition(
         round=round_, prompt_id=prompt_id, reasons=[member(Reason, name) for name in reason] or None
     )
@@ -161,19 +162,10 @@ def import_(run_name: str, file: Path, trust: bool, weight: float) -> None:
     round on: as demonstrations, and with votes that break ties but never outvote the run's own. FILE is any format of
     a prompt file, with `messages`, `conversations`, or a prompt and a response.
     """
-    from ..memory import Embedder
     from ..memory.importing import import_file
-    from ..run.folder import run_folder, saved_config
 
-    config, embedder = saved_config(run_folder(run_name)), cache(Embedder.load)
     with opened_memory(run_name, write=True) as opened:
-        done = import_file(
-            opened,
-            file,
-            lambda texts: embedder(config.embedder, config.model.device).encode(texts),
-            trust=trust,
-            weight=weight,
-        )
+        done = import_file(opened, file, encoder(run_name), trust=trust, weight=weight)
     how = f"trusted: they take part from round {done.begins} on" if trust else "in quarantine"
     click.echo(f"{done.responses} responses imported as {done.unit}, {how}")
     if done.unknown:
@@ -183,6 +175,29 @@ def import_(run_name: str, file: Path, trust: bool, weight: float) -> None:
     if done.other_system:
         click.echo(f"{done.other_system} are under a system message that no prompt of the run has: shown to none")
     say_left_out(done.faults, "more")
+
+
+@memory.command()
+@click.pass_obj
+def embed(run_name: str) -> None:
+    """Embed the responses that have no vector yet, for `similar`, `nearest` and Lance exports.
+
+    A round embeds what it compares alone: demonstrations, and candidates of the agreed answer. Committed in parts:
+    after Ctrl-C, the same command goes on.
+    """
+    from ..answers import Reader
+    from ..memory import VectorIndex
+    from ..memory.embedding import embed_rest, embeddable
+    from ..run.folder import run_folder, saved_config
+
+    reader = Reader.of(saved_config(run_folder(run_name)))
+    with opened_memory(run_name, write=True) as opened:
+        done = 0
+        for done in embed_rest(opened, encoder(run_name), reader.shown):
+            click.echo(f"{done} embedded")
+        VectorIndex(opened).refresh()  # writes the files of a large index
+        total = embeddable(opened)
+    click.echo(f"all {total} responses are embedded" + ("" if done else " already"))
 
 
 @memory.command()

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from ..memory import ResponseMemory
     from ..memory.inspect.entries import Entry
+    from ..memory.near_duplicates import Encode
     from ..memory.store.reads import Filter
     from ..types import Prompt
 
@@ -68,15 +70,26 @@ def opened_memory(run_name: str, *, write: bool = False) -> Iterator[ResponseMem
         yield opened
 
 
-def vector_of(opened: ResponseMemory, response_id: int) -> np.ndarray:
-    """Return the vector of a response, (1, d); UserError when there is none."""
-    entry = entry_of(opened, response_id)
-    try:
-        return opened.vectors([response_id])
-    except KeyError:
-        raise UserError(
-            f"response {response_id} ({entry.origin}) has no embedding; such responses are never recalled"
-        ) from None
+def encoder(run_name: str) -> Encode:
+    """Return a run's embedder, which is loaded when it is first used."""
+    from ..memory import Embedder
+    from ..run.folder import run_folder, saved_config
+
+    config, load = saved_config(run_folder(run_name)), cache(Embedder.load)
+    return lambda texts: load(config.embedder, config.model.device).encode(texts)
+
+
+def vector_of(opened: ResponseMemory, run_name: str, response_id: int) -> np.ndarray:
+    """Return the vector of a response, (1, d), made now where there is none; UserError where there is no response."""
+    from ..answers import Reader
+    from ..memory.embedding import text_of, vectors_of
+    from ..run.folder import run_folder, saved_config
+
+    entry_of(opened, response_id)
+    (response,) = opened.responses(ids=[response_id])
+    (prompt,) = (p for p in opened.prompts() if p.id == response.prompt_id)
+    shown = Reader.of(saved_config(run_folder(run_name))).shown(response.text)
+    return vectors_of(opened, {response_id: text_of(prompt, shown)}, encoder(run_name))[1]
 
 
 def found_entries(opened: ResponseMemory, wanted: dict[str, Any], limit: int) -> Iterator[Entry]:

@@ -12,6 +12,7 @@ import click
 from .group import Group
 from .memory_options import (
     allowed_ids,
+    encoder,
     entry_of,
     filters,
     found_entries,
@@ -25,8 +26,6 @@ from .parameters import Round, id_argument
 from .terminal import cell, printable
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from ..memory.inspect.entries import Entry
     from ..memory.inspect.lineage import Echo
 
@@ -139,13 +138,21 @@ def trace(run_name: str, response_id: int, children: bool, as_json: bool) -> Non
 @json_option
 @click.pass_obj
 def similar(run_name: str, response_id: int, limit: int, as_json: bool, **wanted: Any) -> None:
-    """List the responses nearest to a response by embedding, with their cosine."""
+    """List the responses nearest to a response by embedding, with their cosine.
+
+    Compared with those that are embedded: demonstrations and candidates of the agreed answer; all after `embed`.
+    """
     from ..memory import VectorIndex
+    from ..memory.embedding import embeddable
     from ..memory.inspect.entries import in_order
 
     with opened_memory(run_name) as opened:
-        query, allowed = vector_of(opened, response_id), allowed_ids(opened, wanted)
-        ids, scores = VectorIndex(opened).search(query, limit + 1, allowed)
+        query, allowed = vector_of(opened, run_name, response_id), allowed_ids(opened, wanted)
+        index = VectorIndex(opened)
+        ids, scores = index.search(query, limit + 1, allowed)
+        if (there := len(index)) < (total := embeddable(opened)):
+            more = f"`selfimprove memory {run_name} embed` embeds the others"
+            click.echo(f"compared with {there} of {total} responses; {more}", err=True)
         near = [(int(i), float(s)) for i, s in zip(ids[0], scores[0], strict=True) if i not in (-1, response_id)]
         entries = in_order(opened, [id_ for id_, _ in near[:limit]])
         show_entries(entries, as_json, [score for _, score in near[:limit]])
@@ -162,21 +169,18 @@ def neighbours(run_name: str, prompt_id: str, limit: int, as_json: bool) -> None
     Trusted by the latest vote that trusts any. None is to a held-out prompt or a near-duplicate of one, nor under
     another system message.
     """
-    from ..memory import Embedder, VectorIndex
+    from ..answers import Reader
     from ..memory.inspect.entries import in_order
-    from ..memory.retrieval import latest_pool
+    from ..memory.retrieval import latest_pool, pool_index
     from ..memory.retrieval import neighbours as nearest
     from ..run.folder import run_folder, saved_config
 
-    config = saved_config(run_folder(run_name))
+    config, embed = saved_config(run_folder(run_name)), encoder(run_name)
+    reader = Reader.of(config)
     with opened_memory(run_name) as opened:
         prompt = prompt_of(opened, prompt_id)
-
-        def embed(texts: Sequence[str]) -> np.ndarray:
-            return Embedder.load(config.embedder, config.model.device).encode(texts)
-
-        pool = latest_pool(opened, embed, config.propose.exemplar.trust)
-        (near,) = nearest(opened, VectorIndex(opened), pool, [prompt], limit)
+        pool = latest_pool(opened, embed, config.propose.exemplar.trust, reader.shown)
+        (near,) = nearest(opened, pool_index(opened, pool, embed), pool, [prompt], limit)
         if not as_json:
             click.echo(f"{prompt.id}  {printable(prompt.text, 100)}")
         show_entries(in_order(opened, [r.response_id for r in near]), as_json, [r.score for r in near])

@@ -169,7 +169,6 @@ def _arrival(
     """Return what is committed; trusted where `weight` is given."""
     known = {prompt.id for prompt in memory.prompts()}
     fresh = [prompt for prompt in prompts if prompt.id not in known]
-    asked = {prompt.id: prompt for prompt in prompts}
     origin = Origin.IMPORTED if weight is None else Origin.PAST
     placed = [(item, item.prompt.id) for item in items if item.prompt is not None]
     exported = [[item.exported[c] for c in SOURCE] for item, _ in placed if item.exported is not None]
@@ -190,7 +189,7 @@ def _arrival(
             for n, (item, _) in enumerate(placed)
         ],
         payload=payload,
-        vectors=None if weight is None else encode([f"{asked[id_].conversation}\n{i.text}" for i, id_ in placed]),
+        trusted=weight is not None,
         prompts=fresh,
         prompt_vectors=encode([prompt.conversation for prompt in fresh]) if fresh else np.zeros((0, 0), np.float32),
     )  # fmt: skip

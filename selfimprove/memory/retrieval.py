@@ -5,16 +5,20 @@ never under another system message.
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ..seeds import seed_for
 from ..types import Message, Poll, Prompt, Response, Split, Stage, unit_id
+from .embedding import text_of, vectors_of
 from .near_duplicates import Encode, near_duplicates
+from .search.pool_index import PoolIndex
 from .search.vector_index import VectorIndex
 from .store.memory import ResponseMemory
+
+Index = PoolIndex | VectorIndex
 
 NEAREST = 16
 """Trusted responses a prompt that its demonstrations are drawn from."""
@@ -100,18 +104,20 @@ def _pinned(memory: ResponseMemory) -> list[Response]:
     """Return the pinned responses that can be demonstrations, the last pinned one last."""
     order = memory.pinned()
     found = {r.id: r for r in memory.candidates(ids=order)}
-    embedded = set(memory.embedded(order)[0].tolist())
-    return [found[id_] for id_ in order if id_ in found and id_ in embedded]
+    return [found[id_] for id_ in order if id_ in found]
 
 
-def latest_pool(memory: ResponseMemory, encode: Encode, min_support: float) -> Trusted:
-    """Return the pool of the latest vote that has one; empty when none has."""
+def latest_pool(
+    memory: ResponseMemory, encode: Encode, min_support: float, shown: Callable[[str], str] = str
+) -> Trusted:
+    """Return the pool of the latest vote that has one, its texts cut by `shown`; empty when none has."""
     votes = {(unit.round, min(unit.index, Poll.FINAL)) for unit in memory.units(stage=Stage.VOTE)} or {(0, 0)}
     pools = (
         trust(memory, encode, round=r, vote_index=vote, min_support=min_support)
         for r, vote in sorted(votes, reverse=True)
     )
-    return next((pool for pool in pools if pool.shown), Trusted({}))
+    found = next((pool.shown for pool in pools if pool.shown), {})
+    return Trusted({id_: replace(r, text=shown(r.text)) for id_, r in found.items()})
 
 
 def leaking(memory: ResponseMemory, prompt_ids: Sequence[str], encode: Encode) -> set[str]:
@@ -123,15 +129,20 @@ def leaking(memory: ResponseMemory, prompt_ids: Sequence[str], encode: Encode) -
     return {*near, *({prompt.id for prompt in heldout} & asked)}
 
 
+def pool_index(memory: ResponseMemory, trusted: Trusted, encode: Encode) -> PoolIndex:
+    """Return the index of a pool, whose texts are without their reasoning; missing vectors are made (`vectors_of`)."""
+    return PoolIndex(*vectors_of(memory, {id_: text_of(r.prompt, r.text) for id_, r in trusted.shown.items()}, encode))
+
+
 def neighbours(
-    memory: ResponseMemory, index: VectorIndex, trusted: Trusted, prompts: Sequence[Prompt], k: int = NEAREST
+    memory: ResponseMemory, index: Index, trusted: Trusted, prompts: Sequence[Prompt], k: int = NEAREST
 ) -> list[list[Recalled]]:
     """Return `nearest` of prompts of the memory, searched by their stored vectors."""
     return nearest(index, trusted, prompts, memory.prompt_vectors([prompt.id for prompt in prompts]), k)
 
 
 def nearest(
-    index: VectorIndex, trusted: Trusted, prompts: Sequence[Prompt], vectors: np.ndarray, k: int = NEAREST
+    index: Index, trusted: Trusted, prompts: Sequence[Prompt], vectors: np.ndarray, k: int = NEAREST
 ) -> list[list[Recalled]]:
     """Return for each prompt up to k of `trusted.for_prompt(prompt)`, nearest first, ties by id.
 
@@ -198,7 +209,6 @@ def _representatives(
     sql = """SELECT r.id FROM tallies t
              JOIN judgements j ON j.unit = t.unit AND j.answer = t.answer
              JOIN responses r ON r.id = j.response_id AND r.prompt_id = t.prompt_id
-             JOIN response_vectors v ON v.id = r.id
              WHERE t.unit IN (SELECT value FROM json_each(?)) AND t.prompt_id IN (SELECT value FROM json_each(?))"""
     units = [unit_id(round, Stage.VOTE, poll) for poll in polls]
     rows = memory.db.rows(sql, (json.dumps(units), json.dumps(prompt_ids)))

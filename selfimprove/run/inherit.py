@@ -64,7 +64,8 @@ def inherit(
                   for r in chosen],
             sources=_sources(other, chosen, folder.resolve().name, same_model),
             payload={"run": folder.resolve().name, "model": other.meta("model"), "digest": other.digest()},
-            vectors=_response_vectors(other, chosen, theirs, embedder, same_embedder),
+            trusted=True,
+            vectors=_response_vectors(other, chosen) if same_embedder else {},
             prompts=past,
             prompt_vectors=past_vectors,
             parents=_parents(chosen),
@@ -141,21 +142,11 @@ def _vectors(other: ResponseMemory, prompts: Sequence[Prompt], embedder: Embedde
     return embedder.encode([prompt.conversation for prompt in prompts])
 
 
-def _response_vectors(
-    other: ResponseMemory, chosen: Sequence[Response], prompts: Mapping[str, Prompt], embedder: Embedder, same: bool
-) -> np.ndarray:
-    """Return the vectors (n, d) of responses: those of the other memory where they fit, or computed."""
-    found = np.zeros((len(chosen), embedder.dimension), dtype=np.float32)
-    ids, vectors = other.embedded([r.id for r in chosen] if same else [])
-    known = dict(zip(ids.tolist(), vectors, strict=True))
-    rest = [row for row, response in enumerate(chosen) if response.id not in known]
-    if rest:
-        missing = [chosen[row] for row in rest]
-        found[rest] = embedder.encode([f"{prompts[r.prompt_id].conversation}\n{r.text}" for r in missing])
-    for row, response in enumerate(chosen):
-        if response.id in known:
-            found[row] = known[response.id]
-    return found
+def _response_vectors(other: ResponseMemory, chosen: Sequence[Response]) -> dict[int, np.ndarray]:
+    """Return the vectors that the other memory has of these responses, by new ids; others are made when compared."""
+    new = {response.id: id_ for id_, response in enumerate(chosen, start=1)}
+    ids, vectors = other.embedded(list(new))
+    return {new[old]: vector for old, vector in zip(ids.tolist(), vectors, strict=True)}
 
 
 def _learnt(

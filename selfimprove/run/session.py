@@ -1,4 +1,4 @@
-"""An open run: its configuration, memory, index, engine and policy, held by one writing process."""
+"""An open run: its configuration, memory, engine and policy, held by one writing process."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ..engines.server_client import refuse_unreachable
 from ..errors import ConfigError
 from ..evaluation.families import Family
 from ..fsio import make_folder, write_json, write_text
-from ..memory import Embedder, ResponseMemory, VectorIndex
+from ..memory import Embedder, ResponseMemory
 from ..models.policy import Policy
 from ..prompts import PromptSet, load_prompts
 from ..types import Prompt, Split
@@ -38,7 +38,6 @@ class Run:
     folder: Path
     config: RunConfig
     memory: ResponseMemory
-    index: VectorIndex
     embedder: Embedder
     engine: Engine
     policy: Policy
@@ -159,7 +158,6 @@ def open_run(
                 folder=folder,
                 config=config,
                 memory=memory,
-                index=VectorIndex(memory),
                 embedder=embedder,
                 engine=engine,
                 policy=policy,

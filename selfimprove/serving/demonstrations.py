@@ -1,13 +1,12 @@
 """Demonstrations from the memory for a conversation that is not in it, drawn as by the recall operator."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from ..answers import Reader
 from ..config import RunConfig
 from ..errors import UserError
-from ..memory import Embedder, ResponseMemory, VectorIndex
-from ..memory.retrieval import Recalled, Trusted, latest_pool, nearest
+from ..memory import Embedder, ResponseMemory
+from ..memory.retrieval import Recalled, latest_pool, nearest, pool_index
 from ..prompts import make_prompt
 from ..stages.recall import plan_recall
 from ..types import Message, Request
@@ -22,13 +21,12 @@ class Demonstrations:
         Raises:
             UserError: no vote of the run has a trusted answer.
         """
-        self._memory, self._config = memory, config
-        self._index, self._embedder = VectorIndex(memory), Embedder.load(config.embedder, config.model.device)
+        self._config, self._embedder = config, Embedder.load(config.embedder, config.model.device)
         reader = Reader.of(config, opened=opened)
-        pool = latest_pool(memory, self._embedder.encode, config.propose.exemplar.trust).shown
-        if not pool:
+        self._trusted = latest_pool(memory, self._embedder.encode, config.propose.exemplar.trust, reader.shown)
+        if not self._trusted.shown:
             raise UserError("no answer in this memory is trusted yet (propose.exemplar.trust); leave out --memory")
-        self._trusted = Trusted({id_: replace(r, text=reader.shown(r.text)) for id_, r in pool.items()})
+        self._index = pool_index(memory, self._trusted, self._embedder.encode)
 
     def plan(self, messages: Sequence[Message], *, k: int, seed: int) -> list[Request]:
         """Return `k` requests for a conversation, each with its own draw; [] if nothing may be shown to it.

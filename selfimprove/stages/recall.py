@@ -7,9 +7,10 @@ with different answers, so that the votes stay as independent as they can be.
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 from typing import TYPE_CHECKING
 
-from ..memory.retrieval import Trusted, draw, neighbourhoods, neighbours, pooled, trust
+from ..memory.retrieval import Trusted, draw, neighbourhoods, neighbours, pool_index, pooled, trust
 from ..models.conversation import after_system
 from ..run.session import Run
 from ..seeds import seed_for
@@ -86,12 +87,13 @@ def recall(run: Run, round_: int) -> None:
     vectors = run.memory.prompt_vectors([prompt.id for prompt in open_prompts])
     groups = neighbourhoods(open_prompts, vectors, run.config.sample.unit_prompts, config.group)
     group_of = {prompt.id: group for group in groups for prompt in group}
+    index = cache(lambda: pool_index(run.memory, trusted, run.embedder.encode))  # a resumed stage may not need it
 
     def plan(batch: Sequence[Prompt]) -> list[Request]:
         if config.draw == "random":
             together, pools = [batch], [list(trusted.shown.values())]
         else:
-            near = dict(zip(batch, neighbours(run.memory, run.index, trusted, batch, config.pool), strict=True))
+            near = dict(zip(batch, neighbours(run.memory, index(), trusted, batch, config.pool), strict=True))
             together = list({id(group_of[p.id]): group_of[p.id] for p in batch}.values())
             pools = [pooled([near[p] for p in group], config.pool) for group in together]
         key = (run.config.seed, round_)

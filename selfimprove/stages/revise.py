@@ -8,11 +8,12 @@ held-out prompts, and used in the round if they agree with the consensus there a
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from statistics import fmean
 
 from ..config import ReviseConfig
 from ..engines.engine import OnTokens
-from ..memory.retrieval import Recalled, Trusted, draw, neighbours
+from ..memory.retrieval import Recalled, Trusted, draw, neighbours, pool_index
 from ..models.conversation import after_system
 from ..run.session import Run
 from ..seeds import seed_for
@@ -162,6 +163,7 @@ def demonstrations_for(run: Run, round_: int) -> Demonstrations:
     trusted = demonstrations(run, round_, Poll.RECALLED).shown if config.revise.shots else {}
     rivals = past_rivals(run, round_, [r.prompt for r in trusted.values()], tallies, Poll.RECALLED)
     pool = Trusted({id_: r for id_, r in trusted.items() if r.prompt_id in rivals})
+    index = cache(lambda: pool_index(run.memory, pool, run.embedder.encode))
     key = (run.config.seed, round_, Stage.CRITIQUE)
 
     def demonstrate(recalled: Recalled) -> Demonstrated:
@@ -174,7 +176,7 @@ def demonstrations_for(run: Run, round_: int) -> Demonstrations:
     def near(batch: Sequence[Prompt]) -> dict[str, list[Demonstrated]]:
         if not pool.shown:
             return {}
-        found = neighbours(run.memory, run.index, pool, batch, config.exemplar.pool)
+        found = neighbours(run.memory, index(), pool, batch, config.exemplar.pool)
         return {
             prompt.id: [demonstrate(r) for r in draw(near, config.revise.shots, *key, prompt.id, distinct=True)]
             for prompt, near in zip(batch, found, strict=True)

@@ -14,6 +14,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from statistics import median
 
 import numpy as np
@@ -21,6 +22,7 @@ import numpy as np
 from ..answers import Kind
 from ..config import SelectConfig
 from ..evaluation.families import LEAST
+from ..memory.embedding import text_of, vectors_of
 from ..memory.operators import operators
 from ..outcomes import Judgement, Reason, Selection, Tally, Verdict
 from ..run.session import Run
@@ -48,11 +50,10 @@ class AnswerPrior:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A response, what the vote says of it, and its embedding (a unit vector, (d,))."""
+    """A response, and what the vote says of it."""
 
     response: Response
     judgement: Judgement
-    vector: np.ndarray
 
 
 def select_candidates(
@@ -60,6 +61,7 @@ def select_candidates(
     tallies: Mapping[str, Tally],
     config: SelectConfig,
     *,
+    embed: Callable[[Sequence[Response]], Mapping[int, np.ndarray]],
     ancestors: Callable[[int], Iterable[int]],
     kinds: Mapping[str, Kind],
     families: Sequence[AnswerPrior] = (),
@@ -69,7 +71,8 @@ def select_candidates(
 
     A survivor's training weight is its prompt's margin clipped to [0.1, 1] (as in ScPO, Prasad et al. 2024). Of a
     prompt's candidates those are taken first whose embeddings have the highest mean cosine to all of them (minimum
-    Bayes risk, Kumar & Byrne 2004): a rare wording of the agreed answer would be learnt as a format. `ancestors(id)`
+    Bayes risk, Kumar & Byrne 2004): a rare wording of the agreed answer would be learnt as a format. `embed` returns
+    the unit vectors (d,) of responses by id, and is asked for those alone that no other filter drops. `ancestors(id)`
     gives all responses that a response descends from; `kinds` the kind of each prompt's answer: choices come from small
     sets, so only other kinds are held to `answer_share`. `shown` cuts a response to what is compared by length, such as
     what follows its reasoning.
@@ -83,8 +86,10 @@ def select_candidates(
     verdicts = _gates(ordered, tallies, config, shown)
     verdicts |= _too_common(_left(ordered, verdicts), tallies, config, kinds)
     verdicts |= _family_cap(_left(ordered, verdicts), tallies, families)
-    for group in _by_prompt(_left(ordered, verdicts)).values():
-        verdicts |= _typical(group, config)
+    left = _left(ordered, verdicts)
+    vectors = embed([candidate.response for candidate in left])
+    for group in _by_prompt(left).values():
+        verdicts |= _typical(group, vectors, config)
     survivors = sorted(_left(ordered, verdicts), key=lambda c: -tallies[c.response.prompt_id].support)
     verdicts |= _ancestor_cap(survivors, config, ancestors)
     for candidate in _left(ordered, verdicts):
@@ -201,19 +206,21 @@ def _family_cap(
     return verdicts
 
 
-def _typical(group: Sequence[Candidate], config: SelectConfig) -> dict[int, Verdict]:
+def _typical(group: Sequence[Candidate], vectors: Mapping[int, np.ndarray], config: SelectConfig) -> dict[int, Verdict]:
     """Drops within one prompt: equal texts, near-duplicates of what is taken, and what exceeds `per_prompt`."""
     verdicts: dict[int, Verdict] = {}
     unique: dict[str, Candidate] = {}
     for candidate in group:
         if unique.setdefault(candidate.response.text.strip(), candidate) is not candidate:
             verdicts[candidate.response.id] = Verdict(candidate.response.id, Reason.DUPLICATE, 1.0, 1.0)
-    mean = np.mean([c.vector for c in group], axis=0, dtype=np.float64)  # (d,), repeated texts included
+    mean = np.mean([vectors[c.response.id] for c in group], axis=0, dtype=np.float64)  # (d,), repeated texts included
     taken: list[Candidate] = []
     for candidate in sorted(
-        unique.values(), key=lambda c: (-round(float(c.vector @ mean), 6), len(c.response.text), c.response.id)
+        unique.values(),
+        key=lambda c: (-round(float(vectors[c.response.id] @ mean), 6), len(c.response.text), c.response.id),
     ):
-        nearest = max((float(candidate.vector @ chosen.vector) for chosen in taken), default=-1.0)
+        own = vectors[candidate.response.id]
+        nearest = max((float(own @ vectors[chosen.response.id]) for chosen in taken), default=-1.0)
         if nearest >= config.near_duplicate:
             fault = (Reason.NEAR_DUPLICATE, nearest, config.near_duplicate)
         elif len(taken) == config.per_prompt:
@@ -250,13 +257,12 @@ def select(run: Run, round_: int) -> Selection:
         responses = [
             r for r in run.memory.candidates(ids=list(judgements)) if run.config.train.accumulate or r.round == round_
         ]
-        vectors = run.memory.vectors([r.id for r in responses])
-        candidates = [Candidate(r, judgements[r.id], v) for r, v in zip(responses, vectors, strict=True)]
         kinds = {id_: Kind(kind) for id_, kind in run.memory.kinds(round_, Poll.FINAL).items()}
         chosen = select_candidates(
-            candidates,
+            [Candidate(r, judgements[r.id]) for r in responses],
             run.memory.tallies(round_, Poll.FINAL),
             run.config.select,
+            embed=partial(_embedded, run),
             ancestors=run.memory.ancestors,
             kinds=kinds,
             families=_priors(run),
@@ -280,6 +286,13 @@ def select(run: Run, round_: int) -> Selection:
             f"{book.towards} flips towards the consensus, {book.away} away" if book.towards or book.away else "",
         )
     return selection
+
+
+def _embedded(run: Run, responses: Sequence[Response]) -> dict[int, np.ndarray]:
+    prompts = {prompt.id: prompt for prompt in run.memory.prompts()}
+    texts = {r.id: text_of(prompts[r.prompt_id], run.reader.shown(r.text)) for r in responses}
+    ids, vectors = vectors_of(run.memory, texts, run.embedder.encode)
+    return dict(zip(ids.tolist(), vectors, strict=True))
 
 
 def _priors(run: Run) -> list[AnswerPrior]:

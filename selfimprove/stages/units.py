@@ -5,16 +5,11 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-import numpy as np
-
 from ..engines.engine import OnTokens
 from ..memory.retrieval import own_past
 from ..outcomes import Tally
 from ..run.session import Run
 from ..types import Generation, Poll, Prompt, Request, Response, Sampling, Split, Stage, Unit, unit_id
-
-RECALLED = {Stage.SAMPLE, Stage.RECALL, Stage.REVISE, Stage.STITCH}
-"""Stages whose responses are embedded, for retrieval."""
 
 Plan = Callable[[Sequence[Prompt]], list[Request]]
 """Function from the prompts of one unit to its requests; pure, given the data that earlier stages committed."""
@@ -58,11 +53,9 @@ def run_units(
                     yield Unit(round_, stage, index, asked, drawn, policy)
 
         for unit, generations in (generate or run.engine.generate)(planned(), bar.tokens):
-            batch = batches[unit.index - first]
-            vectors = _embed(run, batch, unit, generations) if stage in RECALLED else None
-            run.memory.commit_unit(unit, generations, vectors, wall_s=time.monotonic() - begun)
+            run.memory.commit_unit(unit, generations, None, wall_s=time.monotonic() - begun)
             begun = time.monotonic()
-            bar.advance(len(batch))
+            bar.advance(len(batches[unit.index - first]))
     responses = run.memory.responses(rounds=[round_], stages=[stage])
     truncated = sum(r.finish == "length" for r in responses)
     tokens = sum(r.new_tokens for r in responses)
@@ -75,13 +68,6 @@ def run_units(
         seconds=time.monotonic() - started,
     )
     return responses
-
-
-def _embed(run: Run, batch: Sequence[Prompt], unit: Unit, generations: Sequence[Generation]) -> np.ndarray:
-    asked = {p.id: p.conversation for p in batch}
-    return run.embedder.encode(
-        [f"{asked[r.prompt_id]}\n{run.reader.shown(g.text)}" for r, g in zip(unit.requests, generations, strict=True)]
-    )
 
 
 def by_prompt(responses: Iterable[Response]) -> dict[str, list[Response]]:

@@ -23,21 +23,27 @@ def unit(angle):
     return np.array([np.cos(angle), np.sin(angle)], dtype=np.float32)
 
 
-def election(groups, angle=lambda id_: float(id_)):
+def at(angle=float):
+    """Vectors of responses: unit vectors at the angle of each id."""
+    return lambda responses: {r.id: unit(angle(r.id)) for r in responses}
+
+
+def election(groups):
     """Candidates and tallies from {prompt: [(answer, text) or (answer, text, finish)]}; ids count up from 1."""
     candidates, tallies, next_id = [], {}, 1
     for prompt_id, group in groups.items():
         members = [response(next_id + i, prompt_id, *rest) for i, (_, *rest) in enumerate(group)]
         cast = [Ballot(r.id, answer, False) for r, (answer, *_) in zip(members, group, strict=True)]
         tallies[prompt_id], judgements = count_votes(prompt_id, cast, derived_cap=0.5)
-        candidates += [Candidate(r, j, unit(angle(r.id))) for r, j in zip(members, judgements, strict=True)]
+        candidates += [Candidate(r, j) for r, j in zip(members, judgements, strict=True)]
         next_id += len(group)
     return candidates, tallies
 
 
-def run(groups, config=None, ancestors=lambda id_: (), kinds=None, angle=lambda id_: float(id_)):
-    candidates, tallies = election(groups, angle)
-    chosen = select_candidates(candidates, tallies, config or SelectConfig(), ancestors=ancestors, kinds=kinds or {})
+def run(groups, config=None, ancestors=lambda id_: (), kinds=None, angle=float):
+    candidates, tallies = election(groups)
+    settings = {"embed": at(angle), "ancestors": ancestors, "kinds": kinds or {}}
+    chosen = select_candidates(candidates, tallies, config or SelectConfig(), **settings)
     assert len(chosen.kept) + len(chosen.dropped) == len(candidates)
     return {v.response_id: v for v in (*chosen.kept, *chosen.dropped)}
 
@@ -128,7 +134,7 @@ def everywhere(winning, others):
 def kept_prompts(groups, kinds=None):
     candidates, tallies = election(groups)
     config = SelectConfig(per_prompt=1, answer_share=0.2)
-    chosen = select_candidates(candidates, tallies, config, ancestors=lambda id_: (), kinds=kinds or {})
+    chosen = select_candidates(candidates, tallies, config, embed=at(), ancestors=lambda id_: (), kinds=kinds or {})
     prompt = {c.response.id: c.response.prompt_id for c in candidates}
     assert all(v.limit == 0.2 for v in chosen.dropped if v.reason is Reason.ANSWER_CAP)
     return [prompt[v.response_id] for v in chosen.kept]
@@ -161,7 +167,26 @@ def test_no_response_is_the_ancestor_of_too_many_survivors():
 def test_two_candidates_with_one_id_are_refused():
     candidates, tallies = election({"p": [("a", "one"), ("a", "two")]})
     with pytest.raises(ValueError, match="one response id"):
-        select_candidates([candidates[0], candidates[0]], tallies, SelectConfig(), ancestors=lambda id_: (), kinds={})
+        twice, settings = [candidates[0]] * 2, {"embed": at(), "ancestors": lambda id_: (), "kinds": {}}
+        select_candidates(twice, tallies, SelectConfig(), **settings)
+
+
+def test_only_candidates_that_pass_the_gates_are_embedded():
+    candidates, tallies = election(
+        {
+            "agreed": [("a", "one"), ("a", "two"), ("a", "cut", Finish.LENGTH), ("b", "three"), (None, "?")],
+            "split": [("a", "x"), ("b", "y"), ("c", "z")],
+        }
+    )
+    asked = []
+
+    def embed(responses):
+        asked.extend(r.text for r in responses)
+        return at()(responses)
+
+    settings = {"embed": embed, "ancestors": lambda id_: (), "kinds": {}}
+    select_candidates(candidates, tallies, SelectConfig(threshold=0.5), **settings)
+    assert asked == ["one", "two"]
 
 
 GROUPS = st.dictionaries(
@@ -180,7 +205,7 @@ GROUPS = st.dictionaries(
 def test_nothing_disappears_and_order_is_nothing(groups, random):
     candidates, tallies = election(groups)
     config = SelectConfig(per_prompt=2)
-    lineage = {"ancestors": lambda id_: range(0, id_, 3), "kinds": {}}
+    lineage = {"embed": at(), "ancestors": lambda id_: range(0, id_, 3), "kinds": {}}
     chosen = select_candidates(candidates, tallies, config, **lineage)
     ids = sorted(v.response_id for v in (*chosen.kept, *chosen.dropped))
     assert ids == sorted(c.response.id for c in candidates)
@@ -197,12 +222,14 @@ def test_an_answer_wins_no_more_of_a_family_than_the_base_gives_it_there():
     family = AnswerPrior(frozenset(groups), {"a": 0.5, "b": 0.5})
     kinds = dict.fromkeys(groups, Kind.CHOICE)
     config = SelectConfig(threshold=0.0, per_prompt=1)
-    chosen = select_candidates(cast, tallies, config, ancestors=lambda _: (), kinds=kinds, families=[family])
+    chosen = select_candidates(
+        cast, tallies, config, embed=at(), ancestors=lambda _: (), kinds=kinds, families=[family]
+    )
     kept = {prompt_of(cast, v.response_id) for v in chosen.kept}
     capped = {prompt_of(cast, v.response_id) for v in chosen.dropped if v.reason is Reason.FAMILY_CAP}
     assert len(kept) == 10 and len(capped) == 10
     assert min(tallies[id_].support for id_ in kept) >= max(tallies[id_].support for id_ in capped)
-    free = select_candidates(cast, tallies, config, ancestors=lambda _: (), kinds=kinds)
+    free = select_candidates(cast, tallies, config, **settings)
     assert len(free.kept) == 20, "without a prior nothing is capped"
 
 

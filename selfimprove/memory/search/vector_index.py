@@ -16,7 +16,10 @@ SEGMENT_ROWS = 131_072
 
 
 class VectorIndex:
-    """All embedded responses of a memory, searchable by cosine. New commits are picked up at the next search."""
+    """All embedded responses of a memory, searchable by cosine. New commits are picked up at the next search.
+
+    Responses that are embedded after later ones (`commit_vectors`) are in an index that is opened after that.
+    """
 
     def __init__(self, memory: ResponseMemory, *, segment_rows: int = SEGMENT_ROWS) -> None:
         self._memory = memory
@@ -24,6 +27,10 @@ class VectorIndex:
         self._segments: list[segments.Segment] | None = None
         self._flat = FlatRows()
         self._last_id = 0
+
+    def __len__(self) -> int:
+        """Number of responses in the index, as of the last search."""
+        return len(self._flat) + sum(segment.index.ntotal for segment in self._segments or ())
 
     def refresh(self) -> None:
         """Add what was committed since the last refresh; a writer also seals what the flat index should not hold."""

@@ -39,14 +39,16 @@ class Arrival:
     """Responses from a file or from another run's memory, with all that belongs to them.
 
     `rows` are (prompt id, origin, finish, seed, prompt tokens, new tokens, text), whose ids count on from `next_id`;
-    `sources`, `overlays` and `parents` (response id, position, parent id) use these ids. `vectors` (n, d) are None for
-    responses in quarantine, which are never looked up. `prompts` with `prompt_vectors` (m, d) may be known already.
+    `sources`, `overlays` and `parents` (response id, position, parent id) use these ids, and so do `vectors` (d,), as
+    far as they are known. Responses that are not `trusted` are in quarantine: they never take part. `prompts` with
+    `prompt_vectors` (m, d) may be known already.
     """
 
     rows: Sequence[Row]
     sources: Sequence[Source]
     payload: dict[str, Any]
-    vectors: np.ndarray | None = None
+    trusted: bool = False
+    vectors: Mapping[int, np.ndarray] = field(default_factory=dict)
     prompts: Sequence[Prompt] = ()
     prompt_vectors: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), dtype=np.float32))
     parents: Sequence[Row] = ()
@@ -116,7 +118,7 @@ class ResponseMemory(MemoryReader):
     ) -> list[Response]:
         """Commit a unit that generated: its responses, their parents and embeddings (n, d), in one transaction.
 
-        `embeddings` is None for responses that nothing will ever look up, such as answers to held-out prompts.
+        Without `embeddings`, responses are embedded when something compares them (`commit_vectors`).
         """
         if not self.has_unit(unit.id):
             tables = unit_tables(unit, generations, self.next_id)
@@ -127,6 +129,12 @@ class ResponseMemory(MemoryReader):
                 self._insert(unit.round, unit.stage, unit.index, tables, unit.policy, unit.sampling, wall_s=wall_s)
                 texts.add(self.db, unit.id)
         return self.responses(unit_ids=[unit.id])
+
+    def commit_vectors(self, ids: Sequence[int], vectors: np.ndarray) -> None:
+        """Add the embeddings (n, d) of responses that have none. Open indexes do not see them: open them anew."""
+        with self.db.transaction():
+            self.db.insert("response_vectors", vector_rows(ids, self._checked(vectors, len(ids))))
+            self.db.write("DELETE FROM segments WHERE last_id >= ?", (min(ids),))  # files that lack them
 
     def commit_vote(
         self,
@@ -160,9 +168,9 @@ class ResponseMemory(MemoryReader):
     def commit_import(self, arrival: Arrival) -> str:
         """Commit responses that were not generated here, with their prompts, as one unit, and return its name.
 
-        They take part from the next round on. The unit's payload lists the prompts that came with them.
+        Trusted ones take part from the next round on. The unit's payload lists the prompts that came with them.
         """
-        round_, index = self.begun if arrival.vectors is not None else 0, len(self.units(stage=Stage.IMPORT))
+        round_, index = self.begun if arrival.trusted else 0, len(self.units(stage=Stage.IMPORT))
         unit, ids = name_of(round_, Stage.IMPORT, index), range(self.next_id, self.next_id + len(arrival.rows))
         tables: Tables = {
             "responses": [
@@ -176,8 +184,10 @@ class ResponseMemory(MemoryReader):
             ],
             "overlays": sorted((unit, o.response_id, o.action.value, storable(o.reason)) for o in arrival.overlays),
         }
-        if arrival.vectors is not None:
-            tables["response_vectors"] = vector_rows(ids, self._checked(arrival.vectors, len(ids)))
+        if arrival.vectors:
+            embedded = sorted(arrival.vectors)
+            vectors = self._checked(np.stack([arrival.vectors[id_] for id_ in embedded]), len(embedded))
+            tables["response_vectors"] = vector_rows(embedded, vectors)
         known = {prompt.id for prompt in self.prompts()}
         fresh = [prompt.id for prompt in arrival.prompts if prompt.id not in known]
         with self.db.transaction():
