@@ -14,8 +14,7 @@ from ..seeds import seed_for
 from ..types import Message, Poll, Prompt, Response, Split, Stage, unit_id
 from .embedding import text_of, vectors_of
 from .near_duplicates import Encode, near_duplicates
-from .search.pool_index import PoolIndex
-from .search.vector_index import VectorIndex
+from .search.vector_index import PoolIndex, VectorIndex
 from .store.memory import ResponseMemory
 
 Index = PoolIndex | VectorIndex

@@ -29,7 +29,7 @@ def cli(undisturbed, tmp_path, monkeypatch):
         result = CliRunner().invoke(main, list(map(str, words)))
         assert result.exit_code == code, f"{result.output}\n{result.stderr}"
         assert "Traceback" not in result.output
-        return result.output if code == 0 else result.stderr
+        return result.stdout if code == 0 else result.stderr
 
     return invoke
 
@@ -103,6 +103,7 @@ def test_search_and_similar_take_the_filters_of_list(cli):
     one = rows("list", "--kept", "-n", 1)[0]
     asked = ("--kept", "--round", one["round"], "--origin", one["origin"], "--prompt", one["prompt_id"])
     same = {row["id"] for row in rows("list", *asked, "-n", 0)}
+    cli("memory", "tiny", "embed")
     assert {row["id"] for row in rows("search", "plus", *asked, "-n", 999)} == same
     assert {row["id"] for row in rows("similar", one["id"], *asked, "-n", 999)} == same - {one["id"]}
     dropped = rows("similar", one["id"], "--dropped", "--reason", "duplicate", "--reason", "minority")

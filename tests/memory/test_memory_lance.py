@@ -179,7 +179,7 @@ def cli(undisturbed, tmp_path, monkeypatch):
     def invoke(*words, code=0):
         result = CliRunner().invoke(main, ["memory", "tiny", *map(str, words)])
         assert result.exit_code == code, f"{result.output}\n{result.stderr}"
-        return result.output if code == 0 else result.stderr
+        return result.stdout if code == 0 else result.stderr
 
     return invoke
 

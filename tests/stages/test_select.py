@@ -222,9 +222,8 @@ def test_an_answer_wins_no_more_of_a_family_than_the_base_gives_it_there():
     family = AnswerPrior(frozenset(groups), {"a": 0.5, "b": 0.5})
     kinds = dict.fromkeys(groups, Kind.CHOICE)
     config = SelectConfig(threshold=0.0, per_prompt=1)
-    chosen = select_candidates(
-        cast, tallies, config, embed=at(), ancestors=lambda _: (), kinds=kinds, families=[family]
-    )
+    settings = {"embed": at(), "ancestors": lambda _: (), "kinds": kinds}
+    chosen = select_candidates(cast, tallies, config, **settings, families=[family])
     kept = {prompt_of(cast, v.response_id) for v in chosen.kept}
     capped = {prompt_of(cast, v.response_id) for v in chosen.dropped if v.reason is Reason.FAMILY_CAP}
     assert len(kept) == 10 and len(capped) == 10

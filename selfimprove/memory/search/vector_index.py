@@ -66,7 +66,27 @@ class VectorIndex:
         parts = [self._flat.search(queries, k, allowed)]
         parts += [segment.search(self._memory, queries, k, allowed) for segment in self._segments or ()]
         found = Scored.joined(parts).pruned(k)
-        ids, vectors = self._memory.embedded(np.unique(found.ids).tolist())
-        if len(ids) == 0:
-            return rank(queries, [Candidates.none(queries.shape[1])], k)
-        return rank(queries, [Candidates(found.who, found.ids, vectors[np.searchsorted(ids, found.ids)])], k)
+        return _ranked(queries, found, *self._memory.embedded(np.unique(found.ids).tolist()), k)
+
+
+class PoolIndex:
+    """Exact search in one demonstration pool, in RAM: ids (n,) int64 ascending, and their unit vectors (n, d)."""
+
+    def __init__(self, ids: np.ndarray, vectors: np.ndarray) -> None:
+        self._ids, self._vectors = ids, vectors
+        self._rows = FlatRows()
+        self._rows.append(ids, vectors)
+
+    def search(self, queries: np.ndarray, k: int, allowed: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """As `VectorIndex.search`; `allowed` ascends."""
+        queries = np.ascontiguousarray(queries, dtype=np.float32)
+        return _ranked(queries, self._rows.search(queries, k, allowed).pruned(k), self._ids, self._vectors, k)
+
+
+def _ranked(
+    queries: np.ndarray, found: Scored, ids: np.ndarray, vectors: np.ndarray, k: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rank what was found by its vectors: rows `ids` (n,) ascending, `vectors` (n, d)."""
+    if len(found.ids) == 0:
+        return rank(queries, [Candidates.none(queries.shape[1])], k)
+    return rank(queries, [Candidates(found.who, found.ids, vectors[np.searchsorted(ids, found.ids)])], k)
