@@ -10,6 +10,7 @@ import sys
 import time
 from dataclasses import asdict, replace
 
+import numpy as np
 import pytest
 from healths import BASE
 from tasks.tiny import SUMS, sum_question
@@ -22,7 +23,7 @@ from selfimprove.errors import ConfigError, UserError
 from selfimprove.evaluation.families import FamilyMetrics
 from selfimprove.evaluation.metrics import Health
 from selfimprove.fsio import folder_digest
-from selfimprove.memory import ResponseMemory
+from selfimprove.memory import Embedder, ResponseMemory
 from selfimprove.outcomes import Decision
 from selfimprove.prompts import make_prompt
 from selfimprove.rounds import improve
@@ -31,7 +32,7 @@ from selfimprove.run.session import open_run
 from selfimprove.run.validate import refuse_unusable
 from selfimprove.stages.guard import guard
 from selfimprove.stages.independence import Independence
-from selfimprove.types import Message, Origin, Poll, Split, Stage
+from selfimprove.types import VOTERS, Message, Origin, Poll, Split, Stage
 
 EVERY_STAGE = set(Stage) - {Stage.IMPORT, Stage.TRIAL, Stage.ADD, Stage.CURATE}
 
@@ -110,17 +111,20 @@ class Crash(BaseException):
 
 
 def crash_at(monkeypatch, count):
-    """Die at the `count`-th commit, before it reaches the disk."""
-    commit = ResponseMemory._insert
+    """Die at the `count`-th commit of a unit or of vectors, before it reaches the disk."""
     left = [count]
 
-    def dying(self, *args, **kwargs):
-        left[0] -= 1
-        if left[0] < 0:
-            raise Crash
-        return commit(self, *args, **kwargs)
+    def dying(commit):
+        def die_or_commit(self, *args, **kwargs):
+            left[0] -= 1
+            if left[0] < 0:
+                raise Crash
+            return commit(self, *args, **kwargs)
 
-    monkeypatch.setattr(ResponseMemory, "_insert", dying)
+        return die_or_commit
+
+    for name in ("_insert", "commit_vectors"):
+        monkeypatch.setattr(ResponseMemory, name, dying(getattr(ResponseMemory, name)))
 
 
 @pytest.mark.slow
@@ -140,6 +144,33 @@ def test_a_run_that_dies_again_and_again_ends_with_the_same_bytes(
                 deaths += 1
     assert deaths > 5
     assert resumed.figures["digest"] == summary.figures["digest"]
+    assert adapters(tmp_path / "run") == adapters(folder)
+
+
+@pytest.mark.slow
+def test_what_is_embedded_beforehand_changes_nothing(undisturbed, taught_folder, prompts, tmp_path, monkeypatch):
+    """As in runs of older versions, which embedded every response when they committed it."""
+    commit = ResponseMemory.commit_unit
+    embedder = Embedder.load("hash:32")
+
+    def embedding(self, unit, generations, embeddings, **how):
+        if unit.stage in (Stage.SAMPLE, Stage.RECALL, Stage.REVISE, Stage.STITCH):
+            asked = {prompt.id: prompt.conversation for prompt in self.prompts()}
+            pairs = zip(unit.requests, generations, strict=True)
+            embeddings = embedder.encode([f"{asked[r.prompt_id]}\n{g.text}" for r, g in pairs])
+        return commit(self, unit, generations, embeddings, **how)
+
+    monkeypatch.setattr(ResponseMemory, "commit_unit", embedding)
+    run_it(tiny_config(taught_folder, prompts), tmp_path / "run")
+    folder, _ = undisturbed
+    with ResponseMemory.open(folder / "memory.db") as memory, ResponseMemory.open(tmp_path / "run/memory.db") as older:
+        assert memory.responses() == older.responses()
+        candidates = [r.id for r in memory.responses(origins=VOTERS)]
+        assert len(older.embedded(candidates)[0]) == len(candidates) > 3 * len(memory.embedded(candidates)[0])
+        for round_ in (1, 2):
+            assert memory.verdicts(round_) == older.verdicts(round_)
+            kept = [id_ for id_, verdict in memory.verdicts(round_).items() if verdict.kept]
+            assert np.array_equal(memory.vectors(kept), older.vectors(kept)), "survivors are always embedded"
     assert adapters(tmp_path / "run") == adapters(folder)
 
 

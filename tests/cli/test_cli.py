@@ -114,6 +114,19 @@ def test_search_and_similar_take_the_filters_of_list(cli):
     assert "no origin 'oracle'" in cli("memory", "tiny", "similar", one["id"], "--origin", "oracle", code=2)
 
 
+def test_similar_says_what_it_compares_and_embed_adds_the_rest(cli):
+    id_ = an_id(Origin.SAMPLE)
+    said = CliRunner().invoke(main, ["memory", "tiny", "similar", str(id_), "--json"])
+    found = re.match(r"compared with (\d+) of (\d+) responses; `selfimprove memory tiny embed`", said.stderr)
+    there, total = map(int, found.groups())
+    assert f"{total - there} embedded\nall {total} responses are embedded\n" == cli("memory", "tiny", "embed")
+    assert cli("memory", "tiny", "embed") == f"all {total} responses are embedded already\n"
+    again = CliRunner().invoke(main, ["memory", "tiny", "similar", str(id_), "-n", str(total), "--json"])
+    assert again.stderr == ""
+    assert len(again.stdout.splitlines()) == total - 1
+    assert "every hash, link and count is right" in cli("memory", "tiny", "verify")
+
+
 def test_the_votes_on_a_prompt_over_time(cli):
     prompt_id = json.loads(cli("memory", "tiny", "list", "--kept", "-n", 1, "--json"))["prompt_id"]
     turns = [json.loads(line) for line in cli("memory", "tiny", "votes", prompt_id, "--json").splitlines()]
