@@ -53,7 +53,7 @@ CREATE TABLE units (                   -- the journal: every unit of work, in th
   policy TEXT NOT NULL,                -- the model that wrote it; '' for work that no policy did
   sampling TEXT,                       -- JSON, for units that generate
   payload TEXT,                        -- JSON, for units that report a result or came from a file
-  vectors INTEGER NOT NULL,            -- embedded responses: all of the unit's or none
+  vectors INTEGER NOT NULL,            -- responses that were embedded with the unit; others are when they are compared
   rows_sha TEXT NOT NULL,              -- sha256 over this unit and all its rows, times left out
   chain_sha TEXT NOT NULL,             -- sha256 over the chain_sha of the unit before and rows_sha
   wall_s REAL NOT NULL,                -- seconds it took
