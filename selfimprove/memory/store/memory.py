@@ -131,7 +131,7 @@ class ResponseMemory(MemoryReader):
         return self.responses(unit_ids=[unit.id])
 
     def commit_vectors(self, ids: Sequence[int], vectors: np.ndarray) -> None:
-        """Add the embeddings (n, d) of responses that have none. Open indexes do not see them: open them anew."""
+        """Add the embeddings (n, d) of responses that have none. Open indexes may not see them: open them anew."""
         with self.db.transaction():
             self.db.insert("response_vectors", vector_rows(ids, self._checked(vectors, len(ids))))
             self.db.write("DELETE FROM segments WHERE last_id >= ?", (min(ids),))  # files that lack them
