@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
+from ..models.packed_linear import free_packed
 from ..models.policy import Policy
 from ..rollout import generate
 from ..training import Encoded, TrainReport, train_adapter
@@ -54,6 +55,7 @@ class LocalEngine:
         """Train a LoRA adapter and write it to `out`; see `Engine.train`."""
         policy = self.policy
         policy.use(None)
+        free_packed(policy.model)
         return train_adapter(
             policy.model,
             encode_examples(policy, job.examples),

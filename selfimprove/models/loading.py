@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ModelError, first_line
+from .packed_linear import native_bfloat16
 from .quantized import keep_gradients, quantize_options
 from .sources import read_settings
 
@@ -158,5 +159,5 @@ def pick_dtype(name: str, device: torch.device) -> torch.dtype:
     if device.type == "cuda":
         native = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
-        native = device.type == "cpu" and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+        native = device.type == "cpu" and native_bfloat16()
     return torch.bfloat16 if native else torch.float32

@@ -11,6 +11,7 @@ from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
 from ..models.packed_attention import packed_attention
+from ..models.packed_linear import packed_products
 from .branches import GROWTH
 from .prefill import additive, forward, new_cache, prefill
 from .prefix_attention import Pass, Segment
@@ -63,7 +64,7 @@ class PackedBatch:
         prefix = self._prefix[..., :shared, :].contiguous() if shared >= WORTH_SHARING else None
         shared = 0 if prefix is None else shared
         segments = (Segment(0, len(unique), prefix),)
-        with packed_attention(self._model):
+        with packed_attention(self._model), packed_products(self._model):
             filled = prefill(self._model, [ids[shared:] for ids in unique], [shared] * len(unique), segments)
         chosen = [unique.index(tuple(ids)) for ids in prompts]
         first, last = len(self._starts), len(self._starts) + len(prompts)
@@ -91,7 +92,7 @@ class PackedBatch:
         mask = additive(seen, self._cache.dtype)[:, None, None, None]  # (R, 1, 1, 1, C)
         own = self._cache[:, :, :rows]
         view = Pass(own, (Segment(0, rows, None),), self._column, own.shape[-2], mask)
-        with packed_attention(self._model):
+        with packed_attention(self._model), packed_products(self._model):
             logits = forward(self._model, torch.tensor(tokens_R, device=device), self._column - starts, view)
         self._column += 1
         return logits
@@ -140,7 +141,8 @@ class SeparateBatch:
 
     def _pass(self, cache: Any, ids: Sequence[int]) -> Tensor:
         tokens = torch.tensor([list(ids)], device=self._model.device)
-        return self._model(tokens, past_key_values=cache, use_cache=True, logits_to_keep=1).logits[:, -1]
+        with packed_products(self._model):
+            return self._model(tokens, past_key_values=cache, use_cache=True, logits_to_keep=1).logits[:, -1]
 
 
 def _common(one: Sequence[int], other: Sequence[int]) -> int:

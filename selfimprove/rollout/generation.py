@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 
 from ..errors import ModelError
 from ..models.packed_attention import packed_attention
+from ..models.packed_linear import packed_products
 from ..types import Sampling
 from .compatibility import misfit
 from .decode import Rollout, decode_batch
@@ -81,7 +82,8 @@ def generate(
     groups = group_prompts(token_ids)
     own = longest if reason else max(g.longest_suffix for g in groups) + sampling.max_new_tokens
     waiting = list(cut_batches(groups, batch_size or choose_rows(model, own)))
-    with torch.inference_mode(), nullcontext() if reason else packed_attention(model):
+    attention = nullcontext() if reason else packed_attention(model)
+    with torch.inference_mode(), attention, packed_products(model):
         while waiting:
             batch = waiting[0]
             batch_run = partial(run, batch, seeds, sampling, eos_ids, on_tokens=on_tokens, stop=stop)

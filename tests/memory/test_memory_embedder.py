@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from selfimprove.memory.search import packed
+from selfimprove.models import packed_linear as packed
 
 
 @pytest.mark.skipif(

@@ -12,8 +12,8 @@ import numpy as np
 
 from ...errors import ModelError, first_line
 from ...fsio import folder_digest
+from ...models.packed_linear import pack_linear, slow_products
 from ...models.sources import check_folder, resolve_model
-from .packed import pack_linear, slow_products
 
 BATCH = 64
 """Texts per batch; fixed, because the last bits of a vector depend on the batch."""
