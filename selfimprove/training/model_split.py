@@ -34,7 +34,7 @@ class Network:
 
     def pack(self, examples: Sequence[Encoded]) -> Packed:
         """Turn examples into model input, on the model's device."""
-        packed = pack_tree(examples) if self.tree else pad_rows(examples, self.pad_id)
+        packed = pack_tree(examples, self.model.device) if self.tree else pad_rows(examples, self.pad_id)
         return packed.to(self.model.device)
 
     def states(self, packed: Packed) -> torch.Tensor:

@@ -86,31 +86,37 @@ class _Trie:
         return len(self.index)
 
 
-def pack_tree(examples: Sequence[Encoded]) -> Packed:
-    """Pack the examples into one row (B = 1) in which each shared prefix occurs once."""
+def pack_tree(examples: Sequence[Encoded], device: torch.device) -> Packed:
+    """Pack the examples into one row (B = 1) in which each shared prefix occurs once.
+
+    The last token of a completion is left out unless another goes on from it: nothing is predicted from there.
+
+    Args:
+        examples: in the order of their spans.
+        device: where the row will run.
+    """
     trie = _Trie()
-    paths = [[trie.add(example.prompt + c) for c in example.completions] for example in examples]
+    paths = [[trie.add((example.prompt + c)[:-1]) for c in example.completions] for example in examples]
     positions = [0] * len(trie)
     for node, (parent, _) in enumerate(trie.index):
         positions[node] = positions[parent] + 1 if parent >= 0 else 0
-    places: dict[tuple[int, int], int] = {}
+    places: dict[tuple[int, int], int] = {}  # (node, token to predict there) -> index into `at`
     spans = tuple(
         tuple(
             torch.tensor(
-                [places.setdefault((path[i - 1], path[i]), len(places)) for i in range(len(example.prompt), len(path))]
+                [places.setdefault(at, len(places)) for at in zip(path[len(example.prompt) - 1 :], c, strict=True)]
             )
-            for path in of_example
+            for path, c in zip(of_example, example.completions, strict=True)
         )
         for example, of_example in zip(examples, paths, strict=True)
     )
-    tokens = torch.tensor([token for _, token in trie.index])
     return Packed(
-        tokens=tokens[None],
+        tokens=torch.tensor([token for _, token in trie.index])[None],
         positions=torch.tensor(positions)[None],
         mask=None,
-        blocks=lay_out([path for of_example in paths for path in of_example]),
+        blocks=lay_out([path for of_example in paths for path in of_example], device),
         at=torch.tensor([state for state, _ in places]),
-        targets=tokens[[node for _, node in places]],
+        targets=torch.tensor([token for _, token in places]),
         spans=spans,
     )
 
@@ -149,12 +155,12 @@ def split_tree(examples: Sequence[Encoded], limit: int) -> Iterator[Sequence[int
     trie, run = _Trie(), list[int]()
     for i, example in enumerate(examples):
         for c in example.completions:
-            trie.add(example.prompt + c)
+            trie.add((example.prompt + c)[:-1])
         if run and len(trie) > limit:
             yield run
             trie, run = _Trie(), []
             for c in example.completions:
-                trie.add(example.prompt + c)
+                trie.add((example.prompt + c)[:-1])
         run.append(i)
     if run:
         yield run
