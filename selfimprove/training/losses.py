@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 
 LOGIT_BYTES = {"cpu": 24 * 2**20, "other": 256 * 2**20}
-"""Size of a block of logits. On a CPU below the 32 MiB from which malloc maps, and faults in, fresh pages each time."""
+"""Size of a block of logits, the reference's included. On a CPU below the 32 MiB from which malloc maps, and faults in,
+fresh pages each time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,8 @@ class _TokenLosses(torch.autograd.Function):
         nll = torch.zeros(len(targets), dtype=nll_weight.dtype, device=hidden.device)
         kl = torch.zeros_like(nll)
         vocabulary = hidden.shape[1] if head.weight is None else len(head.weight)
-        block = max(1, LOGIT_BYTES["cpu" if hidden.device.type == "cpu" else "other"] // (4 * vocabulary))
+        matrices = 1 if reference is None else 2
+        block = max(1, LOGIT_BYTES["cpu" if hidden.device.type == "cpu" else "other"] // (4 * vocabulary * matrices))
         for start in range(0, len(targets), block):
             at = slice(start, start + block)
             logits = head.logits(hidden[at])

@@ -23,10 +23,20 @@ class Objective:
 
     The reference is the same model with the adapter off. What the losses need of it is computed when an example is
     first met and kept, unless `remember` is off: (tokens, d) states for the KL, two log-probabilities for a pair.
+    While the policy is the reference (`unmoved`, before the first step of a new adapter) it is not computed twice.
     """
 
-    def __init__(self, policy: PeftModel, network: Network, spec: TrainConfig, *, remember: bool = True) -> None:
+    def __init__(
+        self,
+        policy: PeftModel,
+        network: Network,
+        spec: TrainConfig,
+        *,
+        remember: bool = True,
+        unmoved: bool = False,
+    ) -> None:
         self.remember = remember
+        self.unmoved = unmoved
         self.policy = policy
         self.network = network
         self.spec = spec
@@ -57,8 +67,10 @@ class Objective:
             nll_weight[span] += example.weight / weight
             share[span] += 1 / tokens
         nll_weight, share = (to_device(x, packed.targets.device) for x in (nll_weight, share))
-        reference = self._reference_states(packed, row) if self.spec.beta else None
+        reference = self._reference_states(packed, row) if self.spec.beta and not self.unmoved else None
         states = self.network.states(packed)
+        if self.spec.beta and self.unmoved:  # the KL and its gradient are 0
+            self._keep_states(states.detach(), packed, row)
         loss, nll, kl = token_losses(
             states, self.network.head, packed.targets, nll_weight, reference, self.spec.beta * share
         )
@@ -74,8 +86,10 @@ class Objective:
 
         An example without a rejected completion has no DPO term.
         """
-        reference = self._reference_log_probs(packed, row)
+        reference = [] if self.unmoved else self._reference_log_probs(packed, row)
         log_probs = self._log_probs(packed)
+        if self.unmoved:
+            reference = self._keep_log_probs([own.detach() for own in log_probs], row)
         loss = log_probs[0][0].new_zeros(())
         totals = {"nll": 0.0, "margin": 0.0}
         pairs = sum(e.rejected is not None for e in step)
@@ -101,6 +115,9 @@ class Objective:
             return [self.reference[e] for e in row]
         with torch.no_grad(), self.policy.disable_adapter():
             found = self._log_probs(packed)
+        return self._keep_log_probs(found, row)
+
+    def _keep_log_probs(self, found: list[torch.Tensor], row: Sequence[Encoded]) -> list[torch.Tensor]:
         if self.remember:
             self.reference.update(zip(row, found, strict=True))
         return found
@@ -115,10 +132,13 @@ class Objective:
             return to_device(states, packed.at.device)
         with torch.no_grad(), self.policy.disable_adapter():
             states = self.network.states(packed)
+        self._keep_states(states, packed, row)
+        return states
+
+    def _keep_states(self, states: torch.Tensor, packed: Packed, row: Sequence[Encoded]) -> None:
         if self.remember and self.network.head.weight is not None:  # whole logits would be too much to keep
             kept = states.cpu()
             self.reference.update((e, kept[span]) for e, (span, *_) in zip(row, packed.spans, strict=True))
-        return states
 
     def _zeros(self, packed: Packed) -> torch.Tensor:
         """(N,) zeros in main memory, in float32 or wider."""

@@ -106,7 +106,7 @@ def train_adapter(
         network = split_network(model, examples, pad_id)
         steps = plan_steps(examples, spec.epochs, spec.batch_tokens, seed)
         with attached(model, spec, seed=seed, start=start) as policy, layers_again:
-            loop = _Loop(policy, network, spec, len(steps), ranks)
+            loop = _Loop(policy, network, spec, len(steps), ranks, unmoved=start is None)
             for members in steps:
                 loop.step([examples[i] for i in members])
                 if on_step is not None:
@@ -133,12 +133,21 @@ def train_adapter(
 class _Loop:
     """Optimizer steps with gradient accumulation over rows."""
 
-    def __init__(self, policy: PeftModel, network: Network, spec: TrainConfig, steps: int, ranks: Ranks) -> None:
+    def __init__(
+        self,
+        policy: PeftModel,
+        network: Network,
+        spec: TrainConfig,
+        steps: int,
+        ranks: Ranks,
+        *,
+        unmoved: bool = False,
+    ) -> None:
         self.ranks = ranks
         self.network = network
         self.spec = spec
         self.steps = steps
-        self.objective = Objective(policy, network, spec, remember=not ranks.lockstep)
+        self.objective = Objective(policy, network, spec, remember=not ranks.lockstep, unmoved=unmoved)
         self.parameters = [p for p in policy.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(self.parameters, lr=spec.lr, weight_decay=0.0)
         self.row_tokens = ROW_TOKENS["cpu" if network.model.device.type == "cpu" else "other"]
@@ -169,6 +178,7 @@ class _Loop:
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         self.optimizer.step()
+        self.objective.unmoved = False
         self.encoded += int(encoded)
         self.history.append({**figures, "grad_norm": norm, "lr": lr})
 

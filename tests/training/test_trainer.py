@@ -13,7 +13,7 @@ from selfimprove.config import TrainConfig
 from selfimprove.errors import TrainingError
 from selfimprove.seeds import seed_for
 from selfimprove.training import Encoded, train_adapter
-from selfimprove.training.adapter import attached
+from selfimprove.training.adapter import attached, save_adapter
 from selfimprove.training.distributed import ALONE
 from selfimprove.training.model_split import Network, split_network
 from selfimprove.training.objective import Objective
@@ -166,6 +166,36 @@ def test_cached_reference_states_serve_another_packing(model_folder):
         torch.testing.assert_close(cached, network.states(packed))  # B = 0: the policy is the reference
 
 
+@pytest.mark.parametrize("method", ["sft", "preference"])
+def test_before_its_first_step_a_new_adapter_is_its_own_reference(model_folder, method):
+    model, examples = load(model_folder, torch.bfloat16), make_examples(rejected=method == "preference")
+    spec = SPEC.model_copy(update={"method": method, "beta": 0.5})
+    network = split_network(model, examples, pad_id=0)
+    found = []
+    for unmoved in (True, False):
+        with attached(model, spec, seed=1, start=None) as policy:
+            objective = Objective(policy, network, spec, unmoved=unmoved)
+            loss, figures = objective.row(network.pack(examples), examples, examples)
+            loss.backward()
+            gradients = [p.grad.clone() for p in policy.parameters() if p.requires_grad]
+        found.append([loss.detach(), *figures.values(), *objective.reference.values(), *gradients])
+    assert len(found[0]) == len(found[1]) > len(examples)
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-6 if method == "sft" else 0)
+
+
+def test_the_reference_is_computed_as_soon_as_the_adapter_moves(model, tmp_path):
+    runs = []
+    for start in (None, tmp_path / "new"):  # an adapter that changes nothing, once as such and once as any other
+        spec = SPEC.model_copy(update={"lr": 1e-2, "epochs": 1, "beta": 0.5})
+        if start is not None:
+            with attached(model, spec, seed=3, start=None) as policy:
+                save_adapter(policy, start, None)
+        runs.append(train_adapter(model, EXAMPLES, spec, seed=3, out=tmp_path / f"from {start is None}", start=start))
+    assert [r["kl"] for r in runs[0].history] == pytest.approx([r["kl"] for r in runs[1].history], abs=1e-6)
+    assert runs[0].history[0]["kl"] == 0 < runs[0].history[1]["kl"]
+
+
 # -- what training does
 
 
@@ -309,14 +339,14 @@ def test_out_of_memory_halves_the_rows_and_goes_on(model, tmp_path, monkeypatch,
 
     def small_memory(self, examples):
         packed = pack(self, examples)
-        if packed.encoded > 64:
+        if packed.encoded > 32:
             raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate")
         return packed
 
     monkeypatch.setattr(Network, "pack", small_memory)
     with caplog.at_level(logging.WARNING):
         report = train_adapter(model, EXAMPLES, SPEC, seed=0, out=tmp_path / "b")
-    assert "rows are now at most 64 tokens" in caplog.text
+    assert "rows are now at most 32 tokens" in caplog.text
     for one, other in zip(report.history, plain.history, strict=True):
         assert one == pytest.approx(other, rel=1e-2)
 
