@@ -15,6 +15,7 @@ from ..errors import TrainingError
 from ..fsio import new_folder, write_json
 from ..models.policy import quiet_peft
 from .fused_lora import fuse
+from .fused_norm import fused_norms
 from .targets import find_targets
 
 
@@ -44,7 +45,8 @@ def attached(model: Any, spec: TrainConfig, *, seed: int, start: Path | None) ->
             policy = PeftModel.from_pretrained(model, str(start), is_trainable=True)
     fuse(policy)
     try:
-        yield policy.eval()  # no dropout anywhere: the KL to the reference would measure it
+        with fused_norms(policy):
+            yield policy.eval()  # no dropout anywhere: the KL to the reference would measure it
     finally:
         policy.unload()
         vars(model).pop("peft_config", None)
