@@ -17,6 +17,9 @@ COSINE = 0.5
 all families are pure at 0.5; at 0.4 sums and products become one."""
 LEAST = 8
 """Prompts of a family of its own; smaller clusters are pooled."""
+PART = 0.05
+"""Fraction of the held-out prompts that families must hold together for their change to count. Of 31 families with 13
+prompts each one rose by more than 0.3 in each of five rounds that were 14 to 17 points above the base."""
 SURE = 0.4
 """Share of a family's samples in the base's majority from which a fall of it counts: below, the base guesses."""
 EXACT = 3_000
@@ -153,8 +156,11 @@ def _top(counts: Mapping[str, int]) -> str | None:
 
 
 def rise(base: Sequence[FamilyMetrics], now: Sequence[FamilyMetrics]) -> float:
-    """Return the largest rise of `top_fraction` over the base among families of at least `LEAST` prompts; 0 if none."""
-    return max((by for by, _ in _rises(base, now)), default=0.0)
+    """Return the rise of `top_fraction` over the base that families with over `PART` of the prompts reach; 0 if none.
+
+    Families of fewer than `LEAST` prompts do not count.
+    """
+    return _reached(_rises(base, now), now)
 
 
 def mean_rise(base: Sequence[FamilyMetrics], now: Sequence[FamilyMetrics]) -> float:
@@ -174,8 +180,21 @@ def most_fallen(base: Sequence[FamilyMetrics], now: Sequence[FamilyMetrics]) -> 
 
 
 def fall(base: Sequence[FamilyMetrics], now: Sequence[FamilyMetrics]) -> float:
-    """Return the largest fall of `base_share` among families where the base's was at least `SURE`; 0 if none fell."""
-    return max((by for by, _ in _falls(base, now)), default=0.0)
+    """Return the fall of `base_share` that families with over `PART` of the prompts reach; 0 if none.
+
+    Families of fewer than `LEAST` prompts, and those where the base's share was below `SURE`, do not count.
+    """
+    return _reached(_falls(base, now), now)
+
+
+def _reached(changes: Sequence[tuple[float, FamilyMetrics]], now: Sequence[FamilyMetrics]) -> float:
+    """Return the largest change that families with over `PART` of all prompts reach or exceed; 0 if none."""
+    left = PART * sum(family.prompts for family in now)
+    for by, family in sorted(changes, key=lambda change: -change[0]):
+        left -= family.prompts
+        if left < 0:
+            return by
+    return 0.0
 
 
 def _falls(base: Sequence[FamilyMetrics], now: Sequence[FamilyMetrics]) -> list[tuple[float, FamilyMetrics]]:
