@@ -215,6 +215,24 @@ def test_a_flipped_bit_in_the_database_is_found(finished, at):
         assert "\n" not in str(error)
 
 
+def test_a_flipped_bit_in_the_definition_of_a_table_is_told_in_one_line(finished):
+    path = finished / "memory.db"
+    with ResponseMemory.open(path) as memory:
+        whole = memory.digest()
+    good = path.read_bytes()
+    start = good.index(b"CREATE TABLE units")
+    told_of = 0
+    for at in range(start, start + 600, 40):
+        path.write_bytes(good[:at] + bytes([good[at] ^ 0x10]) + good[at + 1 :])
+        try:
+            with ResponseMemory.open(path) as memory:
+                assert memory.verify() or memory.digest() == whole, at
+        except MemoryError_ as error:
+            told_of += 1
+            assert "\n" not in str(error)
+    assert told_of > 3
+
+
 def test_a_cut_database_is_found(finished):
     path = finished / "memory.db"
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])

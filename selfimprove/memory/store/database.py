@@ -274,6 +274,10 @@ def _owner(path: Path) -> str:
         return "another process"
 
 
+DAMAGED = ("malformed", "foreign key mismatch", "no such table", "no such column")
+"""Parts of SQLite's messages about a file that was changed: the last three when the definitions of the tables were."""
+
+
 @contextmanager
 def _explained(path: Path) -> Iterator[None]:
     """Turn SQLite's errors about a bad file or disk into a MemoryError_ with advice; others pass through."""
@@ -288,7 +292,7 @@ def _explained(path: Path) -> Iterator[None]:
                 f"{path} could not be read or written ({text}); what was committed is safe: "
                 "see whether the disk has no room left or fails, then resume"
             ) from None
-        if "malformed" in text:
+        if any(sign in text for sign in DAMAGED):
             raise MemoryError_(
                 f"{path} is damaged ({text}): copy what can be read with sqlite3's .recover, or go back to a backup"
             ) from None
