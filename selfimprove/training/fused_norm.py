@@ -29,7 +29,7 @@ def fused_norms(model: Module) -> Iterator[None]:
 
 @torch.no_grad()
 def _plain(norm: Any) -> bool:
-    """Whether the module is w x / rms(x), computed as Llama's is: others add 1 to w, or multiply in float32."""
+    """Return whether the module is w x / rms(x), computed as Llama's is: others add 1 to w, or multiply in float32."""
     weight = getattr(norm, "weight", None)
     known = type(norm).__name__.endswith("RMSNorm") and hasattr(norm, "variance_epsilon")
     if not known or type(weight) is not Parameter or "forward" in vars(norm):  # a sharded weight, a forward with hooks
