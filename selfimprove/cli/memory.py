@@ -205,6 +205,7 @@ def embed(run_name: str) -> None:
 @click.pass_obj
 def reembed(run_name: str, embedder: str) -> None:
     """Recompute all vectors with EMBEDDER (an id, a folder, bundled:minilm or hash:N), and use it from now on."""
+    from ..answers import Reader
     from ..config_file import to_yaml
     from ..fsio import write_text
     from ..memory import Embedder
@@ -215,7 +216,7 @@ def reembed(run_name: str, embedder: str) -> None:
     config = saved_config(folder)
     loaded = Embedder.load(embedder, config.model.device)
     with opened_memory(run_name, write=True) as opened:
-        make_anew(opened, loaded)
+        make_anew(opened, loaded, Reader.of(config).shown)
     write_text(folder / "config.yaml", to_yaml(config.model_copy(update={"embedder": embedder})))
     click.echo(f"all vectors are recomputed with {embedder}, which is now the embedder in {folder / 'config.yaml'}")
 

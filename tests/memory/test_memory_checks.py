@@ -189,3 +189,10 @@ def test_a_memory_can_change_its_embedder(memory):
     assert VectorIndex(memory).search(other.encode(["What is the opposite of hot?\ncold"]), 1)[0].tolist() == [[2]]
     with pytest.raises(KeyError):
         memory.vectors([3])
+
+
+def test_another_embedder_embeds_answers_without_their_reasoning(memory):
+    commit(memory, [("france", "<think>Lyon?</think>Paris")])
+    other = Embedder.load("hash:32")
+    reembed(memory, other, lambda text: text.split("</think>")[-1])
+    assert np.array_equal(memory.vectors([1]), other.encode(["What is the capital of France?\nParis"]))
