@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from dataclasses import asdict, replace
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -32,6 +33,10 @@ from selfimprove.run.session import open_run
 from selfimprove.run.validate import refuse_unusable
 from selfimprove.stages.guard import guard
 from selfimprove.stages.independence import Independence
+from selfimprove.stages.recall import FIRST, recall
+from selfimprove.stages.sample import sample
+from selfimprove.stages.units import by_prompt
+from selfimprove.stages.vote import vote
 from selfimprove.types import VOTERS, Message, Origin, Poll, Split, Stage
 
 EVERY_STAGE = set(Stage) - {Stage.IMPORT, Stage.TRIAL, Stage.ADD, Stage.CURATE}
@@ -393,15 +398,54 @@ def test_recalled_answers_that_agree_less_with_samples_than_samples_do_are_left_
     taught_folder, prompts, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(Independence, "harms", lambda self, least: self.prompts > 0 and least == 0.0)
-    run_it(tiny_config(taught_folder, prompts, rounds=1), tmp_path / "run")
+    config = tiny_config(taught_folder, prompts, rounds=1, propose={"exemplar": {"k": 5, "below": 2.0, "agree": 0.0}})
+    run_it(config, tmp_path / "run")
     with ResponseMemory.open(tmp_path / "run" / "memory.db") as memory:
-        recalled = {r.id for r in memory.responses(origins=[Origin.RECALL])}
-        assert recalled, "or nothing was left out"
+        per_prompt = by_prompt(memory.responses(origins=[Origin.RECALL]))
+        assert {len(group) for group in per_prompt.values()} == {FIRST}, "the others are not worth their tokens"
+        recalled = {r.id for group in per_prompt.values() for r in group}
         assert memory.measured(1, Poll.RECALLED, "independence")["prompts"] > 0
         for poll in (Poll.RECALLED, Poll.FINAL):
             assert memory.judgements(1, poll)
             assert not recalled & memory.judgements(1, poll).keys()
         assert not recalled & memory.verdicts(1).keys()
+
+
+def test_recall_that_was_stopped_after_the_first_answers_ends_with_the_same_responses(
+    taught_folder, prompts, tmp_path, monkeypatch
+):
+    config = tiny_config(taught_folder, prompts, rounds=1, propose={"exemplar": {"k": 5, "below": 2.0, "agree": 0.0}})
+    ended = []
+    for name in ("undisturbed", "stopped"):
+        with open_run(config, folder=tmp_path / name, progress=Progress(quiet=True)) as run:
+            sample(run, 1)
+            vote(run, 1, Poll.SAMPLED)
+            if name == "stopped":
+                with monkeypatch.context() as stop, pytest.raises(KeyboardInterrupt):
+                    stop.setattr("selfimprove.stages.recall.recall_harms", Mock(side_effect=KeyboardInterrupt))
+                    recall(run, 1)
+            recall(run, 1)
+            recall(run, 1)
+            ended.append(run.memory.responses(origins=[Origin.RECALL]))
+    undisturbed, stopped = ended
+    assert {len(group) for group in by_prompt(undisturbed).values()} == {5}
+    assert len({(r.prompt_id, r.seed) for r in undisturbed}) == len(undisturbed), "each answer has its own seed"
+    assert undisturbed == stopped
+
+
+def test_a_round_whose_recall_an_older_version_asked_at_once_is_not_asked_again(
+    taught_folder, prompts, tmp_path, monkeypatch
+):
+    config = tiny_config(taught_folder, prompts, rounds=1, propose={"exemplar": {"k": 5, "below": 2.0, "agree": 0.0}})
+    with open_run(config, folder=tmp_path / "run", progress=Progress(quiet=True)) as run:
+        sample(run, 1)
+        vote(run, 1, Poll.SAMPLED)
+        with monkeypatch.context() as older:
+            older.setattr("selfimprove.stages.recall.FIRST", 5)
+            recall(run, 1)
+        written = run.memory.responses(origins=[Origin.RECALL])
+        recall(run, 1)
+        assert run.memory.responses(origins=[Origin.RECALL]) == written
 
 
 def test_a_round_in_which_a_family_gets_one_answer_is_rejected_by_its_name(taught_folder, prompts, tmp_path):

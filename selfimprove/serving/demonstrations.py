@@ -43,7 +43,7 @@ class Demonstrations:
         return plan_recall(
             [[asked]],
             [pool],
-            k=k,
+            slots=range(k),
             shots=settings.shots,
             seed_key=(self._config.seed, "serve", seed),
             distinct=settings.draw == "distinct",

@@ -2,12 +2,13 @@
 
 Self-generated demonstrations as in Huang et al. 2022 (LMSI) and MoT (Li & Qiu 2023), retrieved for each prompt by its
 own vector (Liu et al. 2022). Near demonstrations raise accuracy and share their mistakes: every sample draws its own,
-with different answers, so that the votes stay as independent as they can be.
+with different answers, so that the votes stay as independent as they can be. The first answers tell whether the
+others are worth their tokens.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
 from ..memory.retrieval import Trusted, draw, neighbourhoods, neighbours, pool_index, pooled, trust
@@ -15,22 +16,26 @@ from ..models.conversation import after_system
 from ..run.session import Run
 from ..seeds import seed_for
 from ..types import Origin, Poll, Prompt, Request, Stage
-from .units import between, run_units
+from .units import between, by_prompt, run_units
+from .vote import recall_harms
 
 if TYPE_CHECKING:
     from ..memory.retrieval import Recalled
+
+FIRST = 2
+"""Answers a prompt that tell whether recall helps in a round: the agreement of pairs shows with two."""
 
 
 def plan_recall(
     groups: Sequence[Sequence[Prompt]],
     pools: Sequence["Sequence[Recalled]"],
     *,
-    k: int,
+    slots: Iterable[int],
     shots: int,
     seed_key: tuple[object, ...],
     distinct: bool = False,
 ) -> list[Request]:
-    """Return `k` requests for each prompt whose group has a pool of trusted responses: slot by slot.
+    """Return a request for each prompt whose group has a pool of trusted responses: slot by slot.
 
     For each slot, a group of neighbours draws `shots` responses of its pool, in one order, so that the prefix of its
     requests is computed once; a prompt that may not see one of them (`Recalled.suits`) takes the next. `distinct`: with
@@ -38,7 +43,7 @@ def plan_recall(
     response. A draw depends on `seed_key`, the group's first prompt, slot and pool, not on the pool's order.
     """
     requests = []
-    for slot in range(k):
+    for slot in slots:
         for group, pool in zip(groups, pools, strict=True):
             for prompt in group:
                 suited = [r for r in pool if r.suits(prompt)]
@@ -79,7 +84,10 @@ def _short(run: Run, shown: "Recalled") -> bool:
 
 
 def recall(run: Run, round_: int) -> None:
-    """Answer the prompts whose support is below `propose.exemplar.below` again, with retrieved demonstrations."""
+    """Answer the prompts whose support is below `propose.exemplar.below` again, with retrieved demonstrations.
+
+    Each prompt gets its first answers; the others only if the answers so far would vote (`propose.exemplar.agree`).
+    """
     config = run.config.propose.exemplar
     tallies = run.memory.tallies(round_, Poll.SAMPLED)
     trusted = demonstrations(run, round_, Poll.SAMPLED)
@@ -89,16 +97,27 @@ def recall(run: Run, round_: int) -> None:
     group_of = {prompt.id: group for group in groups for prompt in group}
     index = cache(lambda: pool_index(run.memory, trusted, run.embedder.encode))  # a resumed stage may not need it
 
-    def plan(batch: Sequence[Prompt]) -> list[Request]:
+    def plan(slots: Iterable[int], batch: Sequence[Prompt]) -> list[Request]:
         if config.draw == "random":
             together, pools = [batch], [list(trusted.shown.values())]
         else:
             near = dict(zip(batch, neighbours(run.memory, index(), trusted, batch, config.pool), strict=True))
             together = list({id(group_of[p.id]): group_of[p.id] for p in batch}.values())
             pools = [pooled([near[p] for p in group], config.pool) for group in together]
-        key = (run.config.seed, round_)
         return plan_recall(
-            together, pools, k=config.k, shots=config.shots, seed_key=key, distinct=config.draw == "distinct"
+            together,
+            pools,
+            slots=slots,
+            shots=config.shots,
+            seed_key=(run.config.seed, round_),
+            distinct=config.draw == "distinct",
         )
 
-    run_units(run, round_, Stage.RECALL, [p for group in groups for p in group], plan, run.memory.current)
+    prompts = [prompt for group in groups for prompt in group]
+    first, rest = range(min(config.k, FIRST)), range(FIRST, config.k)
+    answered = by_prompt(run_units(run, round_, Stage.RECALL, prompts, partial(plan, first), run.memory.current))
+    # Versions before asked for all answers at once.
+    others = [prompt for prompt in prompts if len(answered.get(prompt.id, ())) <= FIRST]
+    if rest and others and not recall_harms(run, round_):
+        units = -(-len(prompts) // run.config.sample.unit_prompts)
+        run_units(run, round_, Stage.RECALL, others, partial(plan, rest), run.memory.current, first=units)

@@ -30,9 +30,9 @@ def run_units(
     *,
     first: int = 0,
 ) -> list[Response]:
-    """Generate and commit what `plan` asks for, a unit of prompts at a time; return the stage's responses.
+    """Generate and commit what `plan` asks for, a unit of prompts at a time; return the responses of these units.
 
-    Units count from `first`: a stage that goes on later with further prompts has new units for them.
+    Units count from `first`: a stage that goes on later has new units.
 
     Committed units are skipped. A unit's seconds count from the commit before it, so that they add up to the elapsed
     time even if the engine works on several units at once. Requests that do not fit the model's positions are dropped.
@@ -56,7 +56,8 @@ def run_units(
             run.memory.commit_unit(unit, generations, None, wall_s=time.monotonic() - begun)
             begun = time.monotonic()
             bar.advance(len(batches[unit.index - first]))
-    responses = run.memory.responses(rounds=[round_], stages=[stage])
+    units = [unit_id(round_, stage, first + index) for index in range(len(batches))]
+    responses = run.memory.responses(unit_ids=units)
     truncated = sum(r.finish == "length" for r in responses)
     tokens = sum(r.new_tokens for r in responses)
     run.progress.line(

@@ -239,6 +239,16 @@ def _commit(
         run.progress.say(f"            {shared}")
 
 
+def recall_harms(run: Run, round_: int) -> bool:
+    """Return whether the recalled answers that the round has so far would not vote (`propose.exemplar.agree`)."""
+    if run.memory.has_unit(unit_id(round_, Stage.VOTE, Poll.RECALLED)):
+        return _recall_off(run, round_)
+    groups = by_prompt(run.memory.responses(rounds=[round_], origins=[Origin.SAMPLE, Origin.RECALL]))
+    readings = read_once(run, round_, Poll.RECALLED, run.prompts(Split.TRAIN), groups)
+    found = independence(recall_answers(round_, groups, readings.answers))
+    return found is not None and found.harms(run.config.propose.exemplar.agree)
+
+
 def recall_answers(
     round_: int, groups: Mapping[str, Sequence[Response]], answers: Mapping[int, str | None]
 ) -> list[tuple[Answers, Answers]]:

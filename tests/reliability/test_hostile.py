@@ -147,7 +147,7 @@ def test_control_tokens_in_data_are_plain_text_wherever_data_goes(policy, text):
         rivals = rivals_of([prompt], {"p": past}, {1: "a", 2: "b"}, {"p": "a"})
         recalled = [Recalled(1, replace(prompt, id="q"), text, text, 1.0, 1.0)]
         requests = [
-            *plan_recall([[prompt]], [recalled], k=1, shots=1, seed_key=(0,)),
+            *plan_recall([[prompt]], [recalled], slots=[0], shots=1, seed_key=(0,)),
             *plan_revisions([prompt], rivals, {}, ReviseConfig(), k=1, seed_key=(0,)),
         ]
         assert len(requests) == 2

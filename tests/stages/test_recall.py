@@ -23,7 +23,7 @@ def answers(n, system=(BRIEF,)):
 
 def plan(prompts, recalled, k=4, shots=3, key=(7, 1), together=False, distinct=False):
     groups = [prompts] if together else [[p] for p in prompts]
-    return plan_recall(groups, [recalled] * len(groups), k=k, shots=shots, seed_key=key, distinct=distinct)
+    return plan_recall(groups, [recalled] * len(groups), slots=range(k), shots=shots, seed_key=key, distinct=distinct)
 
 
 def test_demonstrations_are_earlier_turns_behind_the_system_message():
