@@ -129,7 +129,7 @@ class ExemplarConfig(Section):
         ge=0,
         le=1,
         description="minimum agreement of recalled answers with samples, as a fraction of that of samples with each "
-        "other; below it they do not vote in the round, and each prompt gets only its first two; 0: they always do",
+        "other; below it they do not vote in the round, and each prompt gets two at most; 0: they always vote",
     )
 
     @model_validator(mode="before")

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from dataclasses import asdict, replace
-from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -411,41 +410,59 @@ def test_recalled_answers_that_agree_less_with_samples_than_samples_do_are_left_
         assert not recalled & memory.verdicts(1).keys()
 
 
-def test_recall_that_was_stopped_after_the_first_answers_ends_with_the_same_responses(
-    taught_folder, prompts, tmp_path, monkeypatch
+@pytest.mark.parametrize("committed", [0, 1])
+def test_recall_that_was_killed_behind_the_first_answers_ends_with_the_same_responses(
+    taught_folder, prompts, tmp_path, monkeypatch, committed
 ):
+    """What the first answers tell is told again on resume, from them alone."""
+    monkeypatch.setattr(Independence, "harms", lambda self, least: self.size > FIRST)
     config = tiny_config(taught_folder, prompts, rounds=1, propose={"exemplar": {"k": 5, "below": 2.0, "agree": 0.0}})
     ended = []
-    for name in ("undisturbed", "stopped"):
+    for name in ("undisturbed", "killed"):
         with open_run(config, folder=tmp_path / name, progress=Progress(quiet=True)) as run:
             sample(run, 1)
             vote(run, 1, Poll.SAMPLED)
-            if name == "stopped":
-                with monkeypatch.context() as stop, pytest.raises(KeyboardInterrupt):
-                    stop.setattr("selfimprove.stages.recall.recall_harms", Mock(side_effect=KeyboardInterrupt))
+            if name == "killed":
+                size = run.config.sample.unit_prompts
+                units = -(-len({t for t in run.memory.tallies(1, Poll.SAMPLED)}) // size)
+                with monkeypatch.context() as killed, pytest.raises(KeyboardInterrupt):
+                    killed.setattr(ResponseMemory, "commit_unit", dying_at(units + committed))
                     recall(run, 1)
             recall(run, 1)
             recall(run, 1)
             ended.append(run.memory.responses(origins=[Origin.RECALL]))
-    undisturbed, stopped = ended
+    undisturbed, killed = ended
     assert {len(group) for group in by_prompt(undisturbed).values()} == {5}
     assert len({(r.prompt_id, r.seed) for r in undisturbed}) == len(undisturbed), "each answer has its own seed"
-    assert undisturbed == stopped
+    assert undisturbed == killed
 
 
-def test_a_round_whose_recall_an_older_version_asked_at_once_is_not_asked_again(
-    taught_folder, prompts, tmp_path, monkeypatch
-):
-    config = tiny_config(taught_folder, prompts, rounds=1, propose={"exemplar": {"k": 5, "below": 2.0, "agree": 0.0}})
-    with open_run(config, folder=tmp_path / "run", progress=Progress(quiet=True)) as run:
-        sample(run, 1)
-        vote(run, 1, Poll.SAMPLED)
-        with monkeypatch.context() as older:
-            older.setattr("selfimprove.stages.recall.FIRST", 5)
-            recall(run, 1)
-        written = run.memory.responses(origins=[Origin.RECALL])
-        recall(run, 1)
-        assert run.memory.responses(origins=[Origin.RECALL]) == written
+def dying_at(index):
+    """Return a `commit_unit` that is killed at this unit of recall."""
+    commit = ResponseMemory.commit_unit
+
+    def dying(self, unit, *args, **kwargs):
+        if unit.stage is Stage.RECALL and unit.index == index:
+            raise KeyboardInterrupt
+        return commit(self, unit, *args, **kwargs)
+
+    return dying
+
+
+def test_a_round_whose_recall_an_older_version_asked_at_once_is_not_asked_again(taught_folder, tmp_path, monkeypatch):
+    """Two prompts have a system message of their own, and so no demonstrations."""
+    rows = [{"messages": [{"role": "user", "content": sum_question(a, b)}]} for a, b in SUMS]
+    rows[3:5] = [{"messages": [{"role": "system", "content": "Be brief."}, *row["messages"]]} for row in rows[3:5]]
+    file = tmp_path / "prompts.jsonl"
+    file.write_text("\n".join(map(json.dumps, rows)))
+    exemplar = {"k": 5, "below": 2.0, "agree": 0.0}
+    config = tiny_config(taught_folder, file, rounds=1, propose={"exemplar": exemplar, "revise": {"k": 0}})
+    with monkeypatch.context() as older:
+        older.setattr("selfimprove.stages.recall.FIRST", 5)
+        before = run_it(config, tmp_path / "run")
+    with ResponseMemory.open(tmp_path / "run" / "memory.db") as memory:
+        assert {len(group) for group in by_prompt(memory.responses(origins=[Origin.RECALL])).values()} == {5}
+    assert run_it(config, tmp_path / "run", resume=True).figures["digest"] == before.figures["digest"]
 
 
 def test_a_round_in_which_a_family_gets_one_answer_is_rejected_by_its_name(taught_folder, prompts, tmp_path):

@@ -1,10 +1,10 @@
 """Reading answers: the kind of answer that a prompt asks for, and the class of each response's answer."""
 
 from .choice import offers_options
-from .final import PLAIN, Thinking, final_text
+from .final import PLAIN, Thinking, final_text, shown
 from .kind import Kind, kind_of
 from .own import OwnReader, load_reader, own_reader
-from .reader import Reader
+from .reader import Reader, thinking_of
 from .reading import classes, extract
 
 __all__ = [
@@ -20,4 +20,6 @@ __all__ = [
     "load_reader",
     "offers_options",
     "own_reader",
+    "shown",
+    "thinking_of",
 ]

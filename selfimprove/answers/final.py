@@ -73,6 +73,11 @@ def final_text(text: str, thinking: Thinking = PLAIN) -> str | None:
     return rest.strip() if end else rest
 
 
+def shown(text: str, thinking: Thinking = PLAIN) -> str:
+    """Return what of a response is shown, measured and embedded: its final text, nothing where it has none."""
+    return final_text(text, thinking) or ""
+
+
 _MOST_BOXES = 12
 _BOX = re.compile(r"\\f?boxed\s*|\\fbox\s*")
 _HASHES = re.compile(r"####[ \t]*([^\n]{1,400})")

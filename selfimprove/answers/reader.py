@@ -4,10 +4,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..config import RunConfig
-from .final import PLAIN, Thinking, final_text
+from .final import PLAIN, Thinking, final_text, shown
 from .kind import Kind, kind_of
 from .own import OwnReader, load_reader
 from .reading import Embed, Pieces, classes
+
+
+def thinking_of(config: RunConfig, *, opened: bool = False) -> Thinking:
+    """Return the marks of reasoning; `opened`: the chat template opens the block in the prompt."""
+    marks = config.model.template.thinking
+    return Thinking(opened=opened) if marks is None else Thinking(tuple(marks), opened)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +48,7 @@ class Reader:
         """
         if own is None and config.vote.reader is not None:
             own = load_reader(config.vote.reader)
-        marks = config.model.template.thinking
-        thinking = Thinking(opened=opened) if marks is None else Thinking(tuple(marks), opened)
-        return cls(config.vote.kind, config.vote.same, thinking, embed, own)
+        return cls(config.vote.kind, config.vote.same, thinking_of(config, opened=opened), embed, own)
 
     def kind(self, prompt_text: str, texts: Sequence[str]) -> Kind:
         """Return how answers to a prompt are read: as configured, or by looking at the prompt and a group of texts."""
@@ -69,7 +73,7 @@ class Reader:
 
     def shown(self, text: str) -> str:
         """Return what of a response is shown, measured and embedded: its final text, nothing where it has none."""
-        return self.final_text(text) or ""
+        return shown(text, self.thinking)
 
     @property
     def fingerprint(self) -> str:

@@ -14,6 +14,7 @@ from ..errors import UserError
 from .group import Group
 from .memory_curate import curation
 from .memory_options import (
+    cut_reasoning,
     encoder,
     filters,
     found_entries,
@@ -52,7 +53,7 @@ def memory(ctx: click.Context, run_name: str) -> None:
 def export(run_name: str, out: Path, form: str | None, **wanted: Any) -> None:
     """Write responses to OUT: a .jsonl or .parquet file, or a .lance data set with their vectors.
 
-    Lance needs `selfimprove[lance]`; `nearest` searches such a data set.
+    Lance needs `selfimprove[lance]`; `nearest` searches such a data set, as far as its responses were embedded (`embed`).
     """
     from ..memory.inspect.entries import write_jsonl, write_parquet
     from ..memory.lance.write import write_lance
@@ -165,7 +166,7 @@ def import_(run_name: str, file: Path, trust: bool, weight: float) -> None:
     from ..memory.importing import import_file
 
     with opened_memory(run_name, write=True) as opened:
-        done = import_file(opened, file, encoder(run_name), trust=trust, weight=weight)
+        done = import_file(opened, file, encoder(opened, run_name), trust=trust, weight=weight)
     how = f"trusted: they take part from round {done.begins} on" if trust else "in quarantine"
     click.echo(f"{done.responses} responses imported as {done.unit}, {how}")
     if done.unknown:
@@ -185,15 +186,12 @@ def embed(run_name: str) -> None:
     A round embeds what it compares alone: demonstrations, and candidates of the agreed answer. Committed in parts:
     after Ctrl-C, the same command goes on.
     """
-    from ..answers import Reader
     from ..memory import VectorIndex
     from ..memory.embedding import embed_rest, embeddable
-    from ..run.folder import run_folder, saved_config
 
-    reader = Reader.of(saved_config(run_folder(run_name)))
     with opened_memory(run_name, write=True) as opened:
         done = 0
-        for done in embed_rest(opened, encoder(run_name), reader.shown):
+        for done in embed_rest(opened, encoder(opened, run_name), cut_reasoning(run_name)):
             click.echo(f"{done} embedded")
         VectorIndex(opened).refresh()  # writes the files of a large index
         total = embeddable(opened)
@@ -205,7 +203,6 @@ def embed(run_name: str) -> None:
 @click.pass_obj
 def reembed(run_name: str, embedder: str) -> None:
     """Recompute all vectors with EMBEDDER (an id, a folder, bundled:minilm or hash:N), and use it from now on."""
-    from ..answers import Reader
     from ..config_file import to_yaml
     from ..fsio import write_text
     from ..memory import Embedder
@@ -216,7 +213,7 @@ def reembed(run_name: str, embedder: str) -> None:
     config = saved_config(folder)
     loaded = Embedder.load(embedder, config.model.device)
     with opened_memory(run_name, write=True) as opened:
-        make_anew(opened, loaded, Reader.of(config).shown)
+        make_anew(opened, loaded, cut_reasoning(run_name))
     write_text(folder / "config.yaml", to_yaml(config.model_copy(update={"embedder": embedder})))
     click.echo(f"all vectors are recomputed with {embedder}, which is now the embedder in {folder / 'config.yaml'}")
 

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -70,26 +70,39 @@ def opened_memory(run_name: str, *, write: bool = False) -> Iterator[ResponseMem
         yield opened
 
 
-def encoder(run_name: str) -> Encode:
-    """Return a run's embedder, which is loaded when it is first used."""
+def encoder(opened: ResponseMemory, run_name: str) -> Encode:
+    """Return a run's embedder, loaded when it is first used; MemoryError_ if the memory was made with another one."""
     from ..memory import Embedder
     from ..run.folder import run_folder, saved_config
 
-    config, load = saved_config(run_folder(run_name)), cache(Embedder.load)
-    return lambda texts: load(config.embedder, config.model.device).encode(texts)
+    config = saved_config(run_folder(run_name))
+
+    @cache
+    def load() -> Embedder:
+        embedder = Embedder.load(config.embedder, config.model.device)
+        opened.refuse_other("embedder", embedder.fingerprint)
+        return embedder
+
+    return lambda texts: load().encode(texts)
+
+
+def cut_reasoning(run_name: str) -> Callable[[str], str]:
+    """Return the function that cuts a response of the run to what follows its reasoning."""
+    from ..answers import shown, thinking_of
+    from ..run.folder import run_folder, saved_config
+
+    return partial(shown, thinking=thinking_of(saved_config(run_folder(run_name))))
 
 
 def vector_of(opened: ResponseMemory, run_name: str, response_id: int) -> np.ndarray:
     """Return the vector of a response, (1, d), made now where there is none; UserError where there is no response."""
-    from ..answers import Reader
     from ..memory.embedding import text_of, vectors_of
-    from ..run.folder import run_folder, saved_config
 
     entry_of(opened, response_id)
     (response,) = opened.responses(ids=[response_id])
     (prompt,) = (p for p in opened.prompts() if p.id == response.prompt_id)
-    shown = Reader.of(saved_config(run_folder(run_name))).shown(response.text)
-    return vectors_of(opened, {response_id: text_of(prompt, shown)}, encoder(run_name))[1]
+    text = text_of(prompt, cut_reasoning(run_name)(response.text))
+    return vectors_of(opened, {response_id: text}, encoder(opened, run_name))[1]
 
 
 def found_entries(opened: ResponseMemory, wanted: dict[str, Any], limit: int) -> Iterator[Entry]:

@@ -12,6 +12,7 @@ import click
 from .group import Group
 from .memory_options import (
     allowed_ids,
+    cut_reasoning,
     encoder,
     entry_of,
     filters,
@@ -169,17 +170,16 @@ def neighbours(run_name: str, prompt_id: str, limit: int, as_json: bool) -> None
     Trusted by the latest vote that trusts any. None is to a held-out prompt or a near-duplicate of one, nor under
     another system message.
     """
-    from ..answers import Reader
     from ..memory.inspect.entries import in_order
     from ..memory.retrieval import latest_pool, pool_index
     from ..memory.retrieval import neighbours as nearest
     from ..run.folder import run_folder, saved_config
 
-    config, embed = saved_config(run_folder(run_name)), encoder(run_name)
-    reader = Reader.of(config)
+    config = saved_config(run_folder(run_name))
     with opened_memory(run_name) as opened:
+        embed = encoder(opened, run_name)
         prompt = prompt_of(opened, prompt_id)
-        pool = latest_pool(opened, embed, config.propose.exemplar.trust, reader.shown)
+        pool = latest_pool(opened, embed, config.propose.exemplar.trust, cut_reasoning(run_name))
         (near,) = nearest(opened, pool_index(opened, pool, embed), pool, [prompt], limit)
         if not as_json:
             click.echo(f"{prompt.id}  {printable(prompt.text, 100)}")

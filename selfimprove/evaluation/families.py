@@ -19,7 +19,7 @@ LEAST = 8
 """Prompts of a family of its own; smaller clusters are pooled."""
 PART = 0.05
 """Fraction of the held-out prompts that families must hold together for their change to count. Of 31 families with 13
-prompts each one rose by more than 0.3 in each of five rounds that were 14 to 17 points above the base."""
+prompts each, a single one rose by more than 0.3 in each of five rounds that were 14 to 17 points above the base."""
 SURE = 0.4
 """Share of a family's samples in the base's majority from which a fall of it counts: below, the base guesses."""
 EXACT = 3_000
@@ -160,7 +160,7 @@ def rise(base: Sequence[FamilyMetrics], now: Sequence[FamilyMetrics]) -> float:
 
     Families of fewer than `LEAST` prompts do not count.
     """
-    return _reached(_rises(base, now), now)
+    return _reached(_rises(base, now), now)[0]
 
 
 def mean_rise(base: Sequence[FamilyMetrics], now: Sequence[FamilyMetrics]) -> float:
@@ -170,13 +170,13 @@ def mean_rise(base: Sequence[FamilyMetrics], now: Sequence[FamilyMetrics]) -> fl
 
 
 def most_risen(base: Sequence[FamilyMetrics], now: Sequence[FamilyMetrics]) -> FamilyMetrics | None:
-    """Return the family with that rise; None if no family of at least `LEAST` prompts was measured twice."""
-    return max(_rises(base, now), key=lambda found: found[0], default=(0.0, None))[1]
+    """Return the family whose rise is `rise`; None if too few were measured twice."""
+    return _reached(_rises(base, now), now)[1]
 
 
 def most_fallen(base: Sequence[FamilyMetrics], now: Sequence[FamilyMetrics]) -> FamilyMetrics | None:
-    """Return the family with the largest `fall`; None if none of at least `LEAST` prompts was measured twice."""
-    return max(_falls(base, now), key=lambda found: found[0], default=(0.0, None))[1]
+    """Return the family whose fall is `fall`; None if too few were measured twice."""
+    return _reached(_falls(base, now), now)[1]
 
 
 def fall(base: Sequence[FamilyMetrics], now: Sequence[FamilyMetrics]) -> float:
@@ -184,17 +184,22 @@ def fall(base: Sequence[FamilyMetrics], now: Sequence[FamilyMetrics]) -> float:
 
     Families of fewer than `LEAST` prompts, and those where the base's share was below `SURE`, do not count.
     """
-    return _reached(_falls(base, now), now)
+    return _reached(_falls(base, now), now)[0]
 
 
-def _reached(changes: Sequence[tuple[float, FamilyMetrics]], now: Sequence[FamilyMetrics]) -> float:
-    """Return the largest change that families with over `PART` of all prompts reach or exceed; 0 if none."""
+def _reached(
+    changes: Sequence[tuple[float, FamilyMetrics]], now: Sequence[FamilyMetrics]
+) -> tuple[float, FamilyMetrics | None]:
+    """Return the largest change that families with over `PART` of all prompts reach, and the one that just reaches it.
+
+    0 and None if those measured twice have no more prompts than that.
+    """
     left = PART * sum(family.prompts for family in now)
     for by, family in sorted(changes, key=lambda change: -change[0]):
         left -= family.prompts
         if left < 0:
-            return by
-    return 0.0
+            return by, family
+    return 0.0, None
 
 
 def _falls(base: Sequence[FamilyMetrics], now: Sequence[FamilyMetrics]) -> list[tuple[float, FamilyMetrics]]:

@@ -15,7 +15,7 @@ from ..memory.retrieval import Trusted, draw, neighbourhoods, neighbours, pool_i
 from ..models.conversation import after_system
 from ..run.session import Run
 from ..seeds import seed_for
-from ..types import Origin, Poll, Prompt, Request, Stage
+from ..types import Origin, Poll, Prompt, Request, Stage, unit_id
 from .units import between, by_prompt, run_units
 from .vote import recall_harms
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ..memory.retrieval import Recalled
 
 FIRST = 2
-"""Answers a prompt that tell whether recall helps in a round: the agreement of pairs shows with two."""
+"""Recalled answers per prompt in the first pass: a pair, whose agreement tells whether they help."""
 
 
 def plan_recall(
@@ -115,9 +115,17 @@ def recall(run: Run, round_: int) -> None:
 
     prompts = [prompt for group in groups for prompt in group]
     first, rest = range(min(config.k, FIRST)), range(FIRST, config.k)
-    answered = by_prompt(run_units(run, round_, Stage.RECALL, prompts, partial(plan, first), run.memory.current))
-    # Versions before asked for all answers at once.
-    others = [prompt for prompt in prompts if len(answered.get(prompt.id, ())) <= FIRST]
-    if rest and others and not recall_harms(run, round_):
-        units = -(-len(prompts) // run.config.sample.unit_prompts)
-        run_units(run, round_, Stage.RECALL, others, partial(plan, rest), run.memory.current, first=units)
+    asked = run_units(run, round_, Stage.RECALL, prompts, partial(plan, first), run.memory.current)
+    if not rest or run.memory.has_unit(unit_id(round_, Stage.VOTE, Poll.RECALLED)):
+        return
+    if recall_harms(run, round_, asked):
+        run.progress.say(f"            no more than {FIRST} a prompt are asked for: they would not vote")
+        return
+    complete = {id_ for id_, group in by_prompt(asked).items() if len(group) > FIRST}
+
+    def others(batch: Sequence[Prompt]) -> list[Request]:
+        # Older versions asked for all answers of a unit at once.
+        return [] if any(prompt.id in complete for prompt in batch) else plan(rest, batch)
+
+    units = -(-len(prompts) // run.config.sample.unit_prompts)
+    run_units(run, round_, Stage.RECALL, prompts, others, run.memory.current, first=units)

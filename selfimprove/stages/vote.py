@@ -239,12 +239,15 @@ def _commit(
         run.progress.say(f"            {shared}")
 
 
-def recall_harms(run: Run, round_: int) -> bool:
-    """Return whether the recalled answers that the round has so far would not vote (`propose.exemplar.agree`)."""
-    if run.memory.has_unit(unit_id(round_, Stage.VOTE, Poll.RECALLED)):
-        return _recall_off(run, round_)
-    groups = by_prompt(run.memory.responses(rounds=[round_], origins=[Origin.SAMPLE, Origin.RECALL]))
-    readings = read_once(run, round_, Poll.RECALLED, run.prompts(Split.TRAIN), groups)
+def recall_harms(run: Run, round_: int, recalled: Sequence[Response]) -> bool:
+    """Return whether these recalled answers of the round would not vote (`propose.exemplar.agree`).
+
+    All answers are read here: judgements of a bench's labels do not hold what was read.
+    """
+    first = {r.id for r in recalled}
+    responses = run.memory.candidates(rounds=[round_])
+    groups = by_prompt(r for r in responses if r.origin is Origin.SAMPLE or r.id in first)
+    readings = read_once(run, round_, Poll.RECALLED, run.prompts(Split.TRAIN), groups, reuse=False)
     found = independence(recall_answers(round_, groups, readings.answers))
     return found is not None and found.harms(run.config.propose.exemplar.agree)
 

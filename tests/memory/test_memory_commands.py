@@ -124,3 +124,24 @@ def test_descendants_of_what_is_excluded_are_counted_and_go_with_it_if_asked(cli
         assert memory.excluded() == {root, *family}
     assert said.startswith(f"{len(family)} responses excluded, {len(family) - 1} of them as descendants: ")
     assert "descend and stay" not in said
+
+
+@pytest.mark.parametrize("words", [("embed",), ("similar", "1"), ("neighbours",)])
+def test_vectors_of_another_embedder_are_never_mixed_in(cli, words):
+    """The configuration was edited, or `reembed` was killed before it wrote it."""
+    with ResponseMemory.open("runs/tiny/memory.db", write=True) as memory:
+        memory.set_meta("embedder", "another one of width 32")
+        memory.db.write("DELETE FROM response_vectors")
+        before = memory.digest()
+        ask = words if words != ("neighbours",) else (*words, memory.prompts(Split.TRAIN)[0].id)
+    said = cli(*ask, code=2)
+    assert said.count("\n") == 1 and "was made with embedder another one of width 32, this is hash:32" in said
+    with ResponseMemory.open("runs/tiny/memory.db") as memory:
+        assert memory.digest() == before
+
+
+def test_looking_into_a_memory_needs_no_reader_of_answers(cli):
+    config = Path("runs/tiny/config.yaml")
+    config.write_text(config.read_text().replace("reader: null", "reader: gone/reader.py:read"))
+    assert cli("similar", "1")
+    assert "are embedded" in cli("embed")

@@ -244,10 +244,14 @@ class ResponseMemory(MemoryReader):
         Raises:
             MemoryError_: they differ.
         """
-        known = self.meta(name)
-        if known is None:
+        self.refuse_other(name, value)
+        if self.meta(name) is None:
             self.set_meta(name, value)
-        elif known != value:
+
+    def refuse_other(self, name: str, value: str) -> None:
+        """Raise MemoryError_ where another fingerprint is recorded."""
+        known = self.meta(name)
+        if known not in (None, value):
             raise MemoryError_(f"{self.db.path} was made with {name} {known}, this is {value}: {_way_out(name)}")
 
     @property
