@@ -6,7 +6,7 @@ import torch
 from transformers import PreTrainedModel
 
 from ..models.packed_attention import packed_attention
-from .prefill import make_segments, prefill, prefill_prefixes
+from .prefill import prefill_groups
 from .shared_prefix import Group, Prompt
 
 _TOLERANCE = 1e-3
@@ -41,8 +41,8 @@ def _probe(model: PreTrainedModel) -> str:
         expected = torch.stack([model(torch.tensor([ids], device=model.device)).logits[0, -1] for ids in texts]).float()
         try:
             with packed_attention(model):
-                segments = make_segments([2], prefill_prefixes(model, [group]))
-                logits = prefill(model, [ids[3:] for ids in texts], [3, 3], segments).logits.float()
+                _, filled = prefill_groups(model, [group])
+                logits = filled.logits.float()
         except NotImplementedError as error:
             return str(error)
         except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:

@@ -9,7 +9,7 @@ from transformers import PreTrainedModel
 
 from ..types import Finish, Sampling
 from .branches import GROWTH, Branches, grown
-from .prefill import Prefilled, additive, make_segments, prefill, prefill_prefixes
+from .prefill import Prefilled, additive, make_segments, prefill_groups
 from .prefix_attention import Segment
 from .sampling import draw
 from .shared_prefix import Group
@@ -45,7 +45,7 @@ def decode_batch(
         torch.OutOfMemoryError, RuntimeError: the device or the CPU's allocator has too little memory for the batch.
     """
     rows = [row for group in groups for prompt in group.prompts for row in prompt.rows]
-    segments, filled = _prefill(model, groups)
+    segments, filled = prefill_groups(model, groups)
     if model.device.type in STATIC:
         keys = [seeds[row] for row in rows]
         drawn = _decode_static(model, groups, segments, filled, keys, sampling, eos_ids, on_tokens, stop)
@@ -86,16 +86,6 @@ class _Stops:
         for row, token in zip(rows, tokens.tolist(), strict=True):
             self._ids[row].append(token)
         return torch.tensor([not self._stop(self._ids[row]) for row in rows], dtype=torch.bool, device=live.device)
-
-
-def _prefill(model: PreTrainedModel, groups: Sequence[Group]) -> tuple[tuple[Segment, ...], Prefilled]:
-    """Prefill each prompt once, in segments by shared prefix."""
-    prompts = [prompt for group in groups for prompt in group.prompts]
-    starts = [group.shared for group in groups for _ in group.prompts]
-    suffixes = [prompt.token_ids[start:] for prompt, start in zip(prompts, starts, strict=True)]
-    prefixes = prefill_prefixes(model, groups)
-    segments = make_segments([len(g.prompts) for g in groups], prefixes)
-    return segments, prefill(model, suffixes, starts, segments)
 
 
 def _branches(groups: Sequence[Group], segments: tuple[Segment, ...], filled: Prefilled, new_tokens: int) -> Branches:

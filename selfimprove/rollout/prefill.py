@@ -8,7 +8,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from .prefix_attention import Pass, Segment
-from .shared_prefix import Group
+from .shared_prefix import Group, group_prompts
 
 PREFILL_TOKENS = 2048
 """Most tokens of one row in a prefill pass, and on a CPU in a pass: enough to fill the matrix products, few enough to
@@ -26,15 +26,28 @@ class Prefilled:
     logits: Tensor
 
 
-def prefill_prefixes(model: PreTrainedModel, groups: Sequence[Group]) -> list[Tensor | None]:
-    """Return the prefix of each group, (layers, 2, Hkv, P, D)."""
+def prefill_groups(model: PreTrainedModel, groups: Sequence[Group]) -> tuple[tuple[Segment, ...], Prefilled]:
+    """Prefill each prompt once, in segments by shared prefix."""
+    prompts = [prompt for group in groups for prompt in group.prompts]
+    starts = [group.shared for group in groups for _ in group.prompts]
+    suffixes = [prompt.token_ids[start:] for prompt, start in zip(prompts, starts, strict=True)]
+    segments = make_segments([len(group.prompts) for group in groups], _prefixes(model, groups))
+    return segments, prefill(model, suffixes, starts, segments)
+
+
+def _prefixes(model: PreTrainedModel, groups: Sequence[Group]) -> list[Tensor | None]:
+    """Return the prefix of each group, (layers, 2, Hkv, P, D). What prefixes share in turn is computed once, too."""
     prefixes: list[Tensor | None] = [None] * len(groups)
     shared = [i for i, group in enumerate(groups) if group.shared]
     if shared:
-        ids = [groups[i].prompts[0].token_ids[: groups[i].shared] for i in shared]
-        filled = prefill(model, ids, [0] * len(ids), (Segment(0, len(ids), None),))
-        for row, i in enumerate(shared):
-            prefixes[i] = filled.own[:, :, row, :, -groups[i].shared :].contiguous()
+        parents = group_prompts([groups[i].prompts[0].token_ids[: groups[i].shared] for i in shared])
+        segments, filled = prefill_groups(model, parents)
+        for group, segment in zip(parents, segments, strict=True):
+            for place, prompt in enumerate(group.prompts, start=segment.start):
+                own = filled.own[:, :, place, :, group.shared - len(prompt.token_ids) :]
+                whole = own.contiguous() if segment.prefix is None else torch.cat([segment.prefix, own], -2)
+                for row in prompt.rows:
+                    prefixes[shared[row]] = whole
     return prefixes
 
 
