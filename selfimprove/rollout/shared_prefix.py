@@ -74,7 +74,25 @@ def group_prompts(token_ids: Sequence[Sequence[int]]) -> list[Group]:
         end = start
     if alone:
         groups.append(Group(0, _by_length(alone)))
-    return sorted(groups, key=lambda g: (g.longest_suffix, g.prompts[0].token_ids))
+    return _in_order(groups)
+
+
+def split_long(groups: Sequence[Group]) -> list[Group]:
+    """Move prompts with long suffixes to groups of their own where that saves; groups with short suffixes first.
+
+    The cache has as many columns for every row as the longest suffix needs. A prompt that is alone in its group keeps
+    the end of its tokens as the suffix, no longer than the longest suffix of the prompts that stay.
+    """
+    rows = sum(group.rows for group in groups)
+    lengths = sorted((len(p.token_ids) - group.shared for group in groups for p in group.prompts), reverse=True)
+    longest = lengths[min(range(len(lengths)), key=lambda moved: rows * lengths[moved] + _GROUP * moved)]
+    parts: list[Group] = []
+    for group in groups:
+        most = group.shared + longest
+        stay = tuple(p for p in group.prompts if len(p.token_ids) <= most)
+        parts += [Group(group.shared, stay)] if stay else []
+        parts += [Group(len(p.token_ids) - longest, (p,)) for p in group.prompts if len(p.token_ids) > most]
+    return _in_order(parts)
 
 
 def cut_batches(groups: Sequence[Group], rows: int) -> Iterator[tuple[Group, ...]]:
@@ -111,6 +129,10 @@ def _common(prompts: Sequence[Prompt]) -> list[int]:
         a, b = before.token_ids, prompt.token_ids
         common.append(next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b))))
     return common
+
+
+def _in_order(groups: Sequence[Group]) -> list[Group]:
+    return sorted(groups, key=lambda g: (g.longest_suffix, g.prompts[0].token_ids))
 
 
 def _by_length(prompts: Sequence[Prompt]) -> tuple[Prompt, ...]:

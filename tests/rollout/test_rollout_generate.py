@@ -179,6 +179,31 @@ def test_each_prompt_and_each_trunk_is_computed_once(llama, monkeypatch):
     assert sum(computed) == 150 + 6 * 4
 
 
+def test_what_prefixes_share_is_computed_once_too(llama, monkeypatch):
+    computed = []
+    forward = prefill.forward
+    monkeypatch.setattr(prefill, "forward", lambda *args: computed.append(len(args[1])) or forward(*args))
+    rng = random.Random(0)
+    system, *shots = (tokens(rng, n) for n in (100, 60, 70, 80))
+    prompts = [[*system, *demonstrations, 3 + i, 7, 8, 9] for demonstrations in shots for i in range(6)]
+    fit.misfit(llama, 1)
+    computed.clear()
+    rollouts = run(llama, [p for p in prompts for _ in range(2)], GREEDY)
+    assert computed == [100, 60 + 70 + 80, len(prompts) * 4]
+    assert [r.token_ids for r in rollouts[::2]] == [reference(llama, ids, 16, EOS) for ids in prompts]
+
+
+def test_a_few_long_prompts_take_no_columns_of_the_others(llama, monkeypatch):
+    columns = []
+    forward = branches.forward
+    monkeypatch.setattr(branches, "forward", lambda *args: columns.append(args[3].own.shape[-2]) or forward(*args))
+    rng = random.Random(0)
+    prompts = [tokens(rng, n) for n in (150, 170, 160, *[5] * 60)]
+    rollouts = run(llama, prompts, GREEDY)
+    assert [r.token_ids for r in rollouts] == [reference(llama, ids, 16, EOS) for ids in prompts]
+    assert set(columns) == {5 + 15}
+
+
 def test_a_prompt_longer_than_one_pass_is_computed_in_several(llama, rows, monkeypatch):
     whole = run(llama, rows)
     monkeypatch.setattr(prefill, "PREFILL_TOKENS", 7)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from selfimprove.rollout import shared_prefix as prefix
-from selfimprove.rollout.shared_prefix import cut_batches, group_prompts
+from selfimprove.rollout.shared_prefix import cut_batches, group_prompts, split_long
 
 ROWS = st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=8), max_size=12)
 
@@ -68,6 +68,38 @@ def test_the_partition_is_the_best_there_is(token_ids):
             sum(max(0, saving(unique[a:b], counts[a:b])) for a, b in itertools.pairwise(cuts))
             for cuts in partitions(len(unique))
         )
+
+
+def test_a_few_long_prompts_do_not_widen_the_cache_of_all():
+    long = [[i, *range(100 + 2 * i)] for i in range(4)]
+    groups = group_prompts([[10 + i, 11, 12] for i in range(100)] + long)
+    assert [(g.rows, g.longest_suffix) for g in groups] == [(104, 107)]
+    parts = split_long(groups)
+    assert sorted((g.rows, g.shared, g.longest_suffix) for g in parts) == [
+        (1, 98, 3), (1, 100, 3), (1, 102, 3), (1, 104, 3), (100, 0, 3)
+    ]  # fmt: skip
+
+
+def test_unlike_lengths_alone_are_no_reason_to_split():
+    groups = group_prompts([[i] * (3 + i) for i in range(20)])
+    assert split_long(groups) == groups
+
+
+@given(ROWS.filter(len), st.integers(1, 30))
+def test_the_width_of_the_cache_is_the_best_there_is(token_ids, cost):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(prefix, "_GROUP", cost)
+        groups = group_prompts(token_ids)
+        parts = split_long(groups)
+    assert sorted(rows_of(parts, token_ids)) == list(range(len(token_ids)))
+    suffixes = [len(p.token_ids) - g.shared for g in groups for p in g.prompts]
+
+    def costs(width):
+        return len(token_ids) * width + cost * sum(n > width for n in suffixes)
+
+    width = max(g.longest_suffix for g in parts)
+    assert costs(width) == min(map(costs, suffixes))
+    assert sum(g.shared > 0 for g in parts) <= sum(g.shared > 0 for g in groups) + sum(n > width for n in suffixes)
 
 
 def saving(prompts, counts):
