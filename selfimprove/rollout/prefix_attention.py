@@ -59,42 +59,43 @@ class Pass:
         # (R, w, H, D) -> (R, Hkv, w * G, D): the G query heads of a key/value head stand together
         grouped = grid.unflatten(2, (kv_heads, -1)).transpose(1, 2).flatten(2, 3)
         keys, values = keys[:, :, : self.last], values[:, :, : self.last]
-        parts = []
+        scores = grouped @ keys.transpose(-1, -2)  # (R, Hkv, w * G, last)
+        if self.mask is not None:
+            scores.unflatten(2, (width, -1)).add_(self.mask)
+        seen = []
         for segment in self.segments:
             part = slice(segment.start, segment.stop)
             prefix = None if segment.prefix is None else segment.prefix[layer]
-            mask = None if self.mask is None else self.mask[part]
-            parts.append(_attend(grouped[part], keys[part], values[part], mask, prefix))
-        out = torch.cat(parts) if len(parts) > 1 else parts[0]
+            seen.append(_attend_prefix(grouped[part], scores[part], prefix))
+        out = scores @ values
+        for segment, on_prefix in zip(self.segments, seen, strict=True):
+            if on_prefix is not None:
+                out[segment.start : segment.stop] += on_prefix
         out = out.unflatten(2, (width, -1)).transpose(1, 2).flatten(2, 3)  # (R, w, H, D)
         packed = out[:, 0] if self.place_T is None else out[row, column - self.first]
         return packed.unsqueeze(0)
 
 
-def _attend(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, prefix: Tensor | None) -> Tensor:
-    """Softmax attention over [prefix | own columns].
+def _attend_prefix(query: Tensor, scores: Tensor, prefix: Tensor | None) -> Tensor | None:
+    """Return what the queries of a segment see of its prefix; its scores become weights over [prefix | own columns].
 
     Args:
         query: (n, Hkv, Q, D), scaled; Q = w * G queries.
-        keys: (n, Hkv, C, D).
-        values: (n, Hkv, C, D).
-        mask: additive, (n, 1, w, 1, C), or None.
+        scores: (n, Hkv, Q, C) of the own columns, masked; overwritten by their part of the softmax.
         prefix: (2, Hkv, P, D), seen by every query, or None.
     """
-    n, heads, queries, size = query.shape
-    scores = query @ keys.transpose(-1, -2)  # (n, Hkv, Q, C)
-    if mask is not None:
-        scores.view(n, heads, mask.shape[2], -1, mask.shape[-1]).add_(mask)
     if prefix is None:
-        return _softmax(scores) @ values
-    prefix_keys, prefix_values = prefix
-    shared = prefix_keys.shape[1]
+        scores.copy_(_softmax(scores))
+        return None
+    n, heads, queries, size = query.shape
+    keys, values = prefix
+    shared = keys.shape[1]
     flat = query.transpose(0, 1).reshape(heads, n * queries, size)  # all rows in one product a head
-    on_prefix = (flat @ prefix_keys.transpose(-1, -2)).view(heads, n, queries, shared).transpose(0, 1)
+    on_prefix = (flat @ keys.transpose(-1, -2)).view(heads, n, queries, shared).transpose(0, 1)
     weights = _softmax(torch.cat([on_prefix, scores], -1))  # (n, Hkv, Q, P + C)
-    on_prefix = weights[..., :shared].transpose(0, 1).reshape(heads, n * queries, shared)
-    out = (on_prefix @ prefix_values).view(heads, n, queries, size).transpose(0, 1)
-    return out + weights[..., shared:] @ values
+    scores.copy_(weights[..., shared:])
+    flat = weights[..., :shared].transpose(0, 1).reshape(heads, n * queries, shared)
+    return (flat @ values).view(heads, n, queries, size).transpose(0, 1)
 
 
 def _softmax(scores: Tensor) -> Tensor:
