@@ -72,8 +72,8 @@ def check(config: RunConfig, *, probe: bool = False) -> str:
         f"tokens    {len(ids)} in the first prompt, end of turn {policy.tokenizer.decode([policy.end_of_turn])!r}",
         f"disk      {free:.0f} GB free, about {needed:.1f} GB needed",
         f"answer    {prompt.text[:60]!r} -> {answer!r} in {seconds:.1f} s",
-        f"round     {config.sample.k} samples + up to {config.propose.exemplar.k} answers with demonstrations for each of "
-        f"{len(split[Split.TRAIN])} prompts, {config.rounds} rounds",
+        f"round     {config.sample.k} samples + up to {config.propose.exemplar.k} answers with demonstrations for each "
+        f"of {len(split[Split.TRAIN])} prompts, {config.rounds} rounds",
     ]
     if past:
         lines.append(f"memory    {past.said}; {len(past.left_out)} of the prompts left out for that")

@@ -53,7 +53,7 @@ def memory(ctx: click.Context, run_name: str) -> None:
 def export(run_name: str, out: Path, form: str | None, **wanted: Any) -> None:
     """Write responses to OUT: a .jsonl or .parquet file, or a .lance data set with their vectors.
 
-    Lance needs `selfimprove[lance]`; `nearest` searches such a data set, as far as its responses were embedded (`embed`).
+    Lance needs `selfimprove[lance]`. `nearest` searches such a data set, where responses are embedded (`embed`).
     """
     from ..memory.inspect.entries import write_jsonl, write_parquet
     from ..memory.lance.write import write_lance
