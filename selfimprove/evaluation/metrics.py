@@ -150,7 +150,7 @@ METRICS = (
         is_minimum=False,
         rule="`family_rise`",
         meaning="rise over the base of the fraction of a family's prompts that have its most frequent majority answer, "
-        "in the families where it rose most, as many as hold over 5 % of the prompts",
+        "in the families where it rose most, as many as hold over a tenth of the prompts",
         healthy="rises by some hundredths where the base errs at random",
         red_flag="rises: one kind of question gets one answer, which the top answer over all prompts hides",
         advice=_CALIBRATION,
@@ -162,8 +162,8 @@ METRICS = (
         is_minimum=False,
         rule="`family_fall`",
         meaning="fall from the base of the fraction of a family's samples that give the base's majority answer, in the "
-        "families where it fell most, as many as hold over 5 % of the prompts, among those where the base's was 0.4 or "
-        "more",
+        "families where it fell most, as many as hold over a tenth of the prompts, among those where the base's was "
+        "0.4 or more",
         healthy="0: where the base is sure, the policy agrees with it",
         red_flag="rises: one kind of question is answered otherwise than the base was sure of",
         advice=_LABELS_OF_THE_BASE,
