@@ -414,7 +414,7 @@ def test_recalled_answers_that_agree_less_with_samples_than_samples_do_are_left_
 def test_recall_that_was_killed_behind_the_first_answers_ends_with_the_same_responses(
     taught_folder, prompts, tmp_path, monkeypatch, committed
 ):
-    """What the first answers tell is told again on resume, from them alone."""
+    """A resumed recall decides from the first answers alone, as the undisturbed one did."""
     monkeypatch.setattr(Independence, "harms", lambda self, least: self.size > FIRST)
     config = tiny_config(taught_folder, prompts, rounds=1, propose={"exemplar": {"k": 5, "below": 2.0, "agree": 0.0}})
     ended = []
@@ -423,8 +423,7 @@ def test_recall_that_was_killed_behind_the_first_answers_ends_with_the_same_resp
             sample(run, 1)
             vote(run, 1, Poll.SAMPLED)
             if name == "killed":
-                size = run.config.sample.unit_prompts
-                units = -(-len({t for t in run.memory.tallies(1, Poll.SAMPLED)}) // size)
+                units = -(-len(run.memory.tallies(1, Poll.SAMPLED)) // run.config.sample.unit_prompts)
                 with monkeypatch.context() as killed, pytest.raises(KeyboardInterrupt):
                     killed.setattr(ResponseMemory, "commit_unit", dying_at(units + committed))
                     recall(run, 1)
