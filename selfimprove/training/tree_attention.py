@@ -21,7 +21,7 @@ SHORT = 1024
 (700 tokens) of the time of torch's, and the weights that it keeps are small beside the other activations."""
 
 
-WHOLE = 1024
+WHOLE = 2048
 """Most tokens of a row for which an accelerator computes all its scores: a row is a few products then, and no look-up,
 whose backward pass sorts and makes the host wait."""
 
