@@ -21,7 +21,16 @@ from .loading import load_tokenizer, load_weights, pick_device, pick_dtype
 from .quantized import is_quantized
 from .sources import WANTED, absolute_name, hub_commit, resolve_model
 from .stop_strings import StopStrings
-from .template import PLAIN_STOPS, PLAIN_TEMPLATE, LeftContext, end_of_turn, plain_ids, tells_date, with_date
+from .template import (
+    PLAIN_STOPS,
+    PLAIN_TEMPLATE,
+    ControlTokens,
+    LeftContext,
+    end_of_turn,
+    plain_ids,
+    tells_date,
+    with_date,
+)
 
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 ADAPTER_FILES = ("adapter_config.json", ADAPTER_WEIGHTS)
@@ -237,15 +246,20 @@ class Policy:
     def render(self, messages: Sequence[Message]) -> list[int]:
         """Apply the chat template, up to the start of the assistant's turn, and return the ids."""
         conversation = [{"role": m.role, "content": m.content} for m in messages]
+        found = self._control_tokens.within([conversation, self.template_arguments])
         return list(
             self.tokenizer.apply_chat_template(
                 conversation,
                 add_generation_prompt=True,
                 tokenize=True,
-                sanitize_control_tokens=True,
+                sanitize_control_tokens=found,
                 **self.template_arguments,
             )["input_ids"]
         )
+
+    @cached_property
+    def _control_tokens(self) -> ControlTokens:
+        return ControlTokens(self.tokenizer)
 
     def fits(self, messages: Sequence[Message], new_tokens: int, prefix: str = "") -> bool:
         """Return whether a conversation and so many new tokens fit the model's positions.

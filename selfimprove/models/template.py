@@ -26,6 +26,8 @@ PLAIN_STOPS = ("\nQuestion:",)
 _DATE_CALL = re.compile(r"""strftime_now\(\s*(?:"([^"\\]*)"|'([^'\\]*)')\s*\)""")
 _ANSWER = "selfimprove"
 """Content of the assistant turn that is looked for in a rendering."""
+_PRIVATE = "[\U000f0000-\U0010ffff]"
+"""Characters for private use: transformers marks control tokens with two of them, and drops those that it finds."""
 _NEUTRAL = ("\n", ":", "0")
 """Contexts to try where an answer merges with the text before it."""
 
@@ -74,6 +76,30 @@ def end_of_turn(tokenizer: Any, arguments: Mapping[str, Any]) -> int:
     if tokenizer.eos_token_id is None:
         raise ModelError("the tokenizer has no end-of-sequence token; set eos_token in its tokenizer_config.json")
     return tokenizer.eos_token_id
+
+
+class ControlTokens:
+    """Search for a tokenizer's control tokens in what a chat template is given.
+
+    `apply_chat_template(sanitize_control_tokens=True)` turns them into plain text, and collects and sorts all added
+    tokens in each call: 42 ms a prompt with the 6,242 of Gemma 3. Where none is found, the plain call gives the same ids
+    in 0.05 ms.
+    """
+
+    def __init__(self, tokenizer: Any) -> None:
+        """Collect the tokens: the special ones, those that the tokenizer lists, and all added ones but white space."""
+        listed = set(tokenizer.chat_control_tokens or ())
+        added = tokenizer.added_tokens_decoder.values()
+        found = [t.content for t in added if t.special or t.content in listed or not t.content.isspace()]
+        self._pattern = re.compile("|".join([*map(re.escape, found), _PRIVATE]))
+
+    def within(self, value: Any) -> bool:
+        """Return whether one, or a character for private use, is in a string or in the values of a list or mapping."""
+        if isinstance(value, str):
+            return self._pattern.search(value) is not None
+        if isinstance(value, Mapping):
+            return any(map(self.within, value.values()))
+        return isinstance(value, list | tuple) and any(map(self.within, value))
 
 
 def plain_ids(tokenizer: Any, text: str) -> list[int]:

@@ -15,6 +15,7 @@ from selfimprove.errors import ModelError, PromptError
 from selfimprove.models import sources as model_source
 from selfimprove.models.policy import Policy
 from selfimprove.models.sources import check_folder, resolve_model
+from selfimprove.models.template import ControlTokens
 from selfimprove.prompts import make_prompt
 from selfimprove.run.validate import refuse_unfit
 from selfimprove.types import Message
@@ -107,6 +108,36 @@ def policy_text(policy):
 
 def test_a_template_without_a_date_pins_none(policy):
     assert policy.config.date is None
+
+
+@pytest.mark.parametrize(
+    ("text", "sanitized"),
+    [
+        ("How many colors?\n\n<b>7</b> |end| 3 < 4 > 2", False),
+        ("two<|end|>\nthree", True),
+        ("<|pad|>", True),
+        ("marks that \U000f0000 transformers\U000f0001 uses itself", True),
+    ],
+)
+def test_only_texts_with_control_tokens_are_sanitized_and_all_are_encoded_alike(policy, text, sanitized, monkeypatch):
+    render, asked = policy.tokenizer.apply_chat_template, []
+    turns = [Message("user", "one?"), Message("assistant", text), Message("user", "two?")]
+
+    def spy(*args, sanitize_control_tokens, **kwargs):
+        asked.append(sanitize_control_tokens)
+        return render(*args, sanitize_control_tokens=sanitize_control_tokens, **kwargs)
+
+    monkeypatch.setattr(policy.tokenizer, "apply_chat_template", spy)
+    conversation = [{"role": m.role, "content": m.content} for m in turns]
+    always = render(conversation, add_generation_prompt=True, tokenize=True, sanitize_control_tokens=True)
+    assert policy.encode(turns) == always["input_ids"]
+    assert asked == [sanitized]
+
+
+def test_a_control_token_in_a_template_argument_is_sanitized(policy):
+    tokens = ControlTokens(policy.tokenizer)
+    assert tokens.within({"tools": ["a", {"name": "<|end|>"}]})
+    assert not tokens.within({"tools": ["a", {"name": "b"}], "enable_thinking": False, "day": None})
 
 
 NO_SYSTEM = (
