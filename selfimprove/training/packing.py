@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 
 from .transfer import to_device
-from .tree_attention import Blocks, Whole, lay_out
+from .tree_attention import Blocks, lay_out
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Packed:
     tokens: torch.Tensor  # (B, T)
     positions: torch.Tensor  # (B, T)
     mask: torch.Tensor | None  # (B, T) True where there is a token; None when there is one everywhere
-    blocks: Blocks | Whole | None  # which tokens see each other when they share a row
+    blocks: Blocks | None  # which tokens see each other when they share a row
     at: torch.Tensor  # (N,) index into B * T of the state that predicts
     targets: torch.Tensor  # (N,)
     spans: tuple[tuple[torch.Tensor, ...], ...]

@@ -21,34 +21,6 @@ SHORT = 1024
 (700 tokens) of the time of torch's, and the weights that it keeps are small beside the other activations."""
 
 
-WHOLE = 2048
-"""Most tokens of a row for which an accelerator computes all its scores: a row is a few products then, and no look-up,
-whose backward pass sorts and makes the host wait."""
-
-
-@dataclass(frozen=True, slots=True)
-class Whole:
-    """All T tokens of a row beside each other."""
-
-    visible: Tensor  # (1, 1, T, T) the tokens on the path of each
-
-    def to(self, device: torch.device) -> "Whole":
-        """The same on another device."""
-        return Whole(to_device(self.visible, device))
-
-    def attend(
-        self,
-        layer: int,  # noqa: ARG002 - of use where keys are kept by layer
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        scaling: float,
-    ) -> Tensor:
-        """(1, H, T, D), and (1, Hkv, T, D) for key and value -> (1, T, H, D)."""
-        out = _Attention.apply(query, key, value, self.visible, scaling)  # type: ignore[no-untyped-call]
-        return out.transpose(1, 2)
-
-
 @dataclass(frozen=True, slots=True)
 class Group:
     """S blocks of up to Q queries, each with the K tokens of its path; unused places repeat some token."""
@@ -188,16 +160,13 @@ def block_sizes(device: torch.device, longest: int) -> tuple[int, int]:
     return (32, 64) if device.type == "cpu" else (64, longest)
 
 
-def lay_out(paths: Sequence[Sequence[int]], device: torch.device) -> Blocks | Whole:
-    """Cut the tokens that each path adds to the ones before it into blocks; for short rows on an accelerator, don't.
+def lay_out(paths: Sequence[Sequence[int]], device: torch.device) -> Blocks:
+    """Cut the tokens that each path adds to the ones before it into blocks.
 
     Args:
         paths: for each sequence the numbers of its tokens; tokens are numbered in the order in which they first occur.
         device: where attention will run.
     """
-    tokens = 1 + max(map(max, paths))
-    if device.type != "cpu" and tokens <= WHOLE:
-        return Whole(_on_paths(paths, tokens))
     size, step = block_sizes(device, max(map(len, paths)))
     seen = 0
     groups = dict[int, list[tuple[Sequence[int], int, int]]]()  # path, position of the first query, and after the last
@@ -215,14 +184,6 @@ def lay_out(paths: Sequence[Sequence[int]], device: torch.device) -> Blocks | Wh
             place[torch.tensor(path[first:stop])] = start + torch.arange(stop - first)
             start += width
     return Blocks(tuple(_group(blocks) for blocks in groups.values()), place)
-
-
-def _on_paths(paths: Sequence[Sequence[int]], tokens: int) -> Tensor:
-    """Return (1, 1, T, T): whether a token, in the last dimension, is on the path of another."""
-    visible = torch.zeros(tokens, tokens, dtype=torch.bool)
-    for path in map(torch.tensor, paths):
-        visible[path[:, None], path] = torch.ones(len(path), len(path), dtype=torch.bool).tril()
-    return visible[None, None]
 
 
 def _group(blocks: Sequence[tuple[Sequence[int], int, int]]) -> Group:

@@ -14,12 +14,11 @@ LONG_PATHS = [
     [*range(40), *range(150, 200), *range(260, 270)],
     [*range(270, 300)],
 ]
-CASES = {  # paths, and the sizes of blocks and groups, or None where all of a short row is computed at once
+CASES = {  # paths, and the sizes of blocks and groups
     "tiny": (SHORT_PATHS, (4, 5)),
     "tiny, one group": (SHORT_PATHS, (4, 100)),
     "CPU": (LONG_PATHS, block_sizes(CPU, 150)),
     "GPU": (LONG_PATHS, block_sizes(GPU, 150)),
-    "GPU, short row": (LONG_PATHS, None),
 }
 
 
@@ -27,10 +26,9 @@ def attend(case, short, dtype, monkeypatch, scaling=0.3):
     """Output and gradients by query, key and value: 6 query heads, 2 key/value heads."""
     paths, sizes = CASES[case]
     monkeypatch.setattr(tree_attention, "SHORT", short)
-    if sizes:
-        monkeypatch.setattr(tree_attention, "block_sizes", lambda *_: sizes)
+    monkeypatch.setattr(tree_attention, "block_sizes", lambda *_: sizes)
     states, d_out = draw(paths, dtype)
-    out = lay_out(paths, CPU if sizes else GPU).attend(0, *states, scaling=scaling)
+    out = lay_out(paths, CPU).attend(0, *states, scaling=scaling)
     return [out, *torch.autograd.grad(out, states, d_out)]
 
 
@@ -103,11 +101,6 @@ def test_on_a_cpu_paths_of_about_equal_length_share_a_group():
     blocks = lay_out(LONG_PATHS, CPU)
     assert sorted(group.keys.shape[1] for group in blocks.groups) == [64, 128, 150]
     assert max(group.queries.shape[1] for group in blocks.groups) == 32
-
-
-def test_an_accelerator_computes_short_rows_whole_and_long_ones_in_one_group(monkeypatch):
-    assert lay_out(LONG_PATHS, GPU).visible.shape == (1, 1, 300, 300)
-    monkeypatch.setattr(tree_attention, "WHOLE", 299)
     (alone,) = lay_out(LONG_PATHS, GPU).groups
     assert alone.queries.shape[1] == 64
     assert alone.keys.shape[1] == 150
