@@ -34,7 +34,9 @@ class LocalEngine:
         """Return one generation per request of the unit, in order."""
         policy = self.policy
         policy.use(self.adapter_of(unit.policy))
-        prompts = [policy.encode(r.messages, r.prefix) for r in unit.requests]
+        asked = [(r.messages, r.prefix) for r in unit.requests]
+        encoded = {prompt: policy.encode(*prompt) for prompt in dict.fromkeys(asked)}  # samples of a prompt share it
+        prompts = [encoded[prompt] for prompt in asked]
         rollouts = generate(
             policy.model,
             prompts,
