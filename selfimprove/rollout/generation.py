@@ -20,7 +20,7 @@ from .compatibility import misfit
 from .decode import Rollout, decode_batch
 from .fallback import generate_batch
 from .prefill import cache_shape
-from .shared_prefix import cut_batches, group_prompts, split_long
+from .shared_prefix import cut_batches, group_cost, group_prompts, split_long
 from .static_decode import Stop
 
 MAX_ROWS = {"cpu": 512, "other": 4096}
@@ -79,9 +79,10 @@ def generate(
     else:
         run = partial(decode_batch, model)
     rollouts: dict[int, Rollout] = {}
-    groups = group_prompts(token_ids)
+    cost = group_cost(model.device)
+    groups = group_prompts(token_ids, cost)
     if model.device.type == "cpu":  # an accelerator reads columns faster than it launches the products of a group
-        groups = split_long(groups)
+        groups = split_long(groups, cost)
     own = longest if reason else max(g.longest_suffix for g in groups) + sampling.max_new_tokens
     waiting = list(cut_batches(groups, batch_size or choose_rows(model, own)))
     attention = nullcontext() if reason else packed_attention(model)

@@ -8,7 +8,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from .prefix_attention import Pass, Segment
-from .shared_prefix import Group, group_prompts
+from .shared_prefix import Group, group_cost, group_prompts
 
 PREFILL_TOKENS = 2048
 """Most tokens of one row in a prefill pass, and on a CPU in a pass: enough to fill the matrix products, few enough to
@@ -40,7 +40,8 @@ def _prefixes(model: PreTrainedModel, groups: Sequence[Group]) -> list[Tensor | 
     prefixes: list[Tensor | None] = [None] * len(groups)
     shared = [i for i, group in enumerate(groups) if group.shared]
     if shared:
-        parents = group_prompts([groups[i].prompts[0].token_ids[: groups[i].shared] for i in shared])
+        prefix_ids = [groups[i].prompts[0].token_ids[: groups[i].shared] for i in shared]
+        parents = group_prompts(prefix_ids, group_cost(model.device))
         segments, filled = prefill_groups(model, parents)
         for group, segment in zip(parents, segments, strict=True):
             for place, prompt in enumerate(group.prompts, start=segment.start):

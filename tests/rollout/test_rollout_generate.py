@@ -63,9 +63,9 @@ def test_a_row_draws_the_same_tokens_alone_as_in_company(family, rows):
 
 def test_sharing_changes_nothing(llama, rows, monkeypatch):
     shared = run(llama, rows)
-    assert any(group.shared for group in prefix.group_prompts(rows))
-    monkeypatch.setattr(prefix, "_GROUP", 10**9)
-    assert not any(group.shared for group in prefix.group_prompts(rows))
+    assert any(group.shared for group in prefix.group_prompts(rows, prefix.group_cost(llama.device)))
+    monkeypatch.setitem(prefix.GROUP_COST, "cpu", 10**9)
+    assert not any(group.shared for group in prefix.group_prompts(rows, prefix.group_cost(llama.device)))
     assert run(llama, rows) == shared
 
 

@@ -3,13 +3,13 @@
 import itertools
 import random
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from selfimprove.rollout import shared_prefix as prefix
-from selfimprove.rollout.shared_prefix import cut_batches, group_prompts, split_long
+from selfimprove.rollout.shared_prefix import GROUP_COST, cut_batches, group_prompts, split_long
 
+CPU, GPU = GROUP_COST["cpu"], GROUP_COST["other"]
 ROWS = st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=8), max_size=12)
 
 
@@ -27,7 +27,7 @@ def rows_of(groups, token_ids):
 
 @given(ROWS, st.integers(1, 5))
 def test_no_row_is_lost_or_doubled(token_ids, size):
-    groups = group_prompts(token_ids)
+    groups = group_prompts(token_ids, CPU)
     assert sorted(rows_of(groups, token_ids)) == list(range(len(token_ids)))
     batches = list(cut_batches(groups, size))
     assert sorted(row for batch in batches for row in rows_of(batch, token_ids)) == list(range(len(token_ids)))
@@ -40,57 +40,62 @@ def test_few_shot_prefixes_are_found():
     shots = [[rng.randrange(9) for _ in range(n)] for n in (200, 250)]
     token_ids = [shots[i % 2] + [10 + i, 11, 12] for i in range(20)]
     token_ids.append([50, 51])
-    groups = group_prompts(token_ids)
+    groups = group_prompts(token_ids, CPU)
     assert sorted((g.shared, len(g.prompts)) for g in groups) == [(0, 1), (200, 10), (250, 10)]
 
 
+def test_an_accelerator_reads_short_prefixes_rather_than_launch_for_a_group():
+    shots = [[i] * 60 for i in range(20)]
+    token_ids = [[1, 2, *shots[i % 20], 30 + i] for i in range(200)]
+    assert len(group_prompts(token_ids, CPU)) == 20
+    assert [g.shared for g in group_prompts(token_ids, GPU)] == [0]
+    long = [[1, 2, *shots[i % 2] * 10, 30 + i] for i in range(200)]
+    assert [g.shared for g in group_prompts(long, GPU)] == [602, 602]
+
+
 def test_samples_of_one_prompt_share_all_but_its_last_token():
-    (group,) = group_prompts([list(range(300))] * 8)
+    (group,) = group_prompts([list(range(300))] * 8, CPU)
     assert (group.shared, group.rows, len(group.prompts)) == (299, 8, 1)
 
 
 def test_sharing_little_is_not_worth_a_group():
-    (group,) = group_prompts([[1, 2, 3], [1, 2, 4]])
+    (group,) = group_prompts([[1, 2, 3], [1, 2, 4]], CPU)
     assert group.shared == 0
 
 
 @given(ROWS)
 def test_the_partition_is_the_best_there_is(token_ids):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(prefix, "_GROUP", 7)
-        groups = group_prompts(token_ids)
-        total = sum(
-            saving([p.token_ids for p in g.prompts], [len(p.rows) for p in g.prompts]) for g in groups if g.shared
-        )
-        unique = sorted({tuple(ids) for ids in token_ids})
-        counts = [token_ids.count(list(ids)) for ids in unique]
-        assert total == max(
-            sum(max(0, saving(unique[a:b], counts[a:b])) for a, b in itertools.pairwise(cuts))
-            for cuts in partitions(len(unique))
-        )
+    groups = group_prompts(token_ids, 7)
+    total = sum(
+        saving([p.token_ids for p in g.prompts], [len(p.rows) for p in g.prompts], 7) for g in groups if g.shared
+    )
+    unique = sorted({tuple(ids) for ids in token_ids})
+    counts = [token_ids.count(list(ids)) for ids in unique]
+    assert total == max(
+        sum(max(0, saving(unique[a:b], counts[a:b], 7)) for a, b in itertools.pairwise(cuts))
+        for cuts in partitions(len(unique))
+    )
 
 
 def test_a_few_long_prompts_do_not_widen_the_cache_of_all():
     long = [[i, *range(100 + 2 * i)] for i in range(4)]
-    groups = group_prompts([[10 + i, 11, 12] for i in range(100)] + long)
+    groups = group_prompts([[10 + i, 11, 12] for i in range(100)] + long, CPU)
     assert [(g.rows, g.longest_suffix) for g in groups] == [(104, 107)]
-    parts = split_long(groups)
+    parts = split_long(groups, CPU)
     assert sorted((g.rows, g.shared, g.longest_suffix) for g in parts) == [
         (1, 98, 3), (1, 100, 3), (1, 102, 3), (1, 104, 3), (100, 0, 3)
     ]  # fmt: skip
 
 
 def test_unlike_lengths_alone_are_no_reason_to_split():
-    groups = group_prompts([[i] * (3 + i) for i in range(20)])
-    assert split_long(groups) == groups
+    groups = group_prompts([[i] * (3 + i) for i in range(20)], CPU)
+    assert split_long(groups, CPU) == groups
 
 
 @given(ROWS.filter(len), st.integers(1, 30))
 def test_the_width_of_the_cache_is_the_best_there_is(token_ids, cost):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(prefix, "_GROUP", cost)
-        groups = group_prompts(token_ids)
-        parts = split_long(groups)
+    groups = group_prompts(token_ids, cost)
+    parts = split_long(groups, cost)
     assert sorted(rows_of(parts, token_ids)) == list(range(len(token_ids)))
     suffixes = [len(p.token_ids) - g.shared for g in groups for p in g.prompts]
 
@@ -102,10 +107,10 @@ def test_the_width_of_the_cache_is_the_best_there_is(token_ids, cost):
     assert sum(g.shared > 0 for g in parts) <= sum(g.shared > 0 for g in groups) + sum(n > width for n in suffixes)
 
 
-def saving(prompts, counts):
+def saving(prompts, counts, cost):
     shared = min(next((i for i, column in enumerate(zip(*prompts, strict=False)) if len(set(column)) > 1), 99),
                  min(len(p) for p in prompts) - 1)  # fmt: skip
-    return shared * (prefix._PREFILL * (len(prompts) - 1) + sum(counts) - len(prompts)) - prefix._GROUP
+    return shared * (prefix._PREFILL * (len(prompts) - 1) + sum(counts) - len(prompts)) - cost
 
 
 def partitions(n):
