@@ -82,7 +82,7 @@ class ControlTokens:
     """Search for a tokenizer's control tokens in what a chat template is given.
 
     `apply_chat_template(sanitize_control_tokens=True)` turns them into plain text, and collects and sorts all added
-    tokens in each call: 42 ms a prompt with Gemma 3, which has 6,242. Where none is found, the plain call gives the
+    tokens in each call: 42 ms a prompt with Gemma 3, which has 6,384. Where none is found, the plain call gives the
     same ids in 0.05 ms.
     """
 
