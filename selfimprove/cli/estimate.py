@@ -41,8 +41,9 @@ class Probe:
     """Statistics of the sample: fractions in [0, 1], lengths in tokens, speed in new tokens/s.
 
     `headroom` is the mean fraction of a prompt's samples without its majority answer, unreadable ones included;
-    `trusted` the fraction of prompts whose support reaches `select.threshold`, `open` and `disputed` of those that
-    recall and revise would answer again; `top_answer` of those that the most frequent majority answer wins.
+    `trusted` the fraction of prompts whose support reaches `select.threshold`, `trained_on` of those among them with a
+    majority answer that is not cut off, `open` and `disputed` of those that recall and revise would answer again;
+    `top_answer` of those that the most frequent majority answer wins.
     """
 
     prompts: int
@@ -51,6 +52,7 @@ class Probe:
     agreement: float
     headroom: float
     trusted: float
+    trained_on: float
     open: float
     truncation: float
     top_answer: float
@@ -111,6 +113,7 @@ def take(
     answers = [r for prompt in asked for r in groups[prompt.id]]
     texts = {prompt.id: prompt.text for prompt in asked}
     support = np.array([tally.support for tally in tallies])
+    whole = {(r.prompt_id, judged[r.id].answer) for r in answers if r.finish is not Finish.LENGTH}
     return Probe(
         prompts=len(asked),
         samples=config.sample.k,
@@ -118,6 +121,7 @@ def take(
         agreement=float(np.mean([tally.agreement for tally in tallies if tally.answer is not None] or [0.0])),
         headroom=float(1 - support.mean()),
         trusted=_trusted(config, tallies),
+        trained_on=_trusted(config, [t for t in tallies if (t.prompt_id, t.answer) in whole], len(tallies)),
         open=float(np.mean(support < config.propose.exemplar.below)),
         truncation=float(np.mean([r.finish == Finish.LENGTH for r in answers])),
         top_answer=concentration([tally.answer for tally in tallies]),
@@ -177,9 +181,9 @@ def _recall(run: Run, config: RunConfig) -> RecallProbe:
     )
 
 
-def _trusted(config: RunConfig, tallies: Sequence[Tally]) -> float:
-    """The fraction of prompts whose support reaches `select.threshold`."""
-    return float(np.mean([tally.support >= config.select.threshold for tally in tallies]))
+def _trusted(config: RunConfig, tallies: Sequence[Tally], prompts: int | None = None) -> float:
+    """The tallies whose support reaches `select.threshold`, as a fraction of so many prompts, by default of theirs."""
+    return sum(tally.support >= config.select.threshold for tally in tallies) / (prompts or len(tallies))
 
 
 def generation_seconds(config: RunConfig, probe: Probe, train: int, heldout: int) -> float:
@@ -207,9 +211,9 @@ def report(config: RunConfig, probe: Probe, train: int, heldout: int) -> list[st
     return [
         f"probe     {probe.prompts} prompts x {probe.samples}: {probe.parse_rate:.0%} can be read, "
         f"{probe.truncation:.0%} cut off, agreement {probe.agreement:.2f}, {probe.tokens_per_s:.0f} tokens/s",
-        f"expect    {probe.trusted:.0%} of the prompts to have a majority that is trusted, about "
-        f"{probe.trusted * train:.0f} of {train} to train on; {probe.headroom:.0%} of the samples still differ from "
-        "their majority: that much can be learnt",
+        f"expect    {probe.trusted:.0%} of the prompts to have a majority that is trusted, {probe.trained_on:.0%} one "
+        f"with an answer that is not cut off: about {probe.trained_on * train:.0f} of {train} to train on; "
+        f"{probe.headroom:.0%} of the samples still differ from their majority: that much can be learnt",
         f"recall    {_recall_line(config, probe)}",
         f"time      {time_} in {rounds}; training, and stitch where it is on, come on top"
         if probe.mean_tokens
@@ -294,6 +298,12 @@ def warnings(config: RunConfig, probe: Probe) -> list[str]:
         found.append(
             f"the votes on {probe.trusted:.0%} of the prompts reach select.threshold {config.select.threshold:g}: "
             "hardly anything to learn from; take easier prompts, more samples or a better base"
+        )
+    elif probe.trained_on < 0.1:
+        found.append(
+            f"the votes on {probe.trusted:.0%} of the prompts reach select.threshold {config.select.threshold:g}, but "
+            f"with {probe.trained_on:.0%} an answer of the majority is not cut off, and only such are trained on: raise "
+            "sample.max_new_tokens, or ask for short answers"
         )
     if probe.headroom < 0.05:
         found.append(

@@ -243,7 +243,7 @@ def _line(key: str, value: Any, comment: str | None) -> str:
 
 def _head(out: Path, config: RunConfig, found: Finding, say: Say) -> str:
     """Return the comment at the top: command, probe, estimates, warnings; and say the last two."""
-    train = found.learnt * found.probe.trusted * config.select.per_prompt * _tokens_per_survivor(config, found)
+    train = found.learnt * found.probe.trained_on * config.select.per_prompt * _tokens_per_survivor(config, found)
     seconds = generation_seconds(config, found.probe, found.learnt, found.heldout)
     trained = config.rounds * config.train.epochs * train * found.step_s
     estimate = (

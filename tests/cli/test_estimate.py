@@ -14,6 +14,7 @@ from selfimprove.run.session import open_run
 from selfimprove.stages.independence import Independence
 from selfimprove.stages.recall import recall
 from selfimprove.stages.sample import sample
+from selfimprove.stages.select import select
 from selfimprove.stages.vote import vote
 from selfimprove.types import Poll, Split
 
@@ -24,6 +25,7 @@ PROMISING = Probe(
     agreement=0.6,
     headroom=0.5,
     trusted=0.4,
+    trained_on=0.3,
     open=0.9,
     truncation=0.6,
     top_answer=0.1,
@@ -74,6 +76,24 @@ def test_a_probe_of_all_prompts_measures_recall_as_round_1_does(taught_folder, p
     assert low <= seen.independence.ratio <= high
 
 
+@pytest.mark.parametrize("new_tokens", [24, 9])
+def test_a_probe_of_all_prompts_expects_what_round_1_trains_on(new_tokens, taught_folder, prompts, tmp_path):
+    alone = {name: {"k": 0} for name in ("exemplar", "revise", "stitch")}
+    config = tiny_config(
+        taught_folder, prompts, propose=alone, sample={"max_new_tokens": new_tokens}, select={"answer_share": 1.0}
+    )
+    with open_run(config, folder=tmp_path / "run", progress=Progress(quiet=True)) as run:
+        sample(run, 1)
+        vote(run, 1, Poll.SAMPLED)
+        vote(run, 1, Poll.FINAL)
+        kept = {v.response_id for v in select(run, 1).kept}
+        taught = {r.prompt_id for r in run.memory.responses(ids=list(kept))}
+        asked = run.prompts(Split.TRAIN)
+        seen = take(config, run.policy, run.embedder, asked, limit=len(asked))
+    assert seen.trained_on == pytest.approx(len(taught) / len(asked))
+    assert (seen.trained_on < seen.trusted) == (new_tokens == 9)
+
+
 @pytest.mark.parametrize(
     ("found", "agree", "says"),
     [
@@ -100,7 +120,8 @@ def test_whether_recalled_answers_would_vote_is_said(found, agree, says, taught_
     [
         ({"parse_rate": 0.3}, "can be read"),
         ({"parse_rate": 0.0, "mean_tokens": 0.0, "tokens_per_s": 0.0}, "every answer is empty"),
-        ({"trusted": 0.05}, "select.threshold 0.5"),
+        ({"trusted": 0.05, "trained_on": 0.05}, "select.threshold 0.5"),
+        ({"trained_on": 0.05}, "with 5% an answer of the majority is not cut off"),
         ({"headroom": 0.02}, "98% of the samples"),
         ({"top_answer": 0.4}, "vote.calibration"),
     ],
