@@ -302,8 +302,8 @@ def warnings(config: RunConfig, probe: Probe) -> list[str]:
     elif probe.trained_on < 0.1:
         found.append(
             f"the votes on {probe.trusted:.0%} of the prompts reach select.threshold {config.select.threshold:g}, but "
-            f"with {probe.trained_on:.0%} an answer of the majority is not cut off, and only such are trained on: raise "
-            "sample.max_new_tokens, or ask for short answers"
+            f"with {probe.trained_on:.0%} an answer of the majority is not cut off, and only such are trained on: "
+            "raise sample.max_new_tokens, or ask for short answers"
         )
     if probe.headroom < 0.05:
         found.append(
