@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Mapping
 from datetime import date
 from functools import partial
@@ -26,8 +27,8 @@ PLAIN_STOPS = ("\nQuestion:",)
 _DATE_CALL = re.compile(r"""strftime_now\(\s*(?:"([^"\\]*)"|'([^'\\]*)')\s*\)""")
 _ANSWER = "selfimprove"
 """Content of the assistant turn that is looked for in a rendering."""
-_PRIVATE = "[\U000f0000-\U0010ffff]"
-"""Characters for private use: transformers marks control tokens with two of them, and drops those that it finds."""
+_PRIVATE = "\U000f0000"
+"""First of the characters for private use: transformers marks control tokens with two, and drops those that it finds."""
 _NEUTRAL = ("\n", ":", "0")
 """Contexts to try where an answer merges with the text before it."""
 
@@ -89,17 +90,22 @@ class ControlTokens:
     def __init__(self, tokenizer: Any) -> None:
         """Collect the tokens: the special ones, those that the tokenizer lists, and all added ones but white space."""
         listed = set(tokenizer.chat_control_tokens or ())
-        added = tokenizer.added_tokens_decoder.values()
-        found = [t.content for t in added if t.special or t.content in listed or not t.content.isspace()]
-        self._pattern = re.compile("|".join([*map(re.escape, found), _PRIVATE]))
+        added = (t for t in tokenizer.added_tokens_decoder.values() if t.content)
+        self._tokens = {t.content for t in added if t.special or t.content in listed or not t.content.isspace()}
+        self._lengths = sorted(set(map(len, self._tokens)))
+        first = "".join(sorted({re.escape(token[0]) for token in self._tokens}))
+        self._begins = re.compile(f"[{first}{_PRIVATE}-{chr(sys.maxunicode)}]")
 
     def within(self, value: Any) -> bool:
         """Return whether one, or a character for private use, is in a string or in the values of a list or mapping."""
         if isinstance(value, str):
-            return self._pattern.search(value) is not None
+            return any(self._at(value, match.start()) for match in self._begins.finditer(value))
         if isinstance(value, Mapping):
             return any(map(self.within, value.values()))
         return isinstance(value, list | tuple) and any(map(self.within, value))
+
+    def _at(self, text: str, start: int) -> bool:
+        return text[start] >= _PRIVATE or any(text[start : start + n] in self._tokens for n in self._lengths)
 
 
 def plain_ids(tokenizer: Any, text: str) -> list[int]:
