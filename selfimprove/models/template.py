@@ -28,7 +28,7 @@ _DATE_CALL = re.compile(r"""strftime_now\(\s*(?:"([^"\\]*)"|'([^'\\]*)')\s*\)"""
 _ANSWER = "selfimprove"
 """Content of the assistant turn that is looked for in a rendering."""
 _PRIVATE = "\U000f0000"
-"""First of the characters for private use: transformers marks control tokens with two, and drops those that it finds."""
+"""First character for private use: transformers marks control tokens with two, and drops those that it finds."""
 _NEUTRAL = ("\n", ":", "0")
 """Contexts to try where an answer merges with the text before it."""
 
