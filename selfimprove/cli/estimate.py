@@ -27,6 +27,7 @@ from ..run.session import Run
 from ..stages.independence import Independence, independence, ratio_interval
 from ..stages.recall import demonstrations, recall
 from ..stages.sample import sample
+from ..stages.select import Candidate, gates
 from ..stages.units import by_prompt
 from ..stages.vote import recall_answers, vote
 from ..types import Finish, Poll, Prompt
@@ -41,9 +42,9 @@ class Probe:
     """Statistics of the sample: fractions in [0, 1], lengths in tokens, speed in new tokens/s.
 
     `headroom` is the mean fraction of a prompt's samples without its majority answer, unreadable ones included;
-    `trusted` the fraction of prompts whose support reaches `select.threshold`, `trained_on` of those among them with a
-    majority answer that is not cut off, `open` and `disputed` of those that recall and revise would answer again;
-    `top_answer` of those that the most frequent majority answer wins.
+    `trusted` the fraction of prompts whose support reaches `select.threshold`, `trained_on` of those with a sample that
+    passes the gates of `select` (caps and duplicates are not counted), `open` and `disputed` of those that recall and
+    revise would answer again; `top_answer` of those that the most frequent majority answer wins.
     """
 
     prompts: int
@@ -109,11 +110,12 @@ def take(
         judged, kinds = run.memory.judgements(1, Poll.SAMPLED), run.memory.kinds(1, Poll.SAMPLED)
         groups = by_prompt(run.memory.responses(rounds=[1]))
         tallies = list(run.memory.tallies(1, Poll.SAMPLED).values())
+        answers = [r for prompt in asked for r in groups[prompt.id]]
+        candidates = [Candidate(r, judged[r.id]) for r in answers]
+        dropped = gates(candidates, {t.prompt_id: t for t in tallies}, config.select, run.reader.shown)
         recalled = _recall(run, config) if config.propose.exemplar.k else None
-    answers = [r for prompt in asked for r in groups[prompt.id]]
     texts = {prompt.id: prompt.text for prompt in asked}
     support = np.array([tally.support for tally in tallies])
-    whole = {(r.prompt_id, judged[r.id].answer) for r in answers if r.finish is not Finish.LENGTH}
     return Probe(
         prompts=len(asked),
         samples=config.sample.k,
@@ -121,7 +123,7 @@ def take(
         agreement=float(np.mean([tally.agreement for tally in tallies if tally.answer is not None] or [0.0])),
         headroom=float(1 - support.mean()),
         trusted=_trusted(config, tallies),
-        trained_on=_trusted(config, [t for t in tallies if (t.prompt_id, t.answer) in whole], len(tallies)),
+        trained_on=len({r.prompt_id for r in answers if r.id not in dropped}) / len(asked),
         open=float(np.mean(support < config.propose.exemplar.below)),
         truncation=float(np.mean([r.finish == Finish.LENGTH for r in answers])),
         top_answer=concentration([tally.answer for tally in tallies]),
@@ -181,9 +183,9 @@ def _recall(run: Run, config: RunConfig) -> RecallProbe:
     )
 
 
-def _trusted(config: RunConfig, tallies: Sequence[Tally], prompts: int | None = None) -> float:
-    """The tallies whose support reaches `select.threshold`, as a fraction of so many prompts, by default of theirs."""
-    return sum(tally.support >= config.select.threshold for tally in tallies) / (prompts or len(tallies))
+def _trusted(config: RunConfig, tallies: Sequence[Tally]) -> float:
+    """The fraction of prompts whose support reaches `select.threshold`."""
+    return float(np.mean([tally.support >= config.select.threshold for tally in tallies]))
 
 
 def generation_seconds(config: RunConfig, probe: Probe, train: int, heldout: int) -> float:
@@ -212,8 +214,8 @@ def report(config: RunConfig, probe: Probe, train: int, heldout: int) -> list[st
         f"probe     {probe.prompts} prompts x {probe.samples}: {probe.parse_rate:.0%} can be read, "
         f"{probe.truncation:.0%} cut off, agreement {probe.agreement:.2f}, {probe.tokens_per_s:.0f} tokens/s",
         f"expect    {probe.trusted:.0%} of the prompts to have a majority that is trusted, {probe.trained_on:.0%} one "
-        f"with an answer that is not cut off: about {probe.trained_on * train:.0f} of {train} to train on; "
-        f"{probe.headroom:.0%} of the samples still differ from their majority: that much can be learnt",
+        f"with an answer to train on, neither cut off nor too long: about {probe.trained_on * train:.0f} of {train} "
+        f"prompts; {probe.headroom:.0%} of the samples still differ from their majority: that much can be learnt",
         f"recall    {_recall_line(config, probe)}",
         f"time      {time_} in {rounds}; training, and stitch where it is on, come on top"
         if probe.mean_tokens
@@ -302,8 +304,8 @@ def warnings(config: RunConfig, probe: Probe) -> list[str]:
     elif probe.trained_on < 0.1:
         found.append(
             f"the votes on {probe.trusted:.0%} of the prompts reach select.threshold {config.select.threshold:g}, but "
-            f"with {probe.trained_on:.0%} an answer of the majority is not cut off, and only such are trained on: "
-            "raise sample.max_new_tokens, or ask for short answers"
+            f"only {probe.trained_on:.0%} have a majority answer that is not cut off, and cut-off answers are not "
+            "trained on: raise sample.max_new_tokens, or ask for short answers"
         )
     if probe.headroom < 0.05:
         found.append(

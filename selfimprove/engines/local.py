@@ -7,7 +7,7 @@ from ..models.packed_linear import free_packed
 from ..models.policy import Policy
 from ..rollout import generate
 from ..training import Encoded, TrainReport, train_adapter
-from ..types import Example, Finish, Generation, Unit
+from ..types import Example, Finish, Generation, Request, Unit
 from .engine import OnStep, OnTokens, TrainingJob
 
 
@@ -34,9 +34,7 @@ class LocalEngine:
         """Return one generation per request of the unit, in order."""
         policy = self.policy
         policy.use(self.adapter_of(unit.policy))
-        asked = [(r.messages, r.prefix) for r in unit.requests]
-        encoded = {prompt: policy.encode(*prompt) for prompt in dict.fromkeys(asked)}  # samples of a prompt share it
-        prompts = [encoded[prompt] for prompt in asked]
+        prompts = encode_requests(policy, unit.requests)
         rollouts = generate(
             policy.model,
             prompts,
@@ -77,6 +75,13 @@ class LocalEngine:
 
     def close(self) -> None:
         """Do nothing: this engine has no processes."""
+
+
+def encode_requests(policy: Policy, requests: Sequence[Request]) -> list[list[int]]:
+    """Return the prompt ids of each request; those of equal prompts are computed once."""
+    asked = [(r.messages, r.prefix) for r in requests]
+    encoded = {prompt: policy.encode(*prompt) for prompt in dict.fromkeys(asked)}
+    return [encoded[prompt] for prompt in asked]
 
 
 def read_generation(policy: Policy, ids: Sequence[int], finish: Finish, prefix: str, prompt_tokens: int) -> Generation:

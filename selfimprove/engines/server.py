@@ -22,7 +22,7 @@ from ..models.policy import Policy
 from ..training import TrainReport
 from ..types import BASE, Generation, Unit
 from .engine import OnStep, OnTokens, TrainingJob
-from .local import LocalEngine, read_generation
+from .local import LocalEngine, encode_requests, read_generation
 from .server_client import KEY_VARIABLE, RETRYABLE, Client, Refused, parse_object
 from .server_process import ServerProcess
 from .server_protocol import Call, Completion, Ends, group, read_completions, read_models, request_body
@@ -115,7 +115,7 @@ class ServerEngine:
             self._local.policy.release()  # the device has room for one copy of the model
             self._process.start()
         policy = self._local.policy
-        calls = group([policy.encode(r.messages, r.prefix) for r in unit.requests], [r.seed for r in unit.requests])
+        calls = group(encode_requests(policy, unit.requests), [r.seed for r in unit.requests])
         self._served(unit.policy)
         ends = Ends(policy.eos_ids, policy.stop.strings if policy.stop else ())  # not in several threads at once
         try:

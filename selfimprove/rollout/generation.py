@@ -80,9 +80,7 @@ def generate(
         run = partial(decode_batch, model)
     rollouts: dict[int, Rollout] = {}
     cost = group_cost(model.device)
-    groups = group_prompts(token_ids, cost)
-    if model.device.type == "cpu":  # an accelerator reads columns faster than it launches the products of a group
-        groups = split_long(groups, cost)
+    groups = split_long(group_prompts(token_ids, cost), cost)
     own = longest if reason else max(g.longest_suffix for g in groups) + sampling.max_new_tokens
     waiting = list(cut_batches(groups, batch_size or choose_rows(model, own)))
     attention = nullcontext() if reason else packed_attention(model)

@@ -83,7 +83,7 @@ def select_candidates(
     if len({candidate.response.id for candidate in candidates}) < len(candidates):
         raise ValueError("two candidates have one response id")
     ordered = sorted(candidates, key=lambda candidate: candidate.response.id)
-    verdicts = _gates(ordered, tallies, config, shown)
+    verdicts = gates(ordered, tallies, config, shown)
     verdicts |= _too_common(_left(ordered, verdicts), tallies, config, kinds)
     verdicts |= _family_cap(_left(ordered, verdicts), tallies, families)
     left = _left(ordered, verdicts)
@@ -113,13 +113,13 @@ def _by_prompt(candidates: Sequence[Candidate]) -> dict[str, list[Candidate]]:
     return groups
 
 
-def _gates(
+def gates(
     candidates: Sequence[Candidate],
     tallies: Mapping[str, Tally],
     config: SelectConfig,
     shown: Callable[[str], str],
 ) -> dict[int, Verdict]:
-    """Drops that need nothing but the candidate, its prompt's vote and the usual length of its group."""
+    """Return the drops, by response id, that need only a candidate, its prompt's vote and its group's usual length."""
     verdicts: dict[int, Verdict] = {}
     for prompt_id, group in _by_prompt(candidates).items():
         readable = [len(shown(c.response.text)) for c in group if c.judgement.answer is not None]
