@@ -88,7 +88,7 @@ def test_a_model_that_never_ends_is_told(cli, asked, model_folder):
 
 def probe_of(*lengths, cut=0):
     read = [ReadAnswer("q", Kind.NUMBER, "a", "1", n, i < cut) for i, n in enumerate(lengths)]
-    return Probe(1, len(read), 1.0, 1.0, 0.0, 1.0, 1.0, cut / len(read), 0.0, 1.0, 1.0, read=tuple(read))
+    return Probe(1, len(read), 1.0, 1.0, 0.0, 1.0, 1.0, 1.0, cut / len(read), 0.0, 1.0, 1.0, read=tuple(read))
 
 
 def test_the_length_has_room_for_nearly_all_answers_and_not_for_those_that_never_end():
@@ -178,7 +178,7 @@ def test_every_metric_has_advice_whose_settings_exist():
 
 
 def test_examples_in_revise_format_are_counted_as_training():
-    probe = Probe(8, 8, 1.0, 0.6, 0.5, 0.4, 0.9, 0.0, 0.1, mean_tokens=10.0, tokens_per_s=100.0)
+    probe = Probe(8, 8, 1.0, 0.6, 0.5, 0.4, 0.4, 0.9, 0.0, 0.1, mean_tokens=10.0, tokens_per_s=100.0)
     found = Finding(probe, 128, 16, 100, 70, 30, 0, example_tokens=50.0, step_s=0.1, peak_gb=1.0)
     raw = {"prompts": {"path": "p.jsonl"}, "propose": {"revise": {"rivals": 4}}}
     assert _tokens_per_survivor(parse_config(raw), found) == 50
