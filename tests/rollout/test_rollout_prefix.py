@@ -87,6 +87,14 @@ def test_a_few_long_prompts_do_not_widen_the_cache_of_all():
     ]  # fmt: skip
 
 
+def test_on_an_accelerator_it_takes_many_rows_to_give_a_long_prompt_a_group_of_its_own():
+    def widest(rows):
+        groups = group_prompts([[10 + i, 11, 12] for i in range(rows)] + [[i, *range(400)] for i in range(4)], GPU)
+        return max(group.longest_suffix for group in split_long(groups, GPU))
+
+    assert (widest(100), widest(2000)) == (401, 3)
+
+
 def test_unlike_lengths_alone_are_no_reason_to_split():
     groups = group_prompts([[i] * (3 + i) for i in range(20)], CPU)
     assert split_long(groups, CPU) == groups
