@@ -42,9 +42,10 @@ def as_resumed(config: RunConfig, folder: Path, resume: bool) -> RunConfig:
 def refuse_changes(old: RunConfig, new: RunConfig) -> None:
     """Raise a ConfigError that names the settings that differ and may not (see `MAY_CHANGE`)."""
     before, after = flat(old.model_dump()), flat(new.model_dump())
-    changed = [key for key in before if before[key] != after.get(key) and not MAY_CHANGE.fullmatch(key)]
+    keys = dict.fromkeys((*before, *after))  # an empty mapping has no leaves
+    changed = [key for key in keys if before.get(key) != after.get(key) and not MAY_CHANGE.fullmatch(key)]
     if changed:
-        listed = ", ".join(f"{key} was {before[key]!r}, now {after.get(key)!r}" for key in changed)
+        listed = ", ".join(f"{key} was {before.get(key)!r}, now {after.get(key)!r}" for key in changed)
         raise ConfigError(
             f"cannot resume with other settings: {listed}; undo the change or start another run: name=NEW"
         )

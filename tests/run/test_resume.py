@@ -49,6 +49,15 @@ def test_a_user_cannot_change_it_on_the_way(old):
         as_resumed(asked, old, resume=True)
 
 
+def test_a_template_argument_is_a_setting_as_any_other(tmp_path):
+    thinking = {"model": {"template": {"arguments": {"enable_thinking": False}}}}
+    for recorded, asked in ((RAW, RAW | thinking), (RAW | thinking, RAW)):
+        (tmp_path / "memory.db").touch()
+        (tmp_path / "config.yaml").write_text(to_yaml(parse_config(recorded)), encoding="utf-8")
+        with pytest.raises(ConfigError, match=r"model\.template\.arguments\.enable_thinking was"):
+            as_resumed(parse_config(asked), tmp_path, resume=True)
+
+
 def test_new_runs_have_the_defaults_of_today(old, tmp_path):
     asked = load_config(old / "config.yaml")  # a file of the user's own, without them
     assert introduced(asked) == introduced(parse_config(RAW))
