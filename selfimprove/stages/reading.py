@@ -40,6 +40,9 @@ def read_once(
     before = (round_, Poll(poll - 1)) if last is None else (round_ - 1, last)
     earlier_kinds = run.memory.kinds(*before)
     judged, restored = run.memory.judgements(*before), run.memory.restored()
+    # Without `vote.decay` an ordinary vote of the round before held that round's responses alone.
+    held_from = before[0] if last is not None and not run.config.vote.decay else 0
+    held_to = before[0] + (last is not None)
     for prompt in prompts:
         group = groups.get(prompt.id, ())
         if not group:
@@ -53,7 +56,7 @@ def read_once(
             known = {
                 r.id: judged[r.id].answer if r.id in judged else None
                 for r in group
-                if r.id in judged or (r.round + r.brought_in < before[0] + (last is not None) and r.id not in restored)
+                if r.id in judged or (held_from <= r.round + r.brought_in < held_to and r.id not in restored)
             }
         answers |= known
         new = [r for r in group if r.id not in known]

@@ -1,6 +1,7 @@
 """The vote: counted right, the same in any order, and never decided by answers made out of answers."""
 
 from collections import Counter
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,11 +11,15 @@ from hypothesis import strategies as st
 from tasks.tiny_runs import run_it, tiny_config
 
 from selfimprove.answers import Kind, Reader
+from selfimprove.evaluation.limits import careful
 from selfimprove.memory import Embedder, ResponseMemory
+from selfimprove.run.progress import Progress
+from selfimprove.run.session import open_run
 from selfimprove.stages import evaluate, reading
 from selfimprove.stages.calibration import SMOOTHING, combined, echo_prior, neighbour_prior
 from selfimprove.stages.reading import answer_kind, read_texts
-from selfimprove.stages.vote import Ballot, count_votes, shares
+from selfimprove.stages.sample import sample
+from selfimprove.stages.vote import Ballot, count_votes, shares, vote
 from selfimprove.types import VOTERS, Message, Origin, Poll, Prompt, Response, Split
 
 
@@ -188,6 +193,23 @@ def test_a_response_is_read_once_a_round_and_its_kind_is_decided_once(taught_fol
     assert read == written, "each response once, over two rounds of three votes"
     assert set(decided.values()) == {2}, "once a round"
     assert kinds[0] == kinds[1] == kinds[2] and set(kinds[0].values()) == {"number"}
+
+
+@pytest.mark.slow
+def test_the_base_votes_after_a_rejection_though_no_ordinary_vote_held_its_old_responses(
+    taught_folder, prompts, tmp_path
+):
+    config = tiny_config(taught_folder, prompts, rounds=2, vote={"decay": 0.0})
+    run_it(config, tmp_path / "run")
+    later = tiny_config(taught_folder, prompts, rounds=3, vote={"decay": 0.0})
+    with open_run(later, folder=tmp_path / "run", resume=True, progress=Progress(quiet=True)) as run:
+        assert run.memory.current != "base", "round 3 samples from a trained policy"
+        now = replace(run.at(3), config=careful(run.config))
+        sample(now, 3)
+        vote(now, 3, Poll.SAMPLED)
+        judged, first = run.memory.judgements(3, Poll.SAMPLED), run.memory.judgements(1, Poll.FINAL)
+        said = {id_: j.answer for id_, j in first.items() if j.answer is not None}
+        assert said and said.items() <= {id_: j.answer for id_, j in judged.items()}.items()
 
 
 def test_free_text_written_later_joins_the_classes_that_are_there():
