@@ -45,22 +45,35 @@ def evaluate(run: Run, round_: int, policy: str | None) -> None:
 
 
 def remeasure(run: Run, round_: int) -> None:
-    """Measure the base and the kept policies again where held-out prompts were added, so that the guard compares alike.
+    """Measure the base and the kept policies again where added prompts change what the guard compares.
 
-    They answer the new prompts alone. The new metrics are a further unit of their round, which replaces the first.
+    They answer new held-out prompts alone; train prompts may change the families. The new metrics are a further unit of
+    their round, which replaces the first.
     """
     size = run.config.sample.unit_prompts
     for earlier in run.memory.standing:
-        first = -(-len(heldout(run.at(max(1, earlier)))) // size)
+        before = run.at(max(1, earlier))
+        first = -(-len(heldout(before)) // size)
         for joined in sorted({j for j in run.joined.values() if max(1, earlier) < j <= round_}):
             then = run.at(joined)
             fresh = [prompt for prompt in heldout(then) if run.joined[prompt.id] == joined]
-            if fresh and not run.memory.has_unit(unit_id(earlier, Stage.HEALTH, joined)):
+            changed = fresh or _compared(then) != _compared(before)
+            if changed and not run.memory.has_unit(unit_id(earlier, Stage.HEALTH, joined)):
                 policy = f"r{earlier:04d}" if earlier else BASE
-                run.progress.say(f"  {policy} on {len(fresh)} new held-out prompts")
-                _answer(then, earlier, policy, fresh, first)
+                if fresh:
+                    run.progress.say(f"  {policy} on {len(fresh)} new held-out prompts")
+                    _answer(then, earlier, policy, fresh, first)
+                else:
+                    run.progress.say(f"  {policy} again: new train prompts change the families of the held-out ones")
                 _measure(then, earlier, policy, joined)
             first += -(-len(fresh) // size)
+            before = then
+
+
+def _compared(run: Run) -> set[tuple[str, frozenset[str]]]:
+    """Return the families that the guard compares: their names and held-out prompts."""
+    ids = frozenset(prompt.id for prompt in heldout(run))
+    return {(family.name, ids.intersection(family.prompt_ids)) for family in run.families}
 
 
 def _answer(run: Run, round_: int, policy: str, prompts: Sequence[Prompt], first: int = 0) -> None:

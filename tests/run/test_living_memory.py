@@ -10,13 +10,15 @@ from tasks.tiny import SUMS, sum_question
 from tasks.tiny_runs import run_it, tiny_config
 
 from selfimprove.cli.main import main
+from selfimprove.config_file import load_config
 from selfimprove.errors import PromptError, UserError
 from selfimprove.memory import Embedder, ResponseMemory
 from selfimprove.memory.inspect.lineage import lines, trace
-from selfimprove.prompts import load_prompts
+from selfimprove.prompts import load_prompts, make_prompt
 from selfimprove.reports.figures import load_figures
+from selfimprove.run import session
 from selfimprove.run.inherit import inherit
-from selfimprove.types import Action, Origin, Overlay, Poll, Split, Stage
+from selfimprove.types import Action, Message, Origin, Overlay, Poll, Split, Stage, unit_id
 
 MORE = [sum_question(a, b) for a in range(6) for b in (5, 6, 7)]
 ONE_ROUND = {
@@ -173,6 +175,26 @@ def test_prompts_are_added_to_a_run_and_the_guard_compares_on_the_same_ones(firs
         sampled = {r.prompt_id for r in memory.responses(rounds=[3], stages=[Stage.SAMPLE])}
         assert {p.id for p in fresh if p.split is Split.TRAIN} <= sampled
         assert not {p.id for p in fresh} & {r.prompt_id for r in memory.responses(rounds=[2], stages=[Stage.SAMPLE])}
+
+
+@pytest.mark.slow
+def test_train_prompts_that_change_the_families_have_earlier_policies_measured_again(first, tmp_path, monkeypatch):
+    named = session.prompt_families
+
+    def numbered(memory, prompts):
+        return tuple(replace(family, name=f"{family.name} {len(prompts)}") for family in named(memory, prompts))
+
+    monkeypatch.setattr(session, "prompt_families", numbered)
+    heldout = load_config(first / "config.yaml").prompts.heldout
+    texts = [t for t in MORE if make_prompt((Message("user", t),), heldout).split is Split.TRAIN]
+    cli("add", "first", write(tmp_path / "more.jsonl", texts))
+    cli("run", first / "config.yaml", "--resume", "--rounds", 3, "name=first")
+    with ResponseMemory.open(first / "memory.db") as memory:
+        assert memory.verify() == []
+        for round_ in (0, *(r for r in memory.standing if 0 < r < 3)):
+            assert memory.has_unit(unit_id(round_, Stage.HEALTH, 3)), round_
+        compared = [{f["name"] for f in memory.result(r, Stage.HEALTH)["families"]} for r in (0, 3)]
+        assert compared[0] == compared[1]
 
 
 @pytest.mark.slow
