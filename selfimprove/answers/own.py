@@ -2,6 +2,7 @@
 
 import importlib.util
 import inspect
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
@@ -57,6 +58,7 @@ def load_reader(spec: str) -> OwnReader:
     if found is None or found.loader is None:
         raise ConfigError(f"vote.reader = {spec!r}: {path} is no Python file (.py)")
     module = importlib.util.module_from_spec(found)
+    sys.modules[found.name] = module  # where dataclasses look for their annotations
     try:
         found.loader.exec_module(module)
     except Exception as error:  # theirs, so whatever it is

@@ -58,6 +58,15 @@ def test_the_users_own_reader_reads(file):
     assert load_reader(f"{file}:last_word").fingerprint != before
 
 
+def test_a_readers_file_may_have_dataclasses_and_late_annotations(tmp_path):
+    (tmp_path / "own.py").write_text(
+        "from __future__ import annotations\nfrom dataclasses import dataclass\n\n\n"
+        "@dataclass\nclass Seen:\n    text: str\n\n\ndef read(text, prompt):\n    return Seen(text).text.lower()\n",
+        encoding="utf-8",
+    )
+    assert load_reader(f"{tmp_path / 'own.py'}:read").read("Paris", "Where?") == "paris"
+
+
 def test_a_function_can_be_passed_in():
     def shout(text, prompt):
         return text.upper()
