@@ -14,6 +14,7 @@ import click
 from .. import __version__
 from ..errors import Interrupted, UserError
 from ..run.folder import RUNS
+from ..types import BASE
 from .add import add
 from .group import Group
 from .memory import memory
@@ -88,6 +89,10 @@ def run(config: Path, overrides: tuple[str, ...], rounds: int | None, resume: bo
         for line in summary.advice:
             click.echo(f"  {line}")
         click.echo(f"\nNext:\n  selfimprove report {folder}\n  selfimprove memory {folder} list -n 20")
+        return
+    if summary.figures["current"] == BASE:
+        click.echo("The run ended with the base, which has the best score; rollback selects a kept round all the same.")
+        click.echo(f"Next:\n  selfimprove report {folder}\n  selfimprove rollback {folder} ROUND")
         return
     click.echo(f"Next:\n  selfimprove chat {folder} --against base")
     click.echo(f"  selfimprove memory {folder} list --kept -n 5\n  selfimprove export {folder} out")

@@ -54,7 +54,7 @@ def guard(run: Run, round_: int, policy: str | None, judge: Judge = judge) -> No
                 health[round_] = now
         else:
             verdict = GuardVerdict(rejection(limits, earlier), ())
-            because = "no candidate survived selection; lower select.threshold"
+            because = "no candidate survived selection"
         ends = verdict.decision is Decision.STOP or round_ == run.config.rounds
         back_to = best(health, limits) if ends else round_
         if back_to != round_:

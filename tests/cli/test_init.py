@@ -144,7 +144,7 @@ def test_the_quickstart_says_that_it_is_cut_off_on_purpose():
 
 
 @pytest.mark.slow
-def test_what_comes_next_depends_on_the_outcome(cli, taught_folder, prompts):
+def test_what_comes_next_depends_on_the_outcome(cli, taught_folder, prompts, monkeypatch):
     def run(name, **changes):
         file = Path(f"{name}.yaml")
         file.write_text(
@@ -159,6 +159,10 @@ def test_what_comes_next_depends_on_the_outcome(cli, taught_folder, prompts):
     assert "No round was kept: the model is as it was." in rejected
     assert "more weight on the base: train.beta=0.1" in rejected
     assert "selfimprove report runs/rejected" in rejected
+    monkeypatch.setattr("selfimprove.stages.guard.best", lambda kept, limits: 0)  # no score above the base's
+    went_back = run("went-back")
+    assert "The run ended with the base" in went_back and "export" not in went_back
+    assert "selfimprove rollback runs/went-back ROUND" in went_back
     none = run("none", vote={"kind": "choice"}, select={"threshold": 1.0, "ceiling": 1.0})
     assert "no candidate survived" in none
     assert "more agreement: more samples (sample.k=16)" in none
