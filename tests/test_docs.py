@@ -165,8 +165,8 @@ def test_the_python_of_the_readme_runs(taught_folder, prompts, tmp_path, monkeyp
     out = capsys.readouterr().out
     assert "current policy r0002" in out
     assert len(re.findall(r"^\d plus \d is \d+\.$", out, re.MULTILINE)) > 5, "survivors"
-    assert "wrote out" in out
-    assert (tmp_path / "out/model.safetensors").is_file()
+    assert "wrote again-out" in out
+    assert (tmp_path / "again-out/model.safetensors").is_file()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=relative)

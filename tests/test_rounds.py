@@ -86,6 +86,20 @@ def test_no_sample_of_the_base_agrees_with_a_majority_for_being_in_it(undisturbe
     assert health.base_majority_share == pytest.approx(sum(agree) / len(agree))
 
 
+def test_the_guard_sees_how_many_answers_only_repeat_the_prompt(undisturbed):
+    folder, _ = undisturbed
+    with ResponseMemory.open(folder / "memory.db") as memory:
+        texts = {p.id: p.text for p in memory.prompts(Split.HELDOUT)}
+        for round_ in (0, 1, 2):
+            echoes = []
+            for r in memory.responses(rounds=[round_], stages=[Stage.PROBE]):
+                prompt = texts[r.prompt_id]
+                answer = extract(r.text, Kind.NUMBER, prompt)
+                if answer is not None:
+                    echoes.append(answer in re.findall(r"\w+", prompt))
+            assert memory.result(round_, Stage.HEALTH)["prompt_echo"] == pytest.approx(np.mean(echoes))
+
+
 def test_answers_in_the_prompt_file_change_not_one_byte(undisturbed, taught_folder, tmp_path):
     """Rule 1: label-free by construction. The same prompts with poisoned answers give the same memory and adapters."""
     folder, summary = undisturbed

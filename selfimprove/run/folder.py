@@ -27,6 +27,7 @@ INTRODUCED: dict[str, object] = {
     "propose.stitch.steps": 1,
     "vote.echo": 0.0,
     "guard.base_truncation": 1.0,
+    "guard.echo_rise": 1.0,
     "guard.family_fall": 1.0,
     "guard.family_rise": 1.0,
 }

@@ -50,7 +50,7 @@ def echo_prior(shares_P: Shares, texts_P: Mapping[str, str], vectors: np.ndarray
     count as neighbours.
     """
     open_ids = [id_ for id_ in shares_P if not offers_options(texts_P[id_])]
-    echoes = {id_: {a for a in shares_P[id_] if _is_echo(a, texts_P[id_])} for id_ in open_ids}
+    echoes = {id_: {a for a in shares_P[id_] if is_echo(a, texts_P[id_])} for id_ in open_ids}
     fractions = [sum(shares_P[id_][answer] for answer in echoes[id_]) for id_ in open_ids]
     rows = {id_: row for row, id_ in enumerate(shares_P)}
     near_rows = _nearest(vectors[[rows[id_] for id_ in open_ids]]) if open_ids else iter(())
@@ -85,6 +85,7 @@ def _nearest(vectors: np.ndarray) -> Iterator[np.ndarray]:
         yield np.argsort(-cosines, kind="stable")[: min(NEIGHBOURS, len(vectors) - 1)]
 
 
-def _is_echo(answer: str, prompt: str) -> bool:
+def is_echo(answer: str, prompt: str) -> bool:
+    """Return whether all words of an answer stand in its prompt."""
     words = _WORD.findall(answer.casefold())
     return bool(words) and set(words) <= set(_WORD.findall(prompt.casefold()))

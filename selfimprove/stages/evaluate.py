@@ -7,6 +7,7 @@ from dataclasses import asdict
 
 import numpy as np
 
+from ..answers import offers_options
 from ..evaluation.families import fall, family_metrics, rise
 from ..evaluation.likelihood import kl_to_base
 from ..evaluation.metrics import Health
@@ -15,6 +16,7 @@ from ..run.folder import adapter_folder
 from ..run.session import Run
 from ..seeds import seed_for
 from ..types import BASE, Origin, Prompt, Request, Response, Sampling, Split, Stage, unit_id
+from .calibration import is_echo
 from .reading import read_answers
 from .units import by_prompt, run_units
 
@@ -128,7 +130,7 @@ def health(run: Run, round_: int, policy: str) -> Health:
     base = answers(run, 0, Stage.PROBE)
     sampled: dict[str, list[str | None]] = {}
     base_shares: dict[str, float] = {}
-    shares, majorities = [], []
+    shares, majorities, echoes = [], [], []
     parsed = total = 0
     for prompt in heldout(run):
         # Both policies' answers are read together, so that their classes can be compared.
@@ -137,6 +139,8 @@ def health(run: Run, round_: int, policy: str) -> Health:
         counts, base_counts = _counts(read[:k]), _counts(read[k:])
         sampled[prompt.id] = read[:k]
         parsed += sum(answer is not None for answer in read[:k])
+        if not offers_options(prompt.text):
+            echoes += [is_echo(answer, prompt.text) for answer in read[:k] if answer is not None]
         total += k
         shares.append(max(counts.values(), default=0) / k)
         if counts:
@@ -169,6 +173,7 @@ def health(run: Run, round_: int, policy: str) -> Health:
         kl=None if kl is None else _finite(kl),
         base_majority_share=float(np.mean(list(base_shares.values()))) if base_shares else None,
         finished_tokens=_finished_tokens(lengths, cut),
+        prompt_echo=float(np.mean(echoes)) if echoes else None,
         families=by_family,
         family_rise=rise(of_base, by_family) if round_ else None,
         family_fall=fall(of_base, by_family) if round_ else None,

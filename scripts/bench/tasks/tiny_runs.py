@@ -36,6 +36,7 @@ def tiny_config(model: Path | str, file: Path | str, **changes: Any) -> RunConfi
             "agreement_drop": 1.0,
             "base_share_drop": 1.0,
             "concentration_rise": 1.0,
+            "echo_rise": 1.0,
             "family_rise": 1.0,
             "family_fall": 1.0,
             "parse_drop": 1.0,
