@@ -14,7 +14,7 @@ from .amount import UNASKED, Asked, canonical, named, parse
 from .forms import clock, date, range_, ratio, remainder
 from .grammar import BEFORE, GLUED, OPERAND, PATTERN, UNIT
 from .notation import prepare
-from .units import DIMENSIONS, UNITS, scale
+from .units import DIMENSIONS, UNITS, base_of, scale, written_unit
 
 __all__ = ["Asked", "Quantity", "asked", "prepare", "scan", "whole"]
 
@@ -167,7 +167,7 @@ def _named(match: re.Match[str], text: str, about: Asked) -> Quantity | None:
         return Quantity(start, end, f"{qualifier}{canonical(value * 100)}%", value)
     if base is None:
         return Quantity(start, end, qualifier + canonical(value), value)
-    wanted, wanted_size = _base(about.unit) if about.unit else (None, Fraction(1))
+    wanted, wanted_size = base_of(about.unit) if about.unit else (None, Fraction(1))
     if base == "cent" and wanted in ("$", "€", "£"):
         base, size = wanted, Fraction(1, 100)
     if base == wanted:
@@ -183,8 +183,8 @@ def _range_with_unit(found: Quantity, text: str, about: Asked) -> Quantity:
     unit = _UNIT_BEHIND.match(text, found.end)
     if unit is None:
         return found
-    base, size = _base(unit[1])
-    if about.unit is not None and (base, size) == _base(about.unit):
+    base, size = base_of(unit[1])
+    if about.unit is not None and (base, size) == base_of(about.unit):
         return Quantity(found.start, unit.end(), found.name)
     return Quantity(found.start, unit.end(), f"{found.name} {named(size, base) if base else unit[1]}")
 
@@ -235,66 +235,14 @@ def _rounded(value: Fraction) -> Fraction:
     return near if abs(near - value) * value.denominator <= 1 else value
 
 
-def _base(unit: str) -> tuple[str | None, Fraction]:
-    """The base unit, with its power, of a unit as written, and its size; an unknown one has none."""
-    words = unit.split()
-    power = ""
-    if words and words[0].casefold().rstrip(".") in ("square", "sq"):
-        power, words = "2", words[1:]
-    elif words and words[0].casefold().rstrip(".") in ("cubic", "cu"):
-        power, words = "3", words[1:]
-    name = " ".join(words)
-    name, _, raised = re.sub(r"[\s{}]", "", name).partition("^")
-    power = raised or power
-    if "/" not in name or name in UNITS or name.casefold() in UNITS:
-        known = UNITS.get(name) or UNITS.get(name.casefold())
-        if known is None:
-            return None, Fraction(1)
-        base, size = known
-        return (f"{base}^{power}", size ** int(power)) if power else (base, size)
-    return None, Fraction(1)
-
-
-_PER = re.compile(r"\s?/\s?|\sper\s")
-
-
 def _unit(match: re.Match[str], about: Asked) -> tuple[str | None, Fraction]:
     """The base unit of a quantity and its size in it, seen from what is asked."""
-    base, size = _written_unit(match)
+    base, size = written_unit(match)
     if base == "pound" and about.money:
         return "£", size
     if base == "$" and about.unit is None:
         return None, size  # the currency of a number without any
     return base, size
-
-
-def _written_unit(match: re.Match[str]) -> tuple[str | None, Fraction]:
-    """The base unit of a quantity and its size in it."""
-    written = match["unit"]
-    if match["money"]:
-        sign = re.sub(r"[\s-]", "", match["money"])
-        base, size = UNITS.get(sign, ("$", Fraction(1)))
-        return base, size
-    if not written:
-        return None, Fraction(1)
-    written = re.sub(r"°\s?", "°", written)
-    if written.casefold().startswith("degrees "):
-        written = written.split()[1]
-    if (
-        written.casefold() in ("in", "a", "h", "s", "t", "m", "k", "n", "j", "v", "w", "mes", "ore", "min")
-        and written not in UNITS
-        and written.lower() not in UNITS
-    ):
-        return None, Fraction(1)
-    if written in UNITS or (written.casefold() in UNITS and len(written) > 1):
-        return UNITS.get(written) or UNITS[written.casefold()]
-    parts = _PER.split(written)
-    if len(parts) == 2:
-        (top, size), (below, size2) = _base(parts[0]), _base(parts[1])
-        if top and below:
-            return f"{top}/{below}", size / size2
-        return written, Fraction(1)
-    return _base(written) if _base(written)[0] else (written, Fraction(1))
 
 
 def _summed(found: list[Quantity], text: str) -> list[Quantity]:

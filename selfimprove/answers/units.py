@@ -135,3 +135,55 @@ def scale(word: str, language: str) -> int:
     if folded in ("billion", "billions", "billionen", "billón", "billones") and language in ("de", "fr", "es", "nl"):
         return 10**12
     return SCALES[folded]
+
+
+def base_of(unit: str) -> tuple[str | None, Fraction]:
+    """The base unit, with its power, of a unit as written, and its size; an unknown one has none."""
+    words = unit.split()
+    power = ""
+    if words and words[0].casefold().rstrip(".") in ("square", "sq"):
+        power, words = "2", words[1:]
+    elif words and words[0].casefold().rstrip(".") in ("cubic", "cu"):
+        power, words = "3", words[1:]
+    name = " ".join(words)
+    name, _, raised = re.sub(r"[\s{}]", "", name).partition("^")
+    power = raised or power
+    if "/" not in name or name in UNITS or name.casefold() in UNITS:
+        known = UNITS.get(name) or UNITS.get(name.casefold())
+        if known is None:
+            return None, Fraction(1)
+        base, size = known
+        return (f"{base}^{power}", size ** int(power)) if power else (base, size)
+    return None, Fraction(1)
+
+
+_PER = re.compile(r"\s?/\s?|\sper\s")
+
+
+def written_unit(match: re.Match[str]) -> tuple[str | None, Fraction]:
+    """The base unit of a quantity and its size in it."""
+    written = match["unit"]
+    if match["money"]:
+        sign = re.sub(r"[\s-]", "", match["money"])
+        base, size = UNITS.get(sign, ("$", Fraction(1)))
+        return base, size
+    if not written:
+        return None, Fraction(1)
+    written = re.sub(r"°\s?", "°", written)
+    if written.casefold().startswith("degrees "):
+        written = written.split()[1]
+    if (
+        written.casefold() in ("in", "a", "h", "s", "t", "m", "k", "n", "j", "v", "w", "mes", "ore", "min")
+        and written not in UNITS
+        and written.lower() not in UNITS
+    ):
+        return None, Fraction(1)
+    if written in UNITS or (written.casefold() in UNITS and len(written) > 1):
+        return UNITS.get(written) or UNITS[written.casefold()]
+    parts = _PER.split(written)
+    if len(parts) == 2:
+        (top, size), (below, size2) = base_of(parts[0]), base_of(parts[1])
+        if top and below:
+            return f"{top}/{below}", size / size2
+        return written, Fraction(1)
+    return base_of(written) if base_of(written)[0] else (written, Fraction(1))
