@@ -22,7 +22,7 @@ _MARKER = re.compile(
     r"answer)\s*(?:to\b[^.\n]*)?$",
     re.I,
 )
-_ABOUT_ANSWER = re.compile(r"\b(?:answer|solution)\b", re.I)
+_ABOUT_ANSWER = re.compile(r"\b(?:answer|solution)\b|答案|答え|答:", re.I)
 _IS_ANSWER = re.compile(
     r"\s+is\s+(?:therefore\s+|thus\s+)?(?:the|my|our)\s+(?:\w+\s+)?(?:answer|result|solution)\b", re.I
 )
@@ -30,9 +30,13 @@ _ASSERTION = re.compile(
     r"[=≈:]|\banswer\b(?=\s+\d)|\b(?:is|are|was|be|equal to|equals?|becomes?|makes?|gives?|"
     r"gets?|leaves?|has|have|had|costs?|earns?|pays?|"
     r"needs?|takes?|spends?|remains?|totals?|arrives?|leaves|departs|ended|began|ist|sind|hat|macht|kostet|beträgt|est|"
-    r"sont|co\u00fbte|fait|es|son|cuesta|hay|sono|costa|são|custa|was|were|is)\b|(?:是|为|等于|有|は)",
+    r"sont|co\u00fbte|fait|es|son|cuesta|hay|sono|costa|são|custa|was|were|is)\b|是|(?<![因以认認])[为為]|等于|等於|は|"
+    r"[还還总總共只就]?有|共(?:计|計|需要?)?|[合总總]计|[合総總]計|剩(?:下|余|餘|了)?|得(?:到|出)?|残り|全部で",
     re.I,
 )
+_HAS = re.compile(r"(?<![还還总總共只就])有\s*$|(?<!残り)(?<!答え)は\s*$")
+"""What premises are told with as well as results, in scripts without spaces: `小明有5个苹果`."""
+_REASON = re.compile(r"(?:因[为為]|由[于於]|已知)[^,.;=\n]{0,20}[有是]\s*$|每[^,.;=\n]{0,20}有\s*$")
 _FILLER = re.compile(
     r"(?:\s+|[=≈:(]|\b(?:is|are|be|equal to|equals?|actually|simply|just|indeed|exactly|approximately|about|now|then|"
     r"only|therefore|thus|also|clearly|a total of|the number|the answer|called|at|in|on|"
@@ -111,8 +115,10 @@ def _asserted_last(prepared: str, found: list[Quantity], prompt_text: str) -> st
     about = quantity.asked(prompt_text)
     asserted = _asserted(prepared, found)
     others = _of_others(asserted, wording.question(prompt_text))
+    told = {q.name for q in quantity.scan(prepare(prompt_text, about.language), about)}
+    new = max((q.start for q in found if q.name not in told), default=-1)
+    asserted = [pair for pair in asserted if pair[1].name not in told or not _is_premise(prepared, pair[1].start, new)]
     if len(prepared.split()) > _BRIEF:  # "The shirt costs $40, and ..." tells the question again
-        told = {q.name for q in quantity.scan(prepare(prompt_text, about.language), about)}
         others += [q for lead, q in asserted if q.name in told and not _ABOUT_ANSWER.search(lead)]
         if asserted and all(q in others for _, q in asserted):
             return None
@@ -132,6 +138,12 @@ def _asserted_last(prepared: str, found: list[Quantity], prompt_text: str) -> st
         last = max([q for _, q in asserted] + counted, key=lambda q: q.start)
         return last.name
     return None
+
+
+def _is_premise(prepared: str, at: int, new: int) -> bool:
+    """Whether an amount of the prompt is told again, before the last new one (at `new`) or as the reason of one."""
+    lead = prepared[max(0, at - _LEAD) : at]
+    return bool(new > at and _HAS.search(lead)) or bool(new >= 0 and _REASON.search(lead))
 
 
 _SUBJECT = re.compile(r"\b([A-Z][a-z]+)\s*$")

@@ -1,0 +1,35 @@
+"""Amounts in sentences: money, premises told again, signs and units, each in the class of the bare answer."""
+# ruff: noqa: RUF001 - answers in all scripts
+
+import pytest
+
+from selfimprove.answers import Kind, extract
+
+APPLES = "小明有5个苹果，吃了2个，还剩几个？"
+BOTTLES = "一箱有24瓶水，3箱一共有多少瓶？"
+CHANGE = "一本书5元，小明有20元，买了3本，还剩多少钱？"
+RINGO = "りんごが5個あり、2個食べました。残りは何個ですか？"
+
+
+@pytest.mark.parametrize(
+    ("prompt", "text", "amount"),
+    [
+        (APPLES, "小明有5个苹果，吃了2个，还剩3个。", "3"),
+        (APPLES, "小明有5个苹果，吃了2个，剩下3个。", "3"),
+        (APPLES, "小明有5个苹果，吃掉2个后3个没吃", "3"),
+        (APPLES, "小明还有3个苹果，因为他有5个，吃了2个。", "3"),
+        (APPLES, "小明有3个苹果", "3"),
+        (APPLES, "小明有5个苹果。", "5"),
+        (BOTTLES, "每箱有24瓶，所以3箱共72瓶。", "72"),
+        (BOTTLES, "每箱有24瓶，3箱得72瓶", "72"),
+        (BOTTLES, "每箱有24瓶，3箱需要72瓶。", "72"),
+        (BOTTLES, "3箱一共有72瓶水，因为每箱有24瓶。", "72"),
+        (BOTTLES, "答案是72瓶，因为一箱有24瓶。", "72"),
+        (CHANGE, "还剩5元。", "5"),
+        (CHANGE, "小明有20元，3本书共15元，剩下5元。", "5"),
+        (CHANGE, "3×5=15元，手里有5元", "5"),
+        (RINGO, "りんごは5個あり、2個食べたので、残り3個です。", "3"),
+    ],
+)
+def test_a_premise_told_again_is_not_the_result_in_scripts_without_spaces(prompt, text, amount):
+    assert extract(text, Kind.NUMBER, prompt) == amount
