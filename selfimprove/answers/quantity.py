@@ -189,9 +189,19 @@ def _range_with_unit(found: Quantity, text: str, about: Asked) -> Quantity:
     return Quantity(found.start, unit.end(), f"{found.name} {named(size, base) if base else unit[1]}")
 
 
+_VERB = re.compile(
+    r"(?:\b(?:is|are|was|were|be|becomes?|equals?|gives?|gets?|makes?|leaves?|to|at|about|approximately|ist|sind|war|macht|"
+    r"ergibt|est|sont|fait|à|es|son|hace|è|sono|fa|é|são|dá)|是|为|為|等于|等於|得)\s?$",
+    re.I,
+)
+"""What a sign may stand behind."""
+
+
 def _is_operator(text: str, at: int) -> bool:
-    """Whether the + or - at a position stands between two operands: behind a digit, a bracket or a variable."""
-    before, after = text[max(0, at - 5) : at], text[at + 1 : at + 2]
+    """Whether the + or - at a position stands between two operands: behind a digit, a bracket, a variable or a noun."""
+    before, after = text[max(0, at - 15) : at], text[at + 1 : at + 2]
+    if _VERB.search(before):
+        return False
     return bool(OPERAND.search(before)) or (after == " " and before[-1:] == " " and before.strip()[-1:].isalnum())
 
 

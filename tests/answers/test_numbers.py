@@ -9,6 +9,7 @@ APPLES = "小明有5个苹果，吃了2个，还剩几个？"
 BOTTLES = "一箱有24瓶水，3箱一共有多少瓶？"
 CHANGE = "一本书5元，小明有20元，买了3本，还剩多少钱？"
 RINGO = "りんごが5個あり、2個食べました。残りは何個ですか？"
+MINUS = "What is 3 - 10?"
 
 
 @pytest.mark.parametrize(
@@ -33,3 +34,24 @@ RINGO = "りんごが5個あり、2個食べました。残りは何個ですか
 )
 def test_a_premise_told_again_is_not_the_result_in_scripts_without_spaces(prompt, text, amount):
     assert extract(text, Kind.NUMBER, prompt) == amount
+
+
+@pytest.mark.parametrize(
+    ("text", "amount"),
+    [
+        ("The answer is - 7", "-7"),
+        ("3 - 10 is - 7.", "-7"),
+        ("The result equals - 7", "-7"),
+        ("It goes from 3 to - 7", "-7"),
+        ("La risposta è -7", "-7"),
+        ("Il fait à -7.", "-7"),
+        ("A resposta é -7", "-7"),
+        ("答案是 - 7", "-7"),
+        ("The answer — 7", "7"),
+        ("12 apples - 5 apples = 7 apples", "7"),
+        ("x - 7", "7"),
+        ("(3) - 7", "7"),
+    ],
+)
+def test_a_minus_behind_a_verb_is_a_sign_and_behind_an_operand_none(text, amount):
+    assert extract(text, Kind.NUMBER, MINUS) == amount
