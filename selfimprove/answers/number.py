@@ -12,7 +12,7 @@ from itertools import pairwise
 from . import quantity
 from . import text as wording
 from .final import marked
-from .quantity import Asked, Quantity, prepare
+from .quantity import Asked, Quantity, in_asked_unit, prepare
 
 _OPERATION = re.compile(
     r"\s*(?:[-+*\u00d7\u00f7/^]|x\s*\d|(?:times|plus|minus|divided|multiplied|more|less|is|are|equals)\b|=)", re.I
@@ -124,7 +124,7 @@ def _asserted_last(prepared: str, found: list[Quantity], prompt_text: str) -> st
             return None
     asserted = [pair for pair in asserted if pair[1] not in others] or asserted
     if marked_ := [q for lead, q in asserted if _MARKER.search(lead) or _ABOUT_ANSWER.search(lead)]:
-        return marked_[-1].name
+        return in_asked_unit(marked_, about)[-1].name
     if named := [q for q in found if _IS_ANSWER.match(prepared, q.end)]:
         return named[-1].name
     asked = _asked_numbers(prompt_text)
@@ -135,8 +135,7 @@ def _asserted_last(prepared: str, found: list[Quantity], prompt_text: str) -> st
             return restated[-1].name
     counted = [q for q in _counted(prepared, found, prompt_text) if q not in others]
     if asserted or counted:
-        last = max([q for _, q in asserted] + counted, key=lambda q: q.start)
-        return last.name
+        return max(in_asked_unit([q for _, q in asserted] + counted, about), key=lambda q: q.start).name
     return None
 
 
@@ -153,7 +152,13 @@ def _of_others(asserted: list[tuple[str, Quantity]], question: str) -> list[Quan
     """The amounts of somebody whom the question does not name, where it names another: `... and Ann has 5`."""
     if not re.search(r"(?<=\s)[A-Z][a-z]+\b", question):
         return []
-    return [q for lead, q in asserted if (subject := _SUBJECT.search(lead)) and subject[1] not in question]
+    return [
+        q
+        for lead, q in asserted
+        if (subject := _SUBJECT.search(lead))
+        and subject[1] not in question
+        and subject[1].casefold() not in wording.FUNCTION_WORDS
+    ]
 
 
 def _unasserted(text: str, prepared: str, found: list[Quantity], prompt_text: str) -> str | None:
@@ -176,7 +181,7 @@ def _unasserted(text: str, prepared: str, found: list[Quantity], prompt_text: st
         and q.name not in spelled
         and not (q.value is not None and _ORDERED.match(prepared, q.start))
     ]
-    return novel[-1].name if novel else None
+    return in_asked_unit(novel, about)[-1].name if novel else None
 
 
 _COMMA_LIST = re.compile(r"\d,\s*-?\d{1,2}(?!\d)|\d,\s+-?\d|;|\d,-")

@@ -16,7 +16,7 @@ from .grammar import BEFORE, GLUED, OPERAND, PATTERN, UNIT
 from .notation import prepare
 from .units import DIMENSIONS, UNITS, base_of, scale, written_unit
 
-__all__ = ["Asked", "Quantity", "asked", "prepare", "scan", "whole"]
+__all__ = ["Asked", "Quantity", "asked", "in_asked_unit", "prepare", "scan", "whole"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +97,13 @@ def _asked_unit(prompt_text: str, question: str) -> str | None:
             if fitting:
                 return None
     return None
+
+
+def in_asked_unit(found: list[Quantity], about: Asked) -> list[Quantity]:
+    """The amounts without those in another unit than the asked one, where some are in it: not 212 °F of 100 °C."""
+    wanted = base_of(about.unit)[0] if about.unit else None
+    fits = wanted is not None and any(quantity.base == wanted for quantity in found)
+    return [quantity for quantity in found if quantity.base in (None, wanted)] if fits else found
 
 
 def scan(prepared: str, about: Asked = UNASKED) -> list[Quantity]:

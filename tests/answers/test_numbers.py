@@ -10,6 +10,8 @@ BOTTLES = "一箱有24瓶水，3箱一共有多少瓶？"
 CHANGE = "一本书5元，小明有20元，买了3本，还剩多少钱？"
 RINGO = "りんごが5個あり、2個食べました。残りは何個ですか？"
 MINUS = "What is 3 - 10?"
+BOILING = "What is the boiling point of water in Celsius?"
+MARATHON = "How many kilometres is a marathon?"
 
 
 @pytest.mark.parametrize(
@@ -55,3 +57,21 @@ def test_a_premise_told_again_is_not_the_result_in_scripts_without_spaces(prompt
 )
 def test_a_minus_behind_a_verb_is_a_sign_and_behind_an_operand_none(text, amount):
     assert extract(text, Kind.NUMBER, MINUS) == amount
+
+
+@pytest.mark.parametrize(
+    ("prompt", "text", "amount"),
+    [
+        (BOILING, "100 °C (212 °F)", "100"),
+        (BOILING, "212 °F (100 °C)", "100"),
+        (BOILING, "Water boils at 100 °C (212 °F).", "100"),
+        (BOILING, "It is 100 °C, which is 212 °F.", "100"),
+        (BOILING, "The answer is 100 °C, which is 212 °F.", "100"),
+        (BOILING, "It is 212 °F.", "212 degF"),
+        (MARATHON, "42.195 km (26.2 miles)", "42.195"),
+        (MARATHON, "It is 42.195 km, which equals 26.2 miles.", "42.195"),
+        (MARATHON, "The first half is 21 km, so it is 42.", "42"),
+    ],
+)
+def test_of_one_amount_in_two_units_the_asked_one_counts(prompt, text, amount):
+    assert extract(text, Kind.NUMBER, prompt) == amount
