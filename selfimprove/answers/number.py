@@ -185,7 +185,7 @@ def _unasserted(text: str, prepared: str, found: list[Quantity], prompt_text: st
 
 
 _COMMA_LIST = re.compile(r"\d,\s*-?\d{1,2}(?!\d)|\d,\s+-?\d|;|\d,-")
-_COMMAND = re.compile(r"\\[a-zA-Z]+|\^|\$")
+_COMMAND = re.compile(r"\\[a-zA-Z]+|[\^$√π]|\bpi\b|\bsqrt\b")
 
 
 def _formula(text: str, about: Asked) -> str | None:

@@ -124,7 +124,12 @@ def _scan(prepared: str, about: Asked) -> tuple[Quantity, ...]:
         lead = len(match[0]) - len(match[0].lstrip())
         before = prepared[max(0, start + lead - 3) : start + lead]
         position = max(end, start + 1)
-        if (BEFORE.search(before) and not match["sign"]) or GLUED.match(prepared, end):
+        if (
+            (BEFORE.search(before) and not match["sign"])
+            or GLUED.match(prepared, end)
+            or _FACTOR.match(prepared, end)
+            or _UNDER.search(prepared, max(0, start + lead - 40), start + lead)
+        ):
             # inside a word, or the rest of a notation that was not understood
             position = _beyond(prepared, start + lead)
             continue
@@ -134,6 +139,12 @@ def _scan(prepared: str, about: Asked) -> tuple[Quantity, ...]:
     return tuple(_summed(found, prepared))
 
 
+_FACTOR = re.compile(r"\s?(?:[π√]|\\?(?:pi|sqrt)(?![a-zA-Z]))")
+_UNDER = re.compile(
+    r"(?:√\s?\(?|\bsqrt\s?\(|(?:π|\bpi)\s?/|\^\s?\{|"
+    r"\\(?:sqrt|frac|log|binom)\s?(?:\[\d+\])?\s?(?:\{(?:[^{}]|\{[^{}]*\})*\}\s?)?\{)\s?$"
+)
+"""What makes another amount of the one before or behind it: `3√2`, `16π`, `π/2`."""
 _DIGIT = re.compile(r"\d")
 _REST = re.compile(r"[\w.,]*")
 
