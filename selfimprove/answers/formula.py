@@ -35,6 +35,19 @@ _NO_SOLUTION = re.compile(
     re.I,
 )
 
+_PROSE = re.compile(
+    r"[^\W\d_]{3,}|(?<![A-Za-z\\])(?:[Ss]o|[Ii][fnst]|[Ww]e|[Tt]o|[Oo]f|[Bb][ey]|[Aa][nst]|[Hh]e)(?![A-Za-z])"
+)
+_COMMAND = re.compile(
+    r"\\[A-Za-z]+(?:\{(?:array|[pbv]?matrix|cases)\})?|\b(?:sin|cos|tan|log|ln|sqrt|and|or|pi|infinity|inf|exp)\b"
+)
+
+
+def is_prose(text: str) -> bool:
+    """Whether a text has words that no formula has, such as `is`."""
+    return bool(_PROSE.search(_COMMAND.sub(" ", text)))
+
+
 _WORDS = re.compile(r"[^\W\d_]{2,}")
 _MATRIX = re.compile(r"^[(\[]?\s*\\begin\{([pbvBV]?matrix|smallmatrix)\}((?:(?!\\end\{).)*)\\end\{\1\}\s*[)\]]?$", re.S)
 

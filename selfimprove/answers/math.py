@@ -6,7 +6,7 @@ from . import number, quantity, short
 from . import text as wording
 from .amount import Asked
 from .final import marked
-from .formula import name
+from .formula import is_prose, name
 from .latex import tidy
 
 __all__ = ["name", "read"]
@@ -23,10 +23,6 @@ _SPAN = re.compile(
 )
 _JOIN = re.compile(r"^\s*(?:,?\s*(?:and|or|und|oder)|,)\s*$")
 _SAID = re.compile(r"\b(?:answer|solution|result|value)s?\s*(?:is|are|=|:)+\s*:?\s*([^\n]{1,300})", re.I)
-_PROSE = re.compile(r"[A-Za-z]{3,}|(?<![A-Za-z\\])(?:so|is|we|if|it|to|of|by|as|an|in|at|be|he)(?![A-Za-z])")
-_COMMAND = re.compile(
-    r"\\[A-Za-z]+(?:\{(?:array|[pbv]?matrix|cases)\})?|\b(?:sin|cos|tan|log|ln|sqrt|and|or|pi|infinity|inf|exp)\b"
-)
 
 
 def read(text: str, prompt_text: str) -> str | None:
@@ -39,11 +35,11 @@ def read(text: str, prompt_text: str) -> str | None:
     equation = bool(_EQUATION_ASKED.search(prompt_text))
     final = marked(text)
     if final is not None:
-        if not _SPAN.search(final) or not _PROSE.search(_COMMAND.sub(" ", _SPAN.sub(" ", final))):
+        if not _SPAN.search(final) or not is_prose(_SPAN.sub(" ", final)):
             return _answer(final, about, equation)
         text = final
     stripped = text.strip()
-    if len(stripped) <= 300 and not _PROSE.search(_COMMAND.sub(" ", re.sub(r"\\text\w*\{[^{}]*\}", " ", stripped))):
+    if len(stripped) <= 300 and not is_prose(re.sub(r"\\text\w*\{[^{}]*\}", " ", stripped)):
         return _answer(stripped, about, equation)
     if _NOTHING.match(stripped):
         return "no solution"
@@ -55,7 +51,7 @@ def read(text: str, prompt_text: str) -> str | None:
         return None if _restates(span, found, prompt_text, equation) else found
     if said := _SAID.findall(cleaned):
         rest = wording.sentences(said[-1])[:1]
-        if rest and not _PROSE.search(_COMMAND.sub(" ", rest[0])):
+        if rest and not is_prose(rest[0]):
             return _answer(rest[0], about, equation)
     if plain := _plain_relation(cleaned):
         return _answer(plain, about, equation)
@@ -78,7 +74,8 @@ def _restates(span: str, found: str | None, prompt_text: str, equation: bool) ->
 
 
 def _answer(final: str, about: Asked, equation: bool) -> str | None:
-    if not re.search(r"[\\^_=<>]", final) and _PROSE.search(_COMMAND.sub(" ", final)):
+    money = final.count("$") == 1
+    if not re.search(r"[\\^_=<>]", final) and (money or is_prose(final)):
         if amount := number.one(final, about):
             return amount
         if several := number._several(final, about):
@@ -117,4 +114,4 @@ def _plain_relation(text: str) -> str | None:
     if not found:
         return None
     plain = re.split(r"\s+(?=[A-Za-z]{3,})(?!sqrt|sin|cos|tan|log|and\b)", found[-1])[0].strip()
-    return plain if not _PROSE.search(_COMMAND.sub(" ", plain)) else None
+    return plain if not is_prose(plain) else None

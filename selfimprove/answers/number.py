@@ -90,6 +90,7 @@ def read(text: str, prompt_text: str) -> str | None:
     expression; the last asserted; a first line that is an amount; the last that the question does not hold.
     """
     about = quantity.asked(prompt_text)
+    text = quantity.dollars(text)
     final = marked(text)
     if final is not None:
         name = _several(final, about) if _COMMA_LIST.search(final) and not about.comma else None
@@ -185,18 +186,16 @@ def _unasserted(text: str, prepared: str, found: list[Quantity], prompt_text: st
 
 
 _COMMA_LIST = re.compile(r"\d,\s*-?\d{1,2}(?!\d)|\d,\s+-?\d|;|\d,-")
-_COMMAND = re.compile(r"\\[a-zA-Z]+|[\^$√π]|\bpi\b|\bsqrt\b")
+_COMMAND = re.compile(r"\\[a-zA-Z]+|[\^√π]|\bpi\b|\bsqrt\b")
 
 
 def _formula(text: str, about: Asked) -> str | None:
-    """The name of what only mathematics can read, such as a root."""
-    if not _COMMAND.search(prepare(text, about.language)) or re.search(
-        r"[A-Za-z]{3,}", re.sub(r"\\[a-zA-Z]+", "", text)
-    ):
+    """The name of what only mathematics can read, such as a root; a lone `$` is money."""
+    if not _COMMAND.search(prepare(text, about.language)) and "$$" not in text:
         return None
     from . import formula
 
-    return formula.name(text, about)
+    return None if formula.is_prose(text) else formula.name(text, about)
 
 
 def one(text: str, about: Asked) -> str | None:

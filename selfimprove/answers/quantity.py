@@ -9,14 +9,28 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 
+from . import notation
 from . import text as wording
 from .amount import UNASKED, Asked, canonical, named, parse
 from .forms import clock, date, range_, ratio, remainder
 from .grammar import BEFORE, GLUED, OPERAND, PATTERN, UNIT
-from .notation import prepare
 from .units import DIMENSIONS, UNITS, base_of, scale, written_unit
 
-__all__ = ["Asked", "Quantity", "asked", "in_asked_unit", "prepare", "scan", "whole"]
+__all__ = ["Asked", "Quantity", "asked", "dollars", "in_asked_unit", "prepare", "scan", "whole"]
+
+
+_DOLLAR = re.compile(r"\b(?:US|AU?|CA?|HK|MX|NT|NZ|R|S)\s?\$(?=\s?\d)")
+_DOLLAR_RANGE = re.compile(r"\$\s?(\d[\d.,]*)\s?-\s?\$?(?=\d[\d.,]*(?![\d.,$]))")
+
+
+def dollars(text: str) -> str:
+    """Return a text with `$` for `US$`, `R$` and the like, and `5-10` for `$5-$10`: the dollar goes without saying."""
+    return _DOLLAR_RANGE.sub(r"\1-", _DOLLAR.sub("$", text)) if "$" in text else text
+
+
+def prepare(text: str, language: str = "en") -> str:
+    """Return a text with its amounts in digits, ready for `scan`."""
+    return notation.prepare(dollars(text), language)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,8 @@ import pytest
 
 from selfimprove.answers import Kind, extract
 
+PRICE = "How much does it cost?"
+POWER = "What is 5^2?"
 APPLES = "小明有5个苹果，吃了2个，还剩几个？"
 BOTTLES = "一箱有24瓶水，3箱一共有多少瓶？"
 CHANGE = "一本书5元，小明有20元，买了3本，还剩多少钱？"
@@ -12,6 +14,83 @@ RINGO = "りんごが5個あり、2個食べました。残りは何個ですか
 MINUS = "What is 3 - 10?"
 BOILING = "What is the boiling point of water in Celsius?"
 MARATHON = "How many kilometres is a marathon?"
+AREA = "What is the area of the circle?"
+
+
+@pytest.mark.parametrize(
+    ("text", "amount"),
+    [
+        ("$5.", "5"),
+        ("It is $5.", "5"),
+        ("It's $5.", "5"),
+        ("So $15", "15"),
+        (r"So \$15", "15"),
+        ("$5 a kg", "5"),
+        ("$5/kg", "5"),
+        ("I am at $5.", "5"),
+        ("US$1,200", "1200"),
+        ("US$ 1,200", "1200"),
+        ("It is US$5.", "5"),
+        ("A$50", "50"),
+        ("You pay HK$ 50.", "50"),
+        ("R$ 50,00", "50"),
+        ("It costs R$20, not R$30.", "20"),
+        ("$5-10", "5 to 10"),
+        ("US$5-US$10", "5 to 10"),
+        ("$5-$10 a kg", "5 to 10"),
+        ("$20-$15 = $5", "5"),
+    ],
+)
+def test_a_lone_dollar_is_money_whatever_stands_beside_it(text, amount):
+
+    assert extract(text, Kind.NUMBER, PRICE) == amount
+
+
+@pytest.mark.parametrize("text", ["US$1,200", "So $1,200", "It is $1,200.", r"\boxed{US$1,200}", r"\$1,200"])
+def test_money_is_no_formula_where_mathematics_is_asked_for(text):
+    assert extract(text, Kind.MATH, "Solve: what does it cost?") == "1200"
+
+
+@pytest.mark.parametrize(
+    ("text", "amount"),
+    [
+        ("5^2 is 25.", "25"),
+        ("5² is 25.", "25"),
+        ("$5^2$ is $25$.", "25"),
+        ("It is 5^2", "25"),
+        ("5^2 is 5*5 = 25", "25"),
+        ("n^2 is 25", "25"),
+        (r"\sqrt{2}", "1.414213562373"),
+        ("$$x+1$$", "x + 1"),
+        ("It is x^2.", None),
+    ],
+)
+def test_a_sentence_with_a_power_is_no_formula(text, amount):
+    assert extract(text, Kind.NUMBER, POWER) == amount
+
+
+@pytest.mark.parametrize(("text", "name"), [("So $x=3$", "3"), ("It is x^2", "x^2"), ("So x^2", "x^2")])
+def test_short_words_are_no_factors(text, name):
+    assert extract(text, Kind.MATH, "Simplify the expression.") == name
+
+
+@pytest.mark.parametrize(
+    ("text", "amount"),
+    [
+        ("16π", "50.26548245744"),
+        ("16 pi", "50.26548245744"),
+        ("3√2", "4.242640687119"),
+        ("The area is 16π.", None),
+        (r"The area is $16\pi$ square cm.", None),
+        (r"It is \sqrt{2}.", None),
+        (r"The answer is $\frac{\sqrt{3}}{2}$.", None),
+        ("It is 2π/3.", None),
+        ("The area is 16π, about 50.27.", "50.27"),
+        ("√16 = 4", "4"),
+    ],
+)
+def test_a_root_and_a_multiple_of_pi_are_not_the_integer_in_them(text, amount):
+    assert extract(text, Kind.NUMBER, AREA) == amount
 
 
 @pytest.mark.parametrize(
