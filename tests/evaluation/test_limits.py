@@ -33,7 +33,7 @@ def test_a_healthy_round_is_kept_with_every_check_on_record():
         ({"agreement": 0.39}, "agreement"),
         ({"base_majority_share": 0.44}, "samples in base majority"),
         ({"concentration": 0.26}, "top answer share"),
-        ({"prompt_echo": 0.41}, "prompt echo"),
+        ({"prompt_echo": 0.43}, "prompt echo"),
         ({"parse_rate": 0.79}, "parse rate"),
         ({"finished_tokens": 3.9}, "mean tokens, shortest"),
         ({"finished_tokens": None, "mean_tokens": 3.9}, "mean tokens, shortest"),
