@@ -8,16 +8,39 @@ import re
 from collections.abc import Mapping
 from functools import lru_cache
 
-from . import quantity
+from . import letters, quantity, unspaced
 from . import text as wording
 from .final import marked
+from .letters import Options
 
-_MARK = r"(?:\(?(?P<letter>[A-Za-z]|\d{1,2}|[ivx]{1,4})[).:\]]|\[(?P<letter2>[A-Za-z])\])"
+_MARK = r"(?:\(?(?P<letter>[A-Za-z]|\d{1,2}|[ivx]{1,4})[).:\]、]|\[(?P<letter2>[A-Za-z])\])"
+_GAP = r"(?:\s|(?<=、)|(?=[\u3040-\u30ff\u3400-\u9fff]))"
+"""What parts a mark from its option; Chinese and Japanese need no space."""
 _LETTERED = re.compile(
-    rf"(?:^|(?<=[\s,;?]))[*\-\u2022]?[ \t]*{_MARK}\s+(?P<option>\S[^\n]{{0,300}}?)"
-    r"(?=[\s,;]+[(\[]?(?:[A-Za-z]|\d{1,2}|[ivx]{1,4})[).:\]]\s|\s*\n|\s*$)",
+    rf"(?:^|(?<=[\s,;?]))[*\-\u2022]?[ \t]*{_MARK}{_GAP}\s*(?![(\[]?[Aa][).:\]、])(?P<option>\S[^\n]{{0,300}}?)"
+    rf"(?=[\s,;]+[(\[]?(?:[A-Za-z]|\d{{1,2}}|[ivx]{{1,4}})[).:\]、]{_GAP}|\s*\n|\s*$)",
     re.M,
 )
+_PICKS = re.compile(
+    r"(?<!, )\bwhich\b|\b(?:choose|select|pick|guess|identify|options?|choices?|odd one|(?:correct|right|best|one) "
+    r"(?:answer|letter)|welche[rsnm]?|quel(?:le)?s?|cu[aá]l(?:es)?|qual[ei]?|welke)\b|[选選哪]|下列|どれ|どの",
+    re.I,
+)
+_TASK = re.compile(
+    r"^\W*(?:please\s+|now\s+|then\s+)*(?:add|answer|calculate|complete|compute|convert|define|describe|determine|"
+    r"differentiate|divide|do|draw|estimate|evaluate|expand|explain|express|factor\w*|fill|find|give|graph|how|"
+    r"integrate|list|mark|match|multiply|name|prove|rewrite|round|show|simplify|sketch|solve|state|subtract|tell|"
+    r"translate|what|when|where|who|why|work out|write)\b",
+    re.I,
+)
+_TASKS_FOLLOW = re.compile(r":\W*$|\b(?:following|these|both|each)(?:\s+\w+){0,3}\W*$", re.I)
+_LEADS_ON = re.compile(r"\b(?:to|should|must|can|will|would|could|may|is|are|be|by)\W*$", re.I)
+_ALPHABETS = (
+    list("abcdefghijklmnopqrstuvwxyz"),
+    [str(n) for n in range(1, 30)],
+    ["i", "ii", "iii", "iv", "v", "vi", "vii", "viii", "ix", "x"],
+)
+_BLANK = re.compile(r"_{2,}|\.{3}|…|\(\s*\)")
 _CLOSED = re.compile(r"\b(true|false)(?:,? or |/)(true|false)\b", re.I)
 _OPENS_CHOICE = re.compile(
     r"^\W*(?:which|what|who|is|are|was|were|do|does|did|can|should|would|will|has|have|in which)\b"
@@ -41,20 +64,6 @@ _DEGREE = re.compile(rf"\b(?:{'|'.join(_POLARITY)})\b")
 _VERB = r"(?:is|are|was|were|be|being|equals|comes?|has|have|weighs?|looks?|seems?)"
 _NEGATED = re.compile(r"\b(?:not|never|neither|nor|than|unlike|of|isn't|aren't)\b")
 _KIND_OF = re.compile(r"\b(?:kind|type|sort|form|species|example) of\b")
-_NONE = re.compile(
-    r"\b(?:none of (?:the|these|them)(?:\s+\w+)?|neither|no option|keine? (?:davon|der)|aucune?|ninguna?)\b", re.I
-)
-_ALL = re.compile(r"\ball of (?:the above|these|them)|\ball (?:four|three|five|the above)\b", re.I)
-_RULED_OUT = re.compile(
-    r"\b(?:option|choice|answer|statement)?\s*\(?(?P<letter>[A-Za-z])\)?(?:\)|\b)\s*(?:and\s+\(?(?P<second>[A-Za-z])\)?\s+)?(?:is|"
-    r"are|was|cannot|can't|isn't|aren't|would be|fails?)\s*"
-    r"(?:not|n't|be|both|all|also|clearly|obviously)*\s*(?:wrong|incorrect|false|not|ruled "
-    r"out|eliminated|out\b|be|impossible|excluded|right|correct|composite)?",
-    re.I,
-)
-
-Options = Mapping[str, str]
-"""Name of each option -> its folded text, as it may be met in an answer; a lettered option is met as letter or text."""
 
 
 @lru_cache(maxsize=4096)
@@ -83,30 +92,61 @@ def offers_options(prompt_text: str) -> bool:
     return bool(options(prompt_text))
 
 
-def _lettered(text: str) -> dict[str, str]:
+def _list(text: str) -> tuple[dict[str, str], str, str]:
+    """The items of a text's lettered or numbered list by their names, if any, and the text before and behind it."""
     found: dict[str, str] = {}
+    begin = end = 0
     for match in _LETTERED.finditer(text):
         letter = (match["letter"] or match["letter2"]).lower()
-        if letter in found:
-            if letter not in ("a", "1", "i"):
-                return {}
+        if letter in found and letter not in ("a", "1", "i"):
+            return {}, text, ""
+        if letter in found or letter == "a":  # before it stood another list, or "... = 5."
             found = {}
-        found[letter] = wording.fold(match["option"])
+        begin, end = begin if found else match.start(), match.end()
+        found[letter] = match["option"].rstrip()
     names = list(found)
-    if len(names) < 2:
+    listed = len(names) > 1 and any(names == list(alphabet[: len(names)]) for alphabet in _ALPHABETS)
+    return (found, text[:begin].strip(), text[end:].strip()) if listed else ({}, text, "")
+
+
+def _lettered(text: str) -> dict[str, str]:
+    items, stem, after = _list(text)
+    if not items or ("a" not in items and not _PICKS.search(text)) or not _asks_for_one(stem, after, items):
         return {}
-    for alphabet in (
-        "abcdefghijklmnopqrstuvwxyz",
-        [str(n) for n in range(1, 30)],
-        ["i", "ii", "iii", "iv", "v", "vi", "vii", "viii", "ix", "x"],
-    ):
-        if names == list(alphabet[: len(names)]):
-            if names[0] != "a" and not re.search(
-                r"\b(?:which|choose|select|pick|options?|welche|quel|cu[aá]l)\b", text, re.I
-            ):
-                return {}
-            return found
-    return {}
+    return {name: wording.fold(option) for name, option in items.items()}
+
+
+def asks_several(prompt_text: str) -> bool:
+    """Return whether a prompt's lettered list is one of questions or tasks, so that its answer has several parts."""
+    items, stem, after = _list(wording.clean(prompt_text))
+    if "a" not in items or _asks_for_one(stem, after, items):
+        return False
+    return all(_asks(item) for item in items.values()) or bool(_TASKS_FOLLOW.search(_last(stem)))
+
+
+def _asks(item: str) -> bool:
+    return item.endswith("?") or bool(_TASK.match(item))
+
+
+def _last(stem: str) -> str:
+    """The last sentence of the text before a list."""
+    return next(reversed(wording.sentences(stem)), "")
+
+
+def _asks_for_one(stem: str, after: str, items: Mapping[str, str]) -> bool:
+    """Whether the text around a list asks to choose from it, and its items are not the questions themselves."""
+    if _PICKS.search(f"{stem}\n{after}"):
+        return True
+    if "?" in stem or "?" in after:
+        return not all(item.endswith("?") for item in items.values())
+    lead = _last(stem)
+    if any(item.endswith("?") for item in list(items.values())[:-1]):
+        return False
+    if all(map(_asks, items.values())) and not _LEADS_ON.search(lead):
+        return False
+    if _TASK.match(lead):
+        return not _TASKS_FOLLOW.search(lead)
+    return bool(lead) and (not lead.endswith((".", "!")) or bool(_BLANK.search(lead)))
 
 
 def _listed(sentence: str) -> dict[str, str]:
@@ -139,21 +179,25 @@ def _parallel(first: str, last: str) -> str:
 def read(text: str, offered: Options, prompt_text: str) -> str | None:
     """Return the name of the option that `text` asserts (several joined by ", "), or None."""
     final = marked(text)
-    if final is not None and (chosen := _chosen(final, offered)):
+    if final is not None and (chosen := _chosen(final, offered, prompt_text)):
         return chosen
     cleaned = wording.clean(re.sub(r"\\f?boxed\s*\{|\\text\w{0,2}\s*\{", " ", text).replace("}", " "))
+    told = cleaned
     if set(offered) != set(offered.values()):
-        if chosen := _chosen(cleaned, offered):
+        if chosen := _chosen(cleaned, offered, prompt_text):
             return chosen
-        if letters := _read_letters(cleaned, offered):
-            return letters
+        if chosen := letters.read(cleaned, offered, prompt_text):
+            return chosen
+        cleaned = letters.around(cleaned, offered)
+        if chosen := _concluded(cleaned, offered, prompt_text):
+            return chosen
     names = {option: name for name, option in offered.items()}
     if len(names) < len(offered):
         return None
     mention = "|".join(re.escape(option) for option in sorted(names, key=len, reverse=True) if option)
     if not mention:
         return None
-    if found := _mentioned(cleaned, mention):
+    if cleaned == told and (found := _mentioned(cleaned, mention)):
         return names[found]
     asked = _DEGREE.search(wording.question(prompt_text).casefold())
     for sentence in _claims(cleaned, mention):
@@ -171,18 +215,32 @@ def _mentioned(cleaned: str, mention: str) -> str | None:
     return found[0] if brief and len(set(found)) == 1 and not _NEGATED.search(folded) else None
 
 
-def _chosen(text: str, offered: Options) -> str | None:
+def _concluded(cleaned: str, offered: Options, prompt_text: str) -> str | None:
+    """The option of "So copper is used.": alone in a conclusion that is else made of the question's words."""
+    asked = set(wording.content(prompt_text))
+    for sentence in reversed(wording.sentences(cleaned)):
+        if said := re.match(r"(?:so|therefore|thus|hence)\b,?\s+(.+)", sentence, re.I):
+            folded = f" {wording.fold(said[1])} "
+            named = [name for name, option in offered.items() if option and f" {option} " in folded]
+            if len(named) == 1:
+                claim = set(wording.content(folded.replace(f" {offered[named[0]]} ", " ")))
+                return named[0] if claim and claim <= asked else None
+    return None
+
+
+def _chosen(text: str, offered: Options, prompt_text: str) -> str | None:
     """The options that a text names as a whole: letters, option texts, `(A) and (C)`, `none of the above`."""
     plain = re.sub(
         r"\\text\w{0,2}\s*\{([^{}]*)\}|\\(?:mathrm|mathbf)\s*\{([^{}]*)\}", lambda m: m[1] or m[2] or "", text
     )
     plain = wording.clean(plain.replace("$", " ").replace("\\", " ")).strip(" .\n:;")
+    plain = unspaced.ANSWER.sub("", plain)
     if len(plain) > 300:
         return None
     lettered = set(offered) != set(offered.values())
     if not (lettered and plain.lower() in offered) and (named := _by_text(plain, offered)):
         return named
-    return _by_letter(plain, offered) if lettered else None
+    return letters.whole(plain, offered, prompt_text) if lettered else None
 
 
 def _by_text(plain: str, offered: Options) -> str | None:
@@ -202,110 +260,12 @@ def _by_text(plain: str, offered: Options) -> str | None:
     return None
 
 
-def _by_letter(plain: str, offered: Options) -> str | None:
-    """The options whose letters an answer consists of; behind one, the option's text may stand."""
-    letters = _letter_class(offered)
-    if match := re.fullmatch(
-        rf"(?:the\s+)?(?:(?:correct\s+)?(?:answer|option|choice)s?\s*(?:is|are)?\s*:?\s*)?[(\[]?({letters})[)\]]?",
-        plain,
-        re.I,
-    ):
-        return match[1].lower()
-    if match := re.fullmatch(
-        rf"(?:(?:option|choice|answer)\s*:?\s*)?[(\[]?({letters})(?:[)\].:]|\s-|,)\s*(\S[^\n]*)", plain, re.I
-    ):
-        rest = wording.fold(match[2])
-        named = match[1].lower()
-        if rest == offered[named] or _inside(offered[named], rest):
-            return named
-        others = [name for name, option in offered.items() if option and _inside(option, rest)]
-        if not _several(plain, letters) and not others and "\n" not in plain:
-            return named
-    if several := _several(plain, letters):
-        return several
-    if re.fullmatch(r"[A-Z]{2,}", plain) and set(plain.lower()) <= set(offered):
-        return ", ".join(sorted(set(plain.lower())))
-    return _none_of(plain, offered)
-
-
-def _none_of(text: str, offered: Options) -> str | None:
-    for pattern, name in ((_NONE, "none"), (_ALL, "all")):
-        if pattern.match(text.strip(" .\"'(")) or (pattern.search(text) and len(text.split()) <= 8):
-            return next((letter for letter, option in offered.items() if pattern.search(option)), name)
-    return None
-
-
-def _inside(option: str, text: str) -> bool:
-    return bool(option) and f" {option} " in f" {text} "
-
-
-def _letter_class(offered: Options) -> str:
-    return "|".join(sorted(map(re.escape, offered), key=len, reverse=True))
-
-
-def _several(text: str, letters: str) -> str | None:
-    """The letters of a list: `(A) and (C)`, `A, C`, `both A & C`."""
-    item = rf"(?:options?\s+)?[(\[]?(?:{letters})[)\]]?"
-    lead = r"(?:(?:the\s+)?(?:correct\s+)?(?:answers?|options?|choices?)\s*(?:is|are)?\s*:?\s*)?(?:both\s+)?"
-    if re.fullmatch(
-        rf"{lead}{item}(?:\s*(?:,\s*and|,|and|&|\+|/|;|und|et|y)\s*{item})+\W*(?:are (?:correct|right|even|true))?",
-        text,
-        re.I,
-    ):
-        lead_end = re.match(lead, text, re.I)
-        body = text[lead_end.end() if lead_end else 0 :]
-        found = re.findall(rf"(?<![^\W_])({letters})(?![^\W_])", body, re.I)
-        return ", ".join(sorted({letter.lower() for letter in found}))
-    return None
-
-
-def _read_letters(cleaned: str, offered: Options) -> str | None:
-    """The letters that follow "answer is", open the text as `(b)`, or are left when others are ruled out."""
-    letters = _letter_class(offered)
-    item = rf"[(\[]?(?:{letters})(?:[)\]]|(?![^\W_]|'))"
-    many = rf"{item}(?:(?:\s*,\s*(?:and\s+)?|\s+and\s+|\s*&\s*){item})*"
-    for pattern in (
-        rf"\b(?:answers?|choices?)(?:\s+(?:is|are|would be|must be|should be))\s*:?\s*(?:options?\s+)?({many})",
-        rf"\b(?:answers?|choices?|antwort|réponse|respuesta|risposta|resposta)\s*(?:ist|est|"
-        rf"es|è|é)?\s*:?\s*({many})(?!\s+\w+\s+(?:is|are))",
-        rf"(?:\b(?:so|therefore|thus|hence|choose|pick|select)\b|答案是|选)\s*,?\s*(?:it\s+is\s+|"
-        rf"it's\s+|the answer is\s+|i choose\s+|i pick\s+)?(?:options?\s+)?({many})(?=\W*$|"
-        rf"[.,;:]|\s+(?:is|are)\s+(?:correct|right|the))",
-        rf"\b(?:options?)\s+({many})\s+(?:is|are)\s+(?:the\s+)?(?:correct|right|answer|best)",
-        rf"^\W*({many})\s+(?:is|are)\s+(?:the\s+)?(?:correct|right|answer|best|true|only|even|prime)",
-        rf"^\W*([(\[]?(?:{letters})[).:\]])(?:\s|$)",
-        rf"^\W*({many})\s*$",
-        rf"\b(?:option|choice)\s+({many})\s*[.:]?\s*$",
-        rf"\b(?:is|are)\s*:?\s*([(\[]?(?:{letters})[)\].:])(?:\s|$)",
-    ):
-        found = list(re.finditer(pattern, cleaned, re.I | re.M))
-        if found:
-            chosen = re.findall(rf"(?<![^\W_])({letters})(?![^\W_])", found[-1][1], re.I)
-            if (
-                any(c == "a" or c == "i" for c in chosen)
-                and not re.search(rf"[(\[]|{letters}\)", found[-1][1])
-                and re.match(r"\s+\w", cleaned[found[-1].end(1) :])
-                and not re.match(r"\s+(?:is|are|because|since|as)\b", cleaned[found[-1].end(1) :])
-            ):
-                continue  # an article
-            return ", ".join(sorted({letter.lower() for letter in chosen}))
-    bracketed = re.findall(rf"\(({letters})\)", cleaned, re.I)
-    if len({letter.lower() for letter in bracketed}) == 1:
-        return bracketed[-1].lower()
-    return _none_of(cleaned, offered) if _NONE.search(cleaned[:80]) or _ALL.search(cleaned[:80]) else None
-
-
 def _claims(cleaned: str, mention: str) -> list[str]:
     """The folded sentences, those that name their answer first, without lists that only repeat the options."""
     item = rf"(?:(?:an?|the|both|either|neither|between)\s+)*(?:{mention})s?"
     listing = re.compile(rf"\b{item}(?:\s*,\s*{item})*\s*,?\s+(?:or|and|nor|vs|versus)\s+{item}\b")
-    folded = [_fold_keeping_commas(sentence) for sentence in wording.sentences(cleaned)]
+    folded = [letters.folded_parts(sentence) for sentence in wording.sentences(cleaned)]
     return sorted((listing.sub(" ", sentence) for sentence in folded), key=lambda s: "answer" not in s)
-
-
-def _fold_keeping_commas(sentence: str) -> str:
-    parts = re.split(r"\s*[,;:()]\s*|\s-\s", quantity.prepare(sentence).rstrip(".!? "))
-    return " , ".join(wording.fold(part) for part in parts)
 
 
 def _asserted(sentence: str, mention: str) -> str | None:

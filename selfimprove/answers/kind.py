@@ -58,7 +58,7 @@ _ASKS_NUMBER = re.compile(
     r"wie ?viele?|wie (?:alt|weit|hoch|lang|groß|schwer|teuer|spät)|wann|combien|quel(?:le)? "
     r"(?:âge|heure|année|nombre)|cu[aá]nt[oa]s?|qu[eé] (?:hora|año|número)|quant[oiae]s?|"
     r"che ora|quanti|quante|hoeveel|сколько|多少|几个|幾|いくつ|何人|何個|몇)\b"
-    r"|多少|几个|几|幾|いくつ|何人|何個|몇"
+    r"|多少|(?<!茶)[几幾](?![何乎内內率维維])|いくつ|何人|何個|몇"
     r"|\d\s*(?:[-+*\u00d7\u00f7/^=]|x|plus|minus|times|divided by|multiplied by|squared|percent of|% of|mod)\s*\(*\d"
     r"|(?<![\w'])(?:square root|half|double|triple|twice) of \(?\d",
     re.I,
@@ -107,7 +107,9 @@ _ASKS_YES_NO = re.compile(
 _YES_OR_NO = re.compile(r"\byes(?:,? or |\s?/\s?)no\b|\bja oder nein\b|\boui ou non\b|\bs[ií] o no\b", re.I)
 _ASKS_YES_NO_CJK = re.compile(r"(?:吗|嗎)[?？]?\s*$|(?<!\w)ли(?!\w)|ですか[?？]?\s*$")
 _OPENING = " \u00bf\u00a1"
-_CJK_WORD = re.compile(r"什么|什麼|谁|誰|哪|多少|几|何|だれ|どこ|どれ|いつ|いくつ|なに|怎|为什么|なぜ")
+_CJK_WORD = re.compile(
+    r"什么|什麼|谁|誰|哪|多少|(?<!茶)[几幾](?![何乎内內率维維])|(?<![任几幾])何|だれ|どこ|どれ|いつ|いくつ|なに|怎|为什么|なぜ"
+)
 _ASKING = re.compile(
     r"\b(?:what|which|who|whom|whose|where|when|why|how|was|wer|welche[rsnm]?|wo|wann|"
     r"warum|quel(?:le)?s?|qui|quoi|où|qu[eé]|qui[eé]n|cu[aá]l|d[oó]nde|c[oó]mo)\b",
@@ -146,16 +148,16 @@ def asked(prompt_text: str) -> tuple[str, bool]:
 def kind_of(prompt_text: str, texts: Sequence[str], thinking: Thinking = PLAIN) -> Kind:
     """Return how answers to a prompt are to be read, from the prompt and the group of its responses.
 
-    Options in the prompt make a choice; a question for yes or no, yes-no; a request for an amount, a number, or
-    mathematics where the prompt or most responses write formulas; a request to write, free text or code. Where the
-    prompt does not tell, responses most of which are amounts make a number, long unmarked ones free text; all else is
-    short.
+    Options in the prompt make a choice, lettered questions a text that is compared as a whole, as code is; a question
+    for yes or no, yes-no; a request for an amount, a number, or mathematics where the prompt or most responses write
+    formulas; a request to write, free text or code. Where the prompt does not tell, responses most of which are
+    amounts make a number, long unmarked ones free text; all else is short.
     """
     rest, whether = asked(prompt_text)
     offered = choice.options(prompt_text)
     if offered and not _YES_OR_NO.search(prompt_text):
         return Kind.YES_NO if set(offered) <= {"yes", "no"} else Kind.CHOICE
-    if _ASKS_CODE.search(rest):
+    if _ASKS_CODE.search(rest) or choice.asks_several(prompt_text):
         return Kind.CODE
     texts = [wording.bounded(final) for text in texts if (final := final_text(text, thinking)) and final.strip()]
     finals = [marked(text) or text.strip() for text in texts]

@@ -5,6 +5,10 @@ import re
 from . import text as wording
 
 CJK = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]")
+ANSWER = re.compile(
+    r"^\s*(?:(?:因此|所以|故)[,、]?)?(?:(?:正[确確]|最[终終])的?)?(?:答案|答え|正解)(?:[应應][该該]?)?[是为為は]?\s*:?\s*(?=\S)"
+)
+"""What leads to an answer: "the answer is", "answer:"."""
 _CJK_LEAD = re.compile(r"是|为|為|叫做|叫|在|：|:|は|が|、|，|,")
 _CJK_END = re.compile(r"(?:でございます|です|でした|である|だ|になります|ます|哦|呢|啊|的|市)?[\s。.!！]*$")
 KOREAN = re.compile(r"[\uac00-\ud7af]")
@@ -13,7 +17,7 @@ _KOREAN_END = re.compile(r"(?:입니다|이에요|예요|이다|였습니다|이
 
 def chinese_japanese(cleaned: str, question: str) -> str | None:
     """Return the answer of a sentence without spaces: what follows the particle behind the question's own."""
-    sentence = cleaned.split(". ")[0].strip().rstrip(".。！!")
+    sentence = ANSWER.sub("", cleaned.split(". ")[0].strip().rstrip(".。！!"))
     best = sentence
     for match in _CJK_LEAD.finditer(sentence):
         before, after = sentence[: match.start()], sentence[match.end() :]
