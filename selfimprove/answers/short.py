@@ -110,6 +110,12 @@ r")?s[ée]|no estoy segur[oa]|"
     r"|わかりません|分かりません|知りません|모르겠|잘 모르)", re.I
 )  # fmt: skip
 _PRONOUN = re.compile(r"^\W*(?:she|he|they|it|we|i|you)\s+(?!is\b|are\b|was\b|were\b)[a-z]+\s+(?=\S)", re.I)
+_DOES = re.compile(
+    r"\b(?:do|does|did)\s+(?:(?:an?|the)\s+)?(?P<subject>\w[\w'.-]*(?:\s+\w[\w'.-]*){0,3}?)\s+\w+"
+    r"(?:\s+(?:in|on|at|from|to|for|with|of|like|about))?\W*$",
+    re.I,
+)
+"""A question such as "Where does Noah live?"; an answer that repeats it inflects the verb: "Noah lives in Bern"."""
 _ORDERED = re.compile(
     r"\b(?:order|sequence|steps?|first to|rank|sorted|ascending|descending|list of|returns?|"
     r"return|output|reihenfolge|ordre|orden)\b",
@@ -140,6 +146,8 @@ class _Prompt:
     language: str
     plain: frozenset[str]
     """The question's words in lower case: names in it stay part of an answer (Mexico City)."""
+    told: re.Pattern[str]
+    """What an answer may begin with instead of the answer: a pronoun, or the subject of `_DOES`, and a verb."""
 
 
 @lru_cache(maxsize=4096)
@@ -147,12 +155,23 @@ def _prompt(prompt_text: str) -> _Prompt:
     asked = frozenset(wording.content(wording.question(prompt_text))) if prompt_text else frozenset()
     language = wording.language(prompt_text)
     other = frozenset(wording.fold(_OTHER_FUNCTION.get(language, "")).split())
+    does = _DOES.search(wording.question(prompt_text)) if language in ("", "en") else None
     return _Prompt(
         asked - other,
         _LOOSE | other,
         wording.question(prompt_text),
         language,
         frozenset(wording.fold(word) for word in wording.words(wording.question(prompt_text)) if word[:1].islower()),
+        _PRONOUN if does is None else _subject(does["subject"]),
+    )
+
+
+def _subject(name: str) -> re.Pattern[str]:
+    """Return the pattern of a pronoun or a name, and the verb behind it."""
+    return re.compile(
+        rf"^\W*(?:she|he|they|it|we|i|you|(?:(?:an?|the)\s+)?{re.escape(name)})\s+"
+        r"(?!(?:is|are|was|were|do|does|did)\b)[a-z]+\s+(?=\S)",
+        re.I,
     )
 
 
@@ -185,10 +204,11 @@ def read(text: str, prompt_text: str) -> str | None:
         return unspaced.korean(cleaned, prompt.text)
     if not re.search(r"\w", cleaned):
         return _sign(cleaned, prompt)
-    brief = _PRONOUN.sub("", cleaned, count=1)
-    if len(brief.split()) <= 4 and re.search(r"\w", brief):
-        cleaned = brief
-    answer = _from_sentence(wording.sentences(cleaned), prompt)
+    sentences = wording.sentences(cleaned)
+    brief = prompt.told.sub("", first := next(iter(sentences), ""), count=1)
+    if brief != first and len(brief.split()) <= 4 and re.search(r"\w", brief):
+        sentences = [brief]
+    answer = _from_sentence(sentences, prompt)
     if answer is None:
         return _sign(cleaned, prompt)
     amount = quantity.whole(answer, quantity.asked(prompt_text))
