@@ -5,6 +5,7 @@ The match shares no code with the vote's answer parsing, so that an error there 
 
 import re
 import unicodedata
+from fractions import Fraction
 from pathlib import Path
 
 from ..answers.final import final_text
@@ -13,11 +14,36 @@ from ..errors import PromptError
 from ..prompts import Layout, Unusable, prompt_id, read_rows, unit_of
 from .reference import Reference, read_reference
 
-_MARKER = re.compile(r"(?:####|\\boxed\{|\banswer(?: is:?+|:))\s*+(?=\S)", re.IGNORECASE)
-_SENTENCE_END = re.compile(r"(?<=\.)\s+|(?<![!?:\n])\n+")  # "Sure!" and "Let us see:" belong to the next sentence
-_NUMBER = re.compile(r"(?<![\w.])-?\d[\d,]*(?:\.\d+)?")
-_LETTER = re.compile(r"\W*(?:(?:option|choice) )?\(?([A-Z])(?:\W*$|[).:])")
-_NOT_CLAIMED = re.compile(r"\b(?:not|nor|neither|than|compared to)(?: an?| the)? \w+")
+_MARKER = re.compile(r"(?:####|\\boxed\{|\banswer(?: is:?+|:)|答案[是为為:]+)\s*+(?=\S)", re.IGNORECASE)
+_SENTENCE_END = re.compile(r"(?<=\.)\s+|(?<=。)|(?<![!?:\n])\n+")  # "Sure!", "Let us see:" belong to the next sentence
+_LETTER = re.compile(
+    r"\W*+(?:(?i:(?:the )?(?:correct )?(?:option|choice)(?: is)?)\W++)?([A-Z](?=\W*$|[).:])|[a-z](?=\W*$))"
+)
+_NOT_CLAIMED = re.compile(r"\b(?:not|nor|neither|than|compared to)(?: an?| the)? \S+")
+
+_NOTATION = [
+    (r"[\u2010-\u2013\u2212]", "-"),
+    (r"([¹²³⁰⁴-⁹]+)", r"^\1"),
+    (r"\^\{(\w+)\}", r"^\1"),
+    (r"\\(?:left|right)(?![a-z])|\\[!,; ]|(?<=-)\\?\$", ""),
+    (r"\\?[$%]|\\[()\[\]]", " "),
+    (r"\\(?:text|textbf|mathrm|mathbf)\{([^{}]*)\}", r" \1 "),
+    (r"\\[dt]frac", r"\\frac"),
+    (r"\\frac(\d)(\d)", r"\\frac{\1}{\2}"),
+    (r"(?<!\d)\\frac\{(-?\d+)\}\{(\d+)\}", r"\1/\2"),
+]
+"""Ways to write the same (signs, units, LaTeX), replaced in this order."""
+
+_UNSPACED = r"\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"  # Thai, kana, Chinese, Hangul: no spaces needed
+_ALPHA = rf"[^\W{_UNSPACED}]"  # a letter or digit of any other script
+_NUMBER = re.compile(rf"(?<!{_ALPHA})(?<![.^])[-+]?(?:\d+ ?/ ?\d+|\d+(?:,\d\d\d?(?!\d))*(?:\.\d+)?|\.\d+)")
+_WORD = re.compile(rf"{_NUMBER.pattern}{_ALPHA}*|{_ALPHA}+|[{_UNSPACED}]+")
+_WHOLE_WORDS = rf"(?<![^ {_UNSPACED}])(?:%s)(?![^ {_UNSPACED}])"
+
+_OPERATOR = re.compile(r"[-+*/^=<>\\]|[(\[].*,")
+_PROSE = re.compile(r"(?<![\\A-Za-z])[^\W\d_]{3}")  # a word, and no command of LaTeX
+_SPACE = re.compile(r"(?<![a-z]{2}) (?=[^\w ])|(?<=[^\w ]) (?![a-z]{2})")  # beside a symbol, not beside a word
+_WHOLE_FORMULA = r"(?<![-+*/^.\w\\({\[])(?:%s)(?!\.?\w|[-+*/^){\[]|\((?![a-z]{2}))"
 
 
 Key = Reference
@@ -54,43 +80,69 @@ def is_right(text: str, key: Key) -> bool:
     The text after the last marker ("answer is", "####", "\boxed{") is read, the whole text without one; of it the first
     sentence, since small models go on after a short answer:
 
-    - a key with a letter, if the sentence begins with one ("B", "(B) iron"): the letters must be equal;
+    - a key with a letter, if the sentence begins with one ("B", "(B) iron", "The correct option is B"), unless an
+      option has it as its text: the letters must be equal;
     - a key with rivals: every option named after the last "is" must be right (if none is, the last option before it);
       an option that is negated ("not a plant") or compared with ("than 45") does not count as named;
-    - a numeric key: the first number after the last "="; without "=", the first number of the sentence after a marker,
-      else its last number;
-    - any other key: an accepted form occurs as whole words; case, accents and punctuation are ignored.
+    - a numeric key ("-5", "$18", "3/4"): the first number after the last "="; without "=", the first number of the
+      sentence after a marker, else its last number;
+    - any other key: an accepted form occurs, as whole words or as a whole formula (`_words`, `_symbols`).
     """
-    text = final_text(text) or ""
+    text = _plain(final_text(text) or "")
     marked = [match.end() for match in _MARKER.finditer(text)]
     rest = text[marked[-1] :] if marked else text
-    claim = next((part for part in _SENTENCE_END.split(rest) if _words(part)), "")
-    if key.letter and (letter := _LETTER.match(claim)):
-        return letter[1] == key.letter
-    if key.rivals:
-        return _chooses(_words(claim), key)
-    if all(_NUMBER.fullmatch(answer) for answer in key.answers):
+    claim = next((part for part in _SENTENCE_END.split(rest) if re.search(r"\w", part)), "")
+    options = dict.fromkeys(map(_plain, key.rivals), False) | dict.fromkeys(map(_plain, key.answers), True)
+    if key.letter and (letter := _LETTER.match(claim)) and letter[1].casefold() not in map(str.casefold, options):
+        return letter[1].upper() == key.letter
+    values = [_value(option) for option in options]
+    if not key.rivals and None not in values:
         _, equals, result = rest.rpartition("=")
         numbers = _NUMBER.findall(result if equals else claim)
         said = numbers[:1] if equals or marked else numbers[-1:]
-        return any(_value(number) == _value(answer) for number in said for answer in key.answers)
-    return any(f" {_words(answer)} " in f" {_words(claim)} " for answer in key.answers)
+        return any(_value(number) in values for number in said)
+    return _chooses(claim, options)
 
 
-def _chooses(claim: str, key: Key) -> bool:
-    """Return whether a normalised sentence names accepted options only, and at least one."""
-    options = {_words(option): option in key.answers for option in key.answers | key.rivals}
-    option = re.compile(rf"\b(?:{'|'.join(map(re.escape, options))})\b")
+def _chooses(claim: str, options: dict[str, bool]) -> bool:
+    """Return whether a sentence names accepted options only, and at least one."""
+    formula = any(_OPERATOR.search(o) and not _PROSE.search(o) and _value(o) is None for o in options)
+    read, whole = (_symbols, _WHOLE_FORMULA) if formula else (_words, _WHOLE_WORDS)
+    claim, forms = read(claim), {form: right for option, right in options.items() if (form := read(option))}
+    forms |= {f"({form})": right for form, right in forms.items()}  # "y = (x+3)"
+    longest_first = map(re.escape, sorted(forms, key=len, reverse=True))
+    option = re.compile(whole % ("|".join(longest_first) or "(?!)"))
+    if all(options.values()):
+        return bool(option.search(claim))
     before, _, after = _NOT_CLAIMED.sub(" ", claim).rpartition(" is ")
     named = option.findall(after) or option.findall(before)[-1:]
-    return bool(named) and all(options[name] for name in named)
+    return bool(named) and all(forms[name] for name in named)
+
+
+def _plain(text: str) -> str:
+    """Return a text in one notation, from `_NOTATION`."""
+    for pattern, replacement in _NOTATION:
+        text = re.sub(pattern, replacement, text)
+    return unicodedata.normalize("NFKC", text).strip()
+
+
+def _value(text: str) -> Fraction | None:
+    """Return the value of a number; None for any other text, and for a quotient that is not worked out ("6/8")."""
+    digits = re.sub("[ ,]", "", text)
+    try:
+        value = Fraction(digits) if _NUMBER.fullmatch(text) else None
+    except (ValueError, ZeroDivisionError):  # ValueError: thousands of digits
+        return None
+    return value if "/" not in digits or digits.endswith(f"/{value and value.denominator}") else None
+
+
+def _symbols(text: str) -> str:
+    """Return a formula, or a sentence with one, in lower case without the spaces that do not separate words."""
+    return _SPACE.sub("", " ".join(text.casefold().split()))
 
 
 def _words(text: str) -> str:
-    """Return lower-case words joined by single spaces, without accents or punctuation."""
-    plain = "".join(c for c in unicodedata.normalize("NFKD", text.casefold()) if not unicodedata.combining(c))
-    return " ".join(re.findall(r"\w+", plain))
-
-
-def _value(number: str) -> float:
-    return float(number.replace(",", ""))
+    """Return lower-case words and values of numbers joined by single spaces, without accents or punctuation."""
+    letters = unicodedata.normalize("NFKD", text.casefold())
+    plain = "".join(c for c in letters if unicodedata.combining(c) in (0, 8))  # 8: kana that are letters of their own
+    return " ".join(str(_value(word) or word) for word in _WORD.findall(unicodedata.normalize("NFC", plain)))
