@@ -205,7 +205,7 @@ class VoteConfig(Section):
     )
     echo: Share = Field(
         0.75,
-        description="exponent of the division of votes for answers that only repeat words of their prompt, by the "
+        description="exponent of the division of votes for answers that only repeat words of their question, by the "
         "share of such answers at the nearest prompts; 0: off",
     )
     calibration: Share = Field(
@@ -309,7 +309,7 @@ class GuardConfig(Section):
         0.05, description="maximum fall of samples in the base majority below the best; 1: off"
     )
     concentration_rise: Share = Field(0.15, description="maximum rise of the top answer share")
-    echo_rise: Share = Field(0.32, description="maximum rise of answers that only repeat words of their prompt; 1: off")
+    echo_rise: Share = Field(0.32, description="maximum rise of answers that only repeat their question; 1: off")
     parse_drop: Share = Field(0.1, description="maximum fall of the parse rate")
     length_factor: float = Field(2.0, gt=1, description="maximum factor between the lengths and the base's, either way")
     family_rise: Share = Field(0.3, description="maximum rise of a family's top answer fraction over the base")

@@ -14,7 +14,7 @@ BASE = Health(
     kl=None,
     base_majority_share=0.5,
     finished_tokens=8.0,
-    prompt_echo=0.1,
+    question_echo=0.1,
     families=(FamilyMetrics("how much is", 10, 0.5, "4", 0.1, 1.0, base_share=0.6),),
 )
 HEALTHY = replace(
@@ -24,7 +24,7 @@ HEALTHY = replace(
     concentration=0.12,
     mean_tokens=7.0,
     kl=0.4,
-    prompt_echo=0.15,
+    question_echo=0.15,
     family_rise=0.05,
     family_fall=0.0,
     finished_tokens=6.5,

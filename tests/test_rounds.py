@@ -97,7 +97,7 @@ def test_the_guard_sees_how_many_answers_only_repeat_the_prompt(undisturbed):
                 answer = extract(r.text, Kind.NUMBER, prompt)
                 if answer is not None:
                     echoes.append(answer in re.findall(r"\w+", prompt))
-            assert memory.result(round_, Stage.HEALTH)["prompt_echo"] == pytest.approx(np.mean(echoes))
+            assert memory.result(round_, Stage.HEALTH)["question_echo"] == pytest.approx(np.mean(echoes))
 
 
 def test_answers_in_the_prompt_file_change_not_one_byte(undisturbed, taught_folder, tmp_path):

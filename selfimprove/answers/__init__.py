@@ -6,6 +6,7 @@ from .kind import Kind, kind_of
 from .own import OwnReader, load_reader, own_reader
 from .reader import Reader, thinking_of
 from .reading import classes, extract
+from .text import request
 
 __all__ = [
     "PLAIN",
@@ -20,6 +21,7 @@ __all__ = [
     "load_reader",
     "offers_options",
     "own_reader",
+    "request",
     "shown",
     "thinking_of",
 ]

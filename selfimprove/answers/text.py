@@ -83,6 +83,15 @@ def question(prompt_text: str) -> str:
     return " ".join(asking or [part for part in parts if not _INSTRUCTION.match(part)] or parts)
 
 
+@lru_cache(maxsize=4096)
+def request(prompt_text: str) -> str:
+    """Return what a prompt asks without the material it asks about: its question, else the last sentence to a colon."""
+    asked = question(prompt_text)
+    if asked.endswith(("?", "\u061f")):
+        return asked
+    return next(reversed(sentences(re.split(r":\s|\n", clean(prompt_text), maxsplit=1)[0])), "")
+
+
 def words(text: str) -> list[str]:
     """Return the words of a text as written: outer punctuation and possessive endings dropped, symbols kept.
 

@@ -36,8 +36,8 @@ class Health:
     """Fraction of the samples that give the base's majority answer."""
     finished_tokens: float | None = None
     """Mean length of the samples that ended by themselves, in tokens; None if fewer than one in twenty did."""
-    prompt_echo: float | None = None
-    """Fraction of the readable answers all of whose words stand in their prompt; None if all prompts offer options."""
+    question_echo: float | None = None
+    """Fraction of the readable answers whose words all stand in the question; None if all prompts offer options."""
     families: tuple[FamilyMetrics, ...] | None = None
     """Metrics of each family of held-out prompts."""
     family_rise: float | None = None
@@ -146,12 +146,12 @@ METRICS = (
         advice=_CALIBRATION,
     ),
     Metric(
-        "prompt echo",
-        lambda h: h.prompt_echo,
-        lambda base, kept, g: _plus(base.prompt_echo, g.echo_rise),
+        "question echo",
+        lambda h: h.question_echo,
+        lambda base, kept, g: _plus(base.question_echo, g.echo_rise),
         is_minimum=False,
         rule="base + `echo_rise`",
-        meaning="fraction of the readable answers all of whose words stand in their prompt, where it offers no options",
+        meaning="fraction of the readable answers whose words all stand in the question, where it offers no options",
         healthy="rises by some hundredths, falls where votes discount echoes",
         red_flag='rises: "the opposite of sharp" is "sharp", a certainty without knowledge that raises agreement',
         advice="votes that discount echoes more: vote.echo=1; or prompts that say what form of answer is meant",

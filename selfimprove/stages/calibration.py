@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from ..answers import offers_options
+from ..answers import offers_options, request
 
 NEIGHBOURS = 24
 """Nearest prompts whose answers calibrate a vote."""
@@ -42,7 +42,7 @@ def neighbour_prior(shares_P: Shares, vectors: np.ndarray, *, exponent: float) -
 
 
 def echo_prior(shares_P: Shares, texts_P: Mapping[str, str], vectors: np.ndarray, *, exponent: float) -> Priors:
-    """Return the divisors of echoes: answers all of whose words stand in their own prompt.
+    """Return the divisors of echoes: answers all of whose words stand in what their own prompt asks.
 
     m is the share of echoes in the votes on a near prompt, in the mean over the `NEIGHBOURS` nearest. A small base
     model answers "What is the opposite of sharp?" with "sharp", and so at all prompts that ask alike: votes agree on it
@@ -85,7 +85,7 @@ def _nearest(vectors: np.ndarray) -> Iterator[np.ndarray]:
         yield np.argsort(-cosines, kind="stable")[: min(NEIGHBOURS, len(vectors) - 1)]
 
 
-def is_echo(answer: str, prompt: str) -> bool:
-    """Return whether all words of an answer stand in its prompt."""
+def is_echo(answer: str, prompt_text: str) -> bool:
+    """Return whether all words of an answer stand in what its prompt asks; the material it asks about may hold them."""
     words = _WORD.findall(answer.casefold())
-    return bool(words) and set(words) <= set(_WORD.findall(prompt.casefold()))
+    return bool(words) and set(words) <= set(_WORD.findall(request(prompt_text).casefold()))

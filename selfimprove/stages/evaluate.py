@@ -173,7 +173,7 @@ def health(run: Run, round_: int, policy: str) -> Health:
         kl=None if kl is None else _finite(kl),
         base_majority_share=float(np.mean(list(base_shares.values()))) if base_shares else None,
         finished_tokens=_finished_tokens(lengths, cut),
-        prompt_echo=float(np.mean(echoes)) if echoes else None,
+        question_echo=float(np.mean(echoes)) if echoes else None,
         families=by_family,
         family_rise=rise(of_base, by_family) if round_ else None,
         family_fall=fall(of_base, by_family) if round_ else None,

@@ -33,7 +33,7 @@ def test_a_healthy_round_is_kept_with_every_check_on_record():
         ({"agreement": 0.39}, "agreement"),
         ({"base_majority_share": 0.44}, "samples in base majority"),
         ({"concentration": 0.26}, "top answer share"),
-        ({"prompt_echo": 0.43}, "prompt echo"),
+        ({"question_echo": 0.43}, "question echo"),
         ({"parse_rate": 0.79}, "parse rate"),
         ({"finished_tokens": 3.9}, "mean tokens, shortest"),
         ({"finished_tokens": None, "mean_tokens": 3.9}, "mean tokens, shortest"),
@@ -79,12 +79,12 @@ def test_an_unknown_number_is_a_reason_in_words():
 
 def test_what_the_base_never_measured_is_not_checked():
     """A memory written before a number was taken can be judged still."""
-    old = replace(BASE, base_majority_share=None, prompt_echo=None)
+    old = replace(BASE, base_majority_share=None, question_echo=None)
     verdict = judge((old,), HEALTHY, LIMITS, 0)
     assert verdict.decision is Decision.KEEP
     assert {metric.name for metric in METRICS} - {c.name for c in verdict.checks} == {
         "samples in base majority",
-        "prompt echo",
+        "question echo",
     }
     assert score(old, replace(old, parse_rate=1.0)) > score(old, old) == 0
 

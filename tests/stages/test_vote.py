@@ -108,6 +108,9 @@ def test_an_answer_given_to_all_near_prompts_loses_its_votes_and_far_prompts_do_
     assert neighbour_prior({"p": given["p1"]}, vectors[:1], exponent=1.0) == {"p": {}}, "nobody is near"
 
 
+LIVES = {"Ann": "Rome", "Ben": "Lima", "Eva": "Bern"}
+
+
 def test_an_echo_of_the_question_loses_its_votes_where_near_prompts_are_echoed_too():
     """A base model says "sharp" is the opposite of "sharp": it agrees with itself, and knows nothing."""
     words = ["sharp", "deep", "open", "old"]
@@ -123,6 +126,14 @@ def test_an_echo_of_the_question_loses_its_votes_where_near_prompts_are_echoed_t
     once = {**given, **{word: {"other": 1.0} for word in words[1:]}}
     assert echo_prior(once, texts, vectors, exponent=1.0)["sharp"] == {"sharp": 1.0}, "no habit, no correction"
     assert echo_prior({"sharp": given["sharp"]}, texts, vectors[:1], exponent=1.0) == {}, "nobody is near"
+    extracts = {who: f"{who} lives in {city}. Bob lives in Oslo. Where does {who} live?" for who, city in LIVES.items()}
+    cities = {who: {city.casefold(): 1.0} for who, city in LIVES.items()}
+    nothing = {who: {} for who in LIVES}
+    assert echo_prior(cities, extracts, np.ones((3, 1)), exponent=1.0) == nothing, "what the material holds is no echo"
+    commands = {who: f"Name the city: {who} lives in {city}." for who, city in LIVES.items()}
+    assert echo_prior(cities, commands, np.ones((3, 1)), exponent=1.0) == nothing
+    before = {who: f"{who} lives in {city}. Name the city where {who} lives." for who, city in LIVES.items()}
+    assert echo_prior(cities, before, np.ones((3, 1)), exponent=1.0) == nothing
     both = combined({"p": {"a": 2.0}}, {"p": {"a": 3.0, "b": 5.0}, "q": {}})
     assert both == {"p": {"a": 6.0, "b": 5.0}, "q": {}}
 
