@@ -25,7 +25,7 @@ from ..outcomes import Tally
 from ..run.progress import Progress
 from ..run.session import Run
 from ..stages.independence import Independence, independence, ratio_interval
-from ..stages.recall import demonstrations, recall
+from ..stages.recall import demonstrations, enough, recall
 from ..stages.sample import sample
 from ..stages.select import Candidate, gates
 from ..stages.units import by_prompt
@@ -168,8 +168,9 @@ def _throwaway_run(config: RunConfig, policy: Policy, embedder: Embedder, prompt
 
 def _recall(run: Run, config: RunConfig) -> RecallProbe:
     """Answer again with demonstrations, if there are enough of them, and compare with the samples."""
-    shown = len(demonstrations(run, 1, Poll.SAMPLED).shown)
-    if shown <= config.propose.exemplar.shots:
+    trusted = demonstrations(run, 1, Poll.SAMPLED)
+    shown = len(trusted.shown)
+    if not enough(trusted, config.propose.exemplar.shots):
         return RecallProbe(shown)
     recall(run, 1)
     vote(run, 1, Poll.RECALLED)

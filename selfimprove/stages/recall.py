@@ -83,15 +83,22 @@ def _short(run: Run, shown: "Recalled") -> bool:
     return positions is None or len(run.policy.encode(shown.turns)) * shares <= positions
 
 
+def enough(trusted: Trusted, shots: int) -> bool:
+    """Return whether the trusted answers leave a choice: with no more than `shots`, all prompts see the same."""
+    return len(trusted.shown) > shots
+
+
 def recall(run: Run, round_: int) -> None:
     """Answer the prompts whose support is below `propose.exemplar.below` again, with retrieved demonstrations.
 
-    Each prompt gets its first answers; the others only if the answers so far would vote (`propose.exemplar.agree`).
+    Nothing is asked without `enough` of them. Each prompt gets its first answers; the others only if the answers so far
+    would vote (`propose.exemplar.agree`).
     """
     config = run.config.propose.exemplar
     tallies = run.memory.tallies(round_, Poll.SAMPLED)
     trusted = demonstrations(run, round_, Poll.SAMPLED)
-    open_prompts = between(run, tallies, 0.0, config.below) if config.k else []
+    few = config.k > 0 and not enough(trusted, config.shots)
+    open_prompts = between(run, tallies, 0.0, config.below) if config.k and not few else []
     vectors = run.memory.prompt_vectors([prompt.id for prompt in open_prompts])
     groups = neighbourhoods(open_prompts, vectors, run.config.sample.unit_prompts, config.group)
     group_of = {prompt.id: group for group in groups for prompt in group}
@@ -116,7 +123,11 @@ def recall(run: Run, round_: int) -> None:
     prompts = [prompt for group in groups for prompt in group]
     first, rest = range(min(config.k, FIRST)), range(FIRST, config.k)
     asked = run_units(run, round_, Stage.RECALL, prompts, partial(plan, first), run.memory.current)
-    if not rest or run.memory.has_unit(unit_id(round_, Stage.VOTE, Poll.RECALLED)):
+    if few:
+        run.progress.say(
+            f"            nothing to recall: {len(trusted.shown)} trusted answers, all prompts would see the same"
+        )
+    if few or not rest or run.memory.has_unit(unit_id(round_, Stage.VOTE, Poll.RECALLED)):
         return
     if recall_harms(run, round_, asked):
         run.progress.say(f"            no more than {FIRST} a prompt are asked for: they would not vote")

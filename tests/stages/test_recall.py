@@ -2,6 +2,10 @@
 
 from dataclasses import replace
 
+import pytest
+from tasks.tiny_runs import run_it, tiny_config
+
+from selfimprove.memory import ResponseMemory
 from selfimprove.memory.retrieval import Recalled
 from selfimprove.stages.recall import plan_recall
 from selfimprove.types import Message, Origin, Prompt, Split
@@ -97,3 +101,15 @@ def test_a_distinct_draw_shows_no_answer_twice_while_there_are_others():
         assert len({given[id_] for id_ in request.parents}) == 3
     plain = plan([prompt("q")], pool, k=8)
     assert any(len({given[id_] for id_ in r.parents}) < 3 for r in plain), "or the pool would prove nothing"
+
+
+@pytest.mark.slow
+def test_nothing_is_recalled_where_all_prompts_would_see_the_same(taught_folder, prompts, tmp_path):
+    exemplar = {"k": 2, "below": 2.0, "agree": 0.0, "shots": 40}  # more than there are prompts
+    config = tiny_config(taught_folder, prompts, rounds=1, propose={"exemplar": exemplar})
+    run_it(config, tmp_path / "run")
+    with ResponseMemory.open(tmp_path / "run" / "memory.db") as memory:
+        assert memory.responses(origins=[Origin.SAMPLE])
+        assert not memory.responses(origins=[Origin.RECALL])
+        assert any(verdict.kept for verdict in memory.verdicts(1).values())
+        assert memory.verify() == []
