@@ -65,16 +65,16 @@ def at(what: str, round_: int) -> Callable[[Cell], np.ndarray]:
 def summary(cells: Sequence[Cell]) -> str:
     """Return Markdown: a row a task, model and arm."""
     lines = [
-        "| task | model | arm | seeds | greedy | mean@k | maj@k | mean@k over base | mean@k over lmsi "
+        "| task | model | arm | seeds | rounds | greedy | mean@k | maj@k | mean@k over base | mean@k over lmsi "
         "| last over first round | labels right, first and last round | families below base | tokens |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for task, model, own in settings_of(cells):
         groups = by_arm(own)
         for arm, group in groups.items():
             trained = not untrained(arm)
             fields = [
-                *(task, model, arm, str(len(group))),
+                *(task, model, arm, str(len(group)), str(len(group[0]["rounds"]) - 1)),
                 *(_mean([last(what)(c).mean() for c in group]) for what in ("greedy", "mean", "maj")),
                 shown(paired(group, group, last("mean"), at("mean", 0))) if trained else "",
                 shown(paired(group, groups.get(RIVAL, []), last("mean"), last("mean")))
