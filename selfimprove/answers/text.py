@@ -85,11 +85,17 @@ def question(prompt_text: str) -> str:
 
 @lru_cache(maxsize=4096)
 def request(prompt_text: str) -> str:
-    """Return what a prompt asks without the material it asks about: its question, else the last sentence to a colon."""
-    asked = question(prompt_text)
-    if asked.endswith(("?", "\u061f")):
-        return asked
-    return next(reversed(sentences(re.split(r":\s|\n", clean(prompt_text), maxsplit=1)[0])), "")
+    """Return what a prompt asks without the material it asks about: its question, else the last sentence to a colon.
+
+    A premise no longer than the question belongs to it: "Today is Monday. What day is it in 3 days?"
+    """
+    asked, cleaned = question(prompt_text), clean(prompt_text)
+    if not asked.endswith(("?", "\u061f")):
+        return next(reversed(sentences(re.split(r":\s|\n", cleaned, maxsplit=1)[0])), "")
+    parts = sentences(cleaned)
+    first = next(index for index, part in enumerate(parts) if part.rstrip().endswith(("?", "\u061f")))
+    premise = " ".join(parts[:first])
+    return f"{premise} {asked}".strip() if len(premise.split()) <= len(asked.split()) else asked
 
 
 def words(text: str) -> list[str]:

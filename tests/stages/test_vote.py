@@ -132,6 +132,8 @@ def test_an_echo_of_the_question_loses_its_votes_where_near_prompts_are_echoed_t
     assert echo_prior(cities, extracts, np.ones((3, 1)), exponent=1.0) == nothing, "what the material holds is no echo"
     commands = {who: f"Name the city: {who} lives in {city}." for who, city in LIVES.items()}
     assert echo_prior(cities, commands, np.ones((3, 1)), exponent=1.0) == nothing
+    days = {day: f"Today is {day}. What day is it in 3 days?" for day in ("Monday", "Friday", "Sunday")}
+    assert all(echo_prior({day: {day.casefold(): 1.0} for day in days}, days, np.ones((3, 1)), exponent=1.0).values())
     before = {who: f"{who} lives in {city}. Name the city where {who} lives." for who, city in LIVES.items()}
     assert echo_prior(cities, before, np.ones((3, 1)), exponent=1.0) == nothing
     both = combined({"p": {"a": 2.0}}, {"p": {"a": 3.0, "b": 5.0}, "q": {}})
