@@ -14,8 +14,8 @@ from .final import marked
 from .letters import Options
 
 _MARK = r"(?:\(?(?P<letter>[A-Za-z]|\d{1,2}|[ivx]{1,4})[).:\]、]|\[(?P<letter2>[A-Za-z])\])"
-_GAP = r"(?:\s|(?<=、)|(?=[\u3040-\u30ff\u3400-\u9fff]))"
-"""What parts a mark from its option; Chinese and Japanese need no space."""
+_GAP = rf"(?:\s|(?<=、)|(?={unspaced.CJK.pattern}))"
+"""The gap between a mark and its option; Chinese and Japanese need none."""
 _LETTERED = re.compile(
     rf"(?:^|(?<=[\s,;?]))[*\-\u2022]?[ \t]*{_MARK}{_GAP}\s*(?![(\[]?[Aa][).:\]、])(?P<option>\S[^\n]{{0,300}}?)"
     rf"(?=[\s,;]+[(\[]?(?:[A-Za-z]|\d{{1,2}}|[ivx]{{1,4}})[).:\]、]{_GAP}|\s*\n|\s*$)",
@@ -134,7 +134,7 @@ def _last(stem: str) -> str:
 
 
 def _asks_for_one(stem: str, after: str, items: Mapping[str, str]) -> bool:
-    """Whether the text around a list asks to choose from it, and its items are not the questions themselves."""
+    """Return whether the text around a list asks to choose from it, and its items are not the questions themselves."""
     if _PICKS.search(f"{stem}\n{after}"):
         return True
     if "?" in stem or "?" in after:
@@ -221,7 +221,7 @@ def _concluded(cleaned: str, offered: Options, prompt_text: str) -> str | None:
     for sentence in reversed(wording.sentences(cleaned)):
         if said := re.match(r"(?:so|therefore|thus|hence)\b,?\s+(.+)", sentence, re.I):
             folded = f" {wording.fold(said[1])} "
-            named = [name for name, option in offered.items() if option and f" {option} " in folded]
+            named = [name for name, option in offered.items() if letters.inside(option, folded)]
             if len(named) == 1:
                 claim = set(wording.content(folded.replace(f" {offered[named[0]]} ", " ")))
                 return named[0] if claim and claim <= asked else None

@@ -44,7 +44,7 @@ _COMMAND = re.compile(
 
 
 def is_prose(text: str) -> bool:
-    """Whether a text has words that no formula has, such as `is`."""
+    """Return whether a text has words that no formula has, such as `is`."""
     return bool(_PROSE.search(_COMMAND.sub(" ", text)))
 
 

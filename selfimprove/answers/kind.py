@@ -47,6 +47,8 @@ _POLITE = re.compile(
     re.I,
 )
 _WHETHER = re.compile(r"^\W*(?:if|whether|or not|ob|si|se)\s+(?=\w)", re.I)
+_HOW_MANY = r"(?<!茶)[几幾](?![何乎内內率维維])"
+"""The Chinese "how many", outside of words such as geometry and nearly."""
 _ASKS_NUMBER = re.compile(
     r"\b(?:how (?:many|much|old|far|tall|long|heavy|high|deep|wide|fast|cold|hot|big|often)|"
     r"(?:what|which) (?:number|year|percent\w*|percentage|fraction|age|amount|price|cost|"
@@ -58,7 +60,7 @@ _ASKS_NUMBER = re.compile(
     r"wie ?viele?|wie (?:alt|weit|hoch|lang|groß|schwer|teuer|spät)|wann|combien|quel(?:le)? "
     r"(?:âge|heure|année|nombre)|cu[aá]nt[oa]s?|qu[eé] (?:hora|año|número)|quant[oiae]s?|"
     r"che ora|quanti|quante|hoeveel|сколько|多少|几个|幾|いくつ|何人|何個|몇)\b"
-    r"|多少|(?<!茶)[几幾](?![何乎内內率维維])|いくつ|何人|何個|몇"
+    rf"|多少|{_HOW_MANY}|いくつ|何人|何個|몇"
     r"|\d\s*(?:[-+*\u00d7\u00f7/^=]|x|plus|minus|times|divided by|multiplied by|squared|percent of|% of|mod)\s*\(*\d"
     r"|(?<![\w'])(?:square root|half|double|triple|twice) of \(?\d",
     re.I,
@@ -108,7 +110,7 @@ _YES_OR_NO = re.compile(r"\byes(?:,? or |\s?/\s?)no\b|\bja oder nein\b|\boui ou 
 _ASKS_YES_NO_CJK = re.compile(r"(?:吗|嗎)[?？]?\s*$|(?<!\w)ли(?!\w)|ですか[?？]?\s*$")
 _OPENING = " \u00bf\u00a1"
 _CJK_WORD = re.compile(
-    r"什么|什麼|谁|誰|哪|多少|(?<!茶)[几幾](?![何乎内內率维維])|(?<![任几幾])何|だれ|どこ|どれ|いつ|いくつ|なに|怎|为什么|なぜ"
+    rf"什么|什麼|谁|誰|哪|多少|{_HOW_MANY}|(?<![任几幾])何|だれ|どこ|どれ|いつ|いくつ|なに|怎|为什么|なぜ"
 )
 _ASKING = re.compile(
     r"\b(?:what|which|who|whom|whose|where|when|why|how|was|wer|welche[rsnm]?|wo|wann|"

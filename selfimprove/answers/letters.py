@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from itertools import pairwise
 
-from . import quantity
+from . import quantity, unspaced
 from . import text as wording
 
 Options = Mapping[str, str]
@@ -134,7 +134,7 @@ def _named(pattern: str, cleaned: str, offered: Options, prompt_text: str) -> li
 
 
 def _lists_on(letter: str, after: str, offered: Options) -> bool:
-    """Whether the option behind a letter is followed by the next one: "Answer: A) gold B) copper"."""
+    """Return whether the option behind a letter is followed by the next one: "Answer: A) gold B) copper"."""
     following = dict(pairwise(offered)).get(letter)
     option = re.escape(offered[letter])
     return bool(following and re.match(rf"[)\].:]*\s*{option}[\s,;]+[(\[]?{following}[)\].:]", after, re.I))
@@ -143,7 +143,7 @@ def _lists_on(letter: str, after: str, offered: Options) -> bool:
 def _mark(offered: Options) -> re.Pattern[str]:
     """The letter of an option as options are marked: `B)`, `(b)`, `B.`, `B、`."""
     return re.compile(
-        rf"(?<![^\s(\[*,;])({_letter_class(offered)})(?:[)\]]|[.:、](?=\s|$|[\u3040-\u30ff\u3400-\u9fff]))", re.I
+        rf"(?<![^\s(\[*,;])({_letter_class(offered)})(?:[)\]]|[.:、](?=\s|$|{unspaced.CJK.pattern}))", re.I
     )
 
 
@@ -175,12 +175,12 @@ def _gone_through(cleaned: str, items: list[tuple[str, str]], offered: Options, 
 
 
 def _negative(prompt_text: str) -> bool:
-    """Whether a question asks for what is not so; then a denial may be the answer."""
+    """Return whether a question asks for what is not so; then a denial may be the answer."""
     return bool(_DENIED.search(wording.question(prompt_text)))
 
 
 def _verdict(letter: str, said: str, offered: Options, prompt_text: str) -> int:
-    """What the sentence behind a letter calls the option: right (1), wrong (-1) or neither (0)."""
+    """The verdict of the sentence behind a letter on its option: right (1), wrong (-1) or neither (0)."""
     parts = wording.sentences(said.lstrip(" )]").partition("\n")[0])
     if _negative(prompt_text) or not parts:
         return 0
@@ -191,11 +191,11 @@ def _verdict(letter: str, said: str, offered: Options, prompt_text: str) -> int:
 
 
 def _stands(letter: str, said: str, offered: Options, prompt_text: str) -> bool:
-    """Whether what follows a letter leaves it the answer: it is not denied, and no other option takes its place."""
+    """Return whether a letter stays the answer: what follows does not deny it and puts no other option in its place."""
     if _verdict(letter, said, offered, prompt_text) < 0:
         return False
     sentence = folded_parts(next(iter(wording.sentences(said)), ""))
-    others = [name for name, option in offered.items() if name != letter and _inside(option, sentence)]
+    others = [name for name, option in offered.items() if name != letter and inside(option, sentence)]
     own = re.escape(offered[letter])
     return not others or bool(re.match(rf"{own}(?:$| ,| (?:because|since|as)\b)", sentence))
 
@@ -213,7 +213,8 @@ def _none_of(text: str, offered: Options) -> str | None:
     return None
 
 
-def _inside(option: str, text: str) -> bool:
+def inside(option: str, text: str) -> bool:
+    """Return whether an option stands in a folded text, as whole words."""
     return bool(option) and f" {option} " in f" {text} "
 
 

@@ -35,7 +35,7 @@ _ASSERTION = re.compile(
     re.I,
 )
 _HAS = re.compile(r"(?<![还還总總共只就])有\s*$|(?<!残り)(?<!答え)は\s*$")
-"""What premises are told with as well as results, in scripts without spaces: `小明有5个苹果`."""
+"""Verbs that tell premises as well as results, in scripts without spaces: `小明有5个苹果`."""
 _REASON = re.compile(r"(?:因[为為]|由[于於]|已知)[^,.;=\n]{0,20}[有是]\s*$|每[^,.;=\n]{0,20}有\s*$")
 _FILLER = re.compile(
     r"(?:\s+|[=≈:(]|\b(?:is|are|be|equal to|equals?|actually|simply|just|indeed|exactly|approximately|about|now|then|"

@@ -158,7 +158,7 @@ _UNDER = re.compile(
     r"(?:√\s?\(?|\bsqrt\s?\(|(?:π|\bpi)\s?/|\^\s?\{|"
     r"\\(?:sqrt|frac|log|binom)\s?(?:\[\d+\])?\s?(?:\{(?:[^{}]|\{[^{}]*\})*\}\s?)?\{)\s?$"
 )
-"""What makes another amount of the one before or behind it: `3√2`, `16π`, `π/2`."""
+"""Factors and functions that make another amount of the one before or behind them: `3√2`, `16π`, `π/2`."""
 _DIGIT = re.compile(r"\d")
 _REST = re.compile(r"[\w.,]*")
 
@@ -226,7 +226,7 @@ _VERB = re.compile(
     r"ergibt|est|sont|fait|à|es|son|hace|è|sono|fa|é|são|dá)|是|为|為|等于|等於|得)\s?$",
     re.I,
 )
-"""What a sign may stand behind."""
+"""The verbs and words that a sign may stand behind."""
 
 
 def _is_operator(text: str, at: int) -> bool:

@@ -147,7 +147,7 @@ class _Prompt:
     plain: frozenset[str]
     """The question's words in lower case: names in it stay part of an answer (Mexico City)."""
     told: re.Pattern[str]
-    """What an answer may begin with instead of the answer: a pronoun, or the subject of `_DOES`, and a verb."""
+    """The beginning of a sentence before its answer: a pronoun, or the subject of `_DOES`, and a verb."""
 
 
 @lru_cache(maxsize=4096)

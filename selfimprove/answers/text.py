@@ -1,5 +1,6 @@
 """Plain text out of model text: cleaning, sentences, words, folding and language. Bounded input, linear patterns."""
 
+import itertools
 import re
 import unicodedata
 from functools import lru_cache
@@ -75,11 +76,15 @@ def sentences(text: str) -> list[str]:
     return [part.strip() for part in _SENTENCE.split(whole) if part.strip()]
 
 
+def _asks(sentence: str) -> bool:
+    return sentence.rstrip().endswith(("?", "\u061f"))
+
+
 @lru_cache(maxsize=4096)
 def question(prompt_text: str) -> str:
     """Return the part of a prompt that asks: its sentences with a question mark, else all but the instructions."""
     parts = sentences(clean(prompt_text))
-    asking = [part for part in parts if part.rstrip().endswith(("?", "\u061f"))]
+    asking = [part for part in parts if _asks(part)]
     return " ".join(asking or [part for part in parts if not _INSTRUCTION.match(part)] or parts)
 
 
@@ -90,11 +95,10 @@ def request(prompt_text: str) -> str:
     A premise no longer than the question belongs to it: "Today is Monday. What day is it in 3 days?"
     """
     asked, cleaned = question(prompt_text), clean(prompt_text)
-    if not asked.endswith(("?", "\u061f")):
+    if not _asks(asked):
         return next(reversed(sentences(re.split(r":\s|\n", cleaned, maxsplit=1)[0])), "")
     parts = sentences(cleaned)
-    first = next(index for index, part in enumerate(parts) if part.rstrip().endswith(("?", "\u061f")))
-    premise = " ".join(parts[:first])
+    premise = " ".join(itertools.takewhile(lambda part: not _asks(part), parts))
     return f"{premise} {asked}".strip() if len(premise.split()) <= len(asked.split()) else asked
 
 

@@ -8,7 +8,7 @@ CJK = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]")
 ANSWER = re.compile(
     r"^\s*(?:(?:因此|所以|故)[,、]?)?(?:(?:正[确確]|最[终終])的?)?(?:答案|答え|正解)(?:[应應][该該]?)?[是为為は]?\s*:?\s*(?=\S)"
 )
-"""What leads to an answer: "the answer is", "answer:"."""
+"""The lead of an answer: "the answer is", "answer:"."""
 _CJK_LEAD = re.compile(r"是|为|為|叫做|叫|在|：|:|は|が|、|，|,")
 _CJK_END = re.compile(r"(?:でございます|です|でした|である|だ|になります|ます|哦|呢|啊|的|市)?[\s。.!！]*$")
 KOREAN = re.compile(r"[\uac00-\ud7af]")

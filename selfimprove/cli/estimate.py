@@ -168,9 +168,8 @@ def _throwaway_run(config: RunConfig, policy: Policy, embedder: Embedder, prompt
 
 def _recall(run: Run, config: RunConfig) -> RecallProbe:
     """Answer again with demonstrations, if there are enough of them, and compare with the samples."""
-    trusted = demonstrations(run, 1, Poll.SAMPLED)
-    shown = len(trusted.shown)
-    if not enough(trusted, config.propose.exemplar.shots):
+    shown = len(demonstrations(run, 1, Poll.SAMPLED).shown)
+    if not enough(shown, config.propose.exemplar.shots):
         return RecallProbe(shown)
     recall(run, 1)
     vote(run, 1, Poll.RECALLED)
@@ -231,7 +230,7 @@ def _recall_line(config: RunConfig, probe: Probe) -> str:
     found, settings = probe.recall, config.propose.exemplar
     if found is None:
         return "off: propose.exemplar.k is 0"
-    if found.shown <= settings.shots:
+    if not enough(found.shown, settings.shots):
         return (
             f"cannot be measured: {found.shown} of {probe.prompts} prompts have a trusted answer (support at least "
             f"propose.exemplar.trust {settings.trust:g}) that others could be shown, {settings.shots + 1} are needed"

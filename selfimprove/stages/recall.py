@@ -83,9 +83,9 @@ def _short(run: Run, shown: "Recalled") -> bool:
     return positions is None or len(run.policy.encode(shown.turns)) * shares <= positions
 
 
-def enough(trusted: Trusted, shots: int) -> bool:
-    """Return whether the trusted answers leave a choice: with no more than `shots`, all prompts see the same."""
-    return len(trusted.shown) > shots
+def enough(trusted: int, shots: int) -> bool:
+    """Return whether so many trusted answers leave a choice: with no more than `shots`, all prompts see the same."""
+    return trusted > shots
 
 
 def recall(run: Run, round_: int) -> None:
@@ -97,7 +97,7 @@ def recall(run: Run, round_: int) -> None:
     config = run.config.propose.exemplar
     tallies = run.memory.tallies(round_, Poll.SAMPLED)
     trusted = demonstrations(run, round_, Poll.SAMPLED)
-    few = config.k > 0 and not enough(trusted, config.shots)
+    few = config.k > 0 and not enough(len(trusted.shown), config.shots)
     open_prompts = between(run, tallies, 0.0, config.below) if config.k and not few else []
     vectors = run.memory.prompt_vectors([prompt.id for prompt in open_prompts])
     groups = neighbourhoods(open_prompts, vectors, run.config.sample.unit_prompts, config.group)
