@@ -149,8 +149,9 @@ def controls(cells: Sequence[Cell]) -> str:
     """Return Markdown: each trained arm beside what more sampling or another temperature gives the base."""
     lines = [
         "| task | model | arm | base greedy | base at its best temperature, mean@k | base maj@64 | greedy "
-        "| greedy - base maj@64 | greedy - base greedy | learnt prompts: greedy | mean |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
+        "| greedy - base maj@64 | greedy where base maj@64 is right, wrong | greedy - base greedy "
+        "| learnt prompts: greedy | mean |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for task, model, own in settings_of(cells):
         groups = by_arm(own)
@@ -170,6 +171,7 @@ def controls(cells: Sequence[Cell]) -> str:
                 _mean([last("maj")(c).mean() for c in votes]) if votes else "",
                 _mean([last("greedy")(c).mean() for c in group]),
                 shown(paired(group, votes, last("greedy"), last("maj"))),
+                _by_majority(group, votes),
                 shown(paired(group, group, last("greedy"), at("greedy", 0))),
                 f"{_mean([one['greedy'][0] for one in learnt])}, {_mean([one['greedy'][-1] for one in learnt])}"
                 if learnt
@@ -180,6 +182,19 @@ def controls(cells: Sequence[Cell]) -> str:
             ]
             lines.append("| " + " | ".join(fields) + " |")
     return "\n".join(lines)
+
+
+def _by_majority(group: Sequence[Cell], votes: Sequence[Cell]) -> str:
+    """Return the greedy accuracy on the held-out prompts whose base maj@64 is right, and on the others.
+
+    Training on majority votes can only teach the modes of the base's answers; the second figure is what went beyond.
+    """
+    found = {cell["seed"]: last("maj")(cell) >= 0.5 for cell in votes}
+    both = [(last("greedy")(cell), found[cell["seed"]]) for cell in group if cell["seed"] in found]
+    if not both:
+        return ""
+    greedy, right = (np.concatenate(parts) for parts in zip(*both, strict=True))
+    return ", ".join(_mean(greedy[chosen].tolist()) if chosen.any() else "-" for chosen in (right, ~right))
 
 
 def off_task(cells: Sequence[Cell]) -> str:

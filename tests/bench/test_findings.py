@@ -61,6 +61,8 @@ def test_controls_set_the_trained_policy_beside_more_samples_and_the_best_temper
     ours = row(findings.controls(cells), "ours")
     assert "| 0.250 | 0.500 (base-t0.3) | 0.375 | 0.500 | +0.125 (" in ours
     assert ours.endswith("| 0.100, 0.100 | 0.100, 0.400 |")
+    lmsi = row(findings.controls(cells), "lmsi")
+    assert "| 1.000, 0.200 |" in lmsi, "right on the 6 prompts with a right majority and on 2 of the other 10"
 
 
 def test_off_task_and_families_are_shown_before_and_after(cells):
