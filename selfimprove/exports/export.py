@@ -1,7 +1,8 @@
 """Export of a policy for transformers, PEFT, llama.cpp or Ollama, reloaded and compared before it is published.
 
 Merging happens in float32 on freshly loaded base weights. A merged folder stores the base's dtype unless another is
-asked for; config, tokenizer, chat template and generation config are copied byte for byte. GGUF rounds from float32.
+asked for; config, tokenizer, chat template and generation config are copied byte for byte, but for end-of-turn tokens
+that the base's generation config lacks. GGUF rounds from float32.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ from .ollama import modelfile, parse_template
 from .verify import Probe, check_tokens, check_weights, gap, limit, probe, same_text
 
 FORMS = ("merged", "adapter", "gguf", "ollama")
+
+GENERATION = "generation_config.json"
 
 DTYPES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
 """Names of the dtypes that weights can be exported in, in safetensors and in torch."""
@@ -115,6 +118,9 @@ def export(
     }
     refuse_export(form, weights, dtype, out)
     policy = _load(model, fingerprint)
+    ends = policy.model.generation_config.eos_token_id
+    if _ends(ends) != set(policy.eos_ids):  # a base model's config may know the end of a document alone
+        policy.model.generation_config.eos_token_id = list(policy.eos_ids)
     adapted = Policy.attach(policy.model, adapter)  # not merged: the reference for the merge
     probes = tuple(probe(adapted, policy, messages) for messages in conversations)
     with disk_faults(out), new_folder(out) as folder:
@@ -198,8 +204,9 @@ def _write_adapter(source: _Source, folder: Path) -> tuple[Any, Any, str]:
         settings = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
         hub_id, _ = KNOWN_BASES[source.config.path]
         write_json(folder / "adapter_config.json", settings | {"base_model_name_or_path": hub_id})
-    _copy_side_files(source.policy, folder, but={"config.json", "generation_config.json"})  # the base has them
+    _copy_side_files(source.policy, folder, but={"config.json"})  # the base has it
     written = _load(source.config)
+    written.model.generation_config.eos_token_id = read_settings(folder / GENERATION)["eos_token_id"]
     written.use(folder)
     limit(gap(written.model, source.probes))
     return written.model, load_tokenizer(folder), stored_dtype(folder)
@@ -264,6 +271,10 @@ def _refuse_date(policy: Policy) -> None:
         raise ModelError("this chat template renders today's date, which no Modelfile can; export gguf instead")
 
 
+def _ends(configured: int | list[int] | None) -> set[int]:
+    return set(configured if isinstance(configured, list) else [] if configured is None else [configured])
+
+
 def stored_dtype(folder: Path) -> str:
     """Return the dtype that most of a folder's weights are stored in; bfloat16 where that is none to export in."""
     from safetensors import safe_open
@@ -279,10 +290,13 @@ def stored_dtype(folder: Path) -> str:
 
 
 def _copy_side_files(policy: Policy, folder: Path, but: Set[str] = frozenset()) -> None:
-    """Copy the base's files other than weights, over those in `folder`."""
+    """Copy the base's files other than weights, over those in `folder`; generate then stops at all ends of a turn."""
     for file in {file for pattern in WANTED for file in policy.folder.glob(pattern)}:
         weights = file.suffix == ".safetensors" or file.name.endswith(".index.json")
         if not weights and file.name not in but | {MANIFEST}:
             shutil.copyfile(file, folder / file.name)
+    settings = read_settings(folder / GENERATION) if (folder / GENERATION).is_file() else {}
+    if _ends(settings.get("eos_token_id")) != set(policy.eos_ids):
+        write_json(folder / GENERATION, settings | {"eos_token_id": list(policy.eos_ids)})
     if not policy.has_chat_template:  # the one it was trained with
         (folder / "chat_template.jinja").write_text(PLAIN_TEMPLATE, encoding="utf-8")

@@ -58,6 +58,27 @@ def test_all_but_the_weights_travels_byte_for_byte(model_folder, adapter, tmp_pa
     assert json.loads((tmp_path / "out" / MANIFEST).read_text()) == manifest(tmp_path / "out")
 
 
+@pytest.mark.parametrize("form", ["merged", "adapter"])
+def test_generate_stops_where_the_policy_stopped(form, model_folder, adapter, tmp_path):
+    """A base model's generation config knows the end of a document, its chat template another token, as Qwen2.5's."""
+    base = tmp_path / "base"
+    shutil.copytree(model_folder, base)
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    end, document = tokenizer.eos_token_id, tokenizer.pad_token_id
+    tokenizer.eos_token = tokenizer.pad_token
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|start|>", "<|end|>"]})
+    tokenizer.save_pretrained(base)
+    for name in ("config.json", "generation_config.json"):
+        settings = json.loads((base / name).read_text())
+        (base / name).write_text(json.dumps(settings | {"eos_token_id": document}))
+    write(base, adapter, tmp_path / "out", form)
+    settings = json.loads((tmp_path / "out" / "generation_config.json").read_text())
+    assert sorted(settings["eos_token_id"]) == sorted([end, document])
+    if form == "merged":
+        model = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
+        assert model.generation_config.eos_token_id == settings["eos_token_id"]
+
+
 def test_the_base_keeps_its_dtype_and_rounding_comes_after_merging(model_folder, adapter, tmp_path):
     half = tmp_path / "half"
     shutil.copytree(model_folder, half)
