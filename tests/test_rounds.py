@@ -72,18 +72,22 @@ def test_nothing_trained_on_or_recalled_was_held_out(undisturbed):
         assert not {responses[id_].prompt_id for id_ in used} & heldout
 
 
-def test_no_sample_of_the_base_agrees_with_a_majority_for_being_in_it(undisturbed):
-    """Of two samples each is held against the other: both agree, or neither does."""
+def test_no_sample_agrees_with_the_base_for_having_its_seed(undisturbed):
+    """With two samples a prompt, each is held against the base's of the other seed: an equal policy gains nothing."""
     folder, _ = undisturbed
     with ResponseMemory.open(folder / "memory.db") as memory:
         prompts = {p.id: p.text for p in memory.prompts(Split.HELDOUT)}
-        pairs = {id_: [] for id_ in prompts}
-        for r in memory.responses(rounds=[0], stages=[Stage.PROBE]):
-            pairs[r.prompt_id].append(extract(r.text, Kind.NUMBER, prompts[r.prompt_id]))
-        health = Health.of(memory.result(0, Stage.HEALTH))
-    agree = [a == b for a, b in pairs.values() if (a, b) != (None, None)]
-    assert 0 < sum(agree) < len(agree)
-    assert health.base_majority_share == pytest.approx(sum(agree) / len(agree))
+        base = dict.fromkeys(prompts, (None, None))
+        for round_ in (0, 1, 2):
+            read = {id_: [] for id_ in prompts}
+            for r in memory.responses(rounds=[round_], stages=[Stage.PROBE]):
+                read[r.prompt_id].append(extract(r.text, Kind.NUMBER, prompts[r.prompt_id]))
+            base = read if round_ == 0 else base
+            pairs = [(read[id_], base[id_]) for id_ in prompts if base[id_] != [None, None]]
+            agree = [x is not None and x == y for own, first in pairs for x, y in zip(own, first[::-1], strict=True)]
+            assert 0 < sum(agree) < len(agree)
+            health = Health.of(memory.result(round_, Stage.HEALTH))
+            assert health.base_majority_share == pytest.approx(sum(agree) / len(agree))
 
 
 def test_the_guard_sees_how_many_answers_only_repeat_the_prompt(undisturbed):

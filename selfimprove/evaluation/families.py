@@ -45,8 +45,8 @@ class FamilyMetrics:
     `agreement` is the mean fraction of a prompt's samples that give its top answer, `top_fraction` the fraction of the
     prompts with a majority answer that have `top_answer`, `entropy` that of the majority answers over the prompts.
     Prompts without one do not count: a policy that answers readably for the first time is not more biased for it.
-    `base_share` is the mean fraction of a prompt's samples that give the base's majority answer (of the base's own, the
-    majority of its others); None in memories written before this metric existed.
+    `base_share` is the mean fraction of a prompt's samples that give the majority answer of the base's samples with
+    other seeds; None in memories written before this metric existed.
     """
 
     name: str

@@ -33,7 +33,7 @@ class Health:
     kl: float | None
     """KL(policy || base) on fixed completions of the base, in nats a token; None for the base."""
     base_majority_share: float | None = None
-    """Fraction of the samples that give the base's majority answer."""
+    """Fraction of the samples that give the majority answer of the base's samples with other seeds."""
     finished_tokens: float | None = None
     """Mean length of the samples that ended by themselves, in tokens; None if fewer than one in twenty did."""
     question_echo: float | None = None
@@ -86,6 +86,8 @@ class Metric:
         return Check(self.name, value if known else None, limit, known and margin >= -_ROUNDING)
 
 
+ALL_CUT = 0.95
+"""Fraction of truncated samples above which the length of those that ended is unknown."""
 _ROUNDING = 1e-9
 """Tolerance: a value equal to its limit up to rounding passes."""
 
@@ -99,6 +101,13 @@ def _plus(value: float | None, rise: float) -> float | None:
     return None if value is None else value + rise
 
 
+def _shortest(base: Health, factor: float) -> float | None:
+    """Return the limit from the base's samples that ended (older memories: from all); None where hardly any did."""
+    if base.finished_tokens is not None:
+        return base.finished_tokens / factor
+    return None if base.truncation > ALL_CUT else base.mean_tokens / factor
+
+
 FAMILY_METRIC = "top answer of a family"
 FAMILY_BASE_METRIC = "base majority of a family"
 
@@ -108,7 +117,9 @@ _SURER_LABELS = "surer labels: select.threshold=0.7, or more samples to vote: sa
 _CALIBRATION = (
     "votes divided by how often an answer wins near prompts: vote.calibration=1; shuffle options that prompts offer"
 )
-_CLOSER_TO_BASE = "more weight on the base: train.beta=0.1, or smaller steps: train.lr=1e-4"
+_CLOSER_TO_BASE = (
+    "more weight on the base: train.beta=0.1 (preference pairs: train.dpo_beta=0.3), or smaller steps: train.lr=1e-4"
+)
 _ROOM = "room for whole answers: `selfimprove init` finds sample.max_new_tokens, or ask for short ones in the prompts"
 
 METRICS = (
@@ -129,7 +140,7 @@ METRICS = (
         lambda base, kept, g: _plus(_best(h.base_majority_share for h in kept), -g.base_share_drop),
         is_minimum=True,
         rule="best of base and kept - `base_share_drop`",
-        meaning="fraction of the samples that give the base's majority answer",
+        meaning="fraction of the samples that give the majority answer of the base's samples with other seeds",
         healthy="rises with agreement",
         red_flag="falls: earlier gains are lost, to noise or to drift",
         advice=_LABELS_OF_THE_BASE,
@@ -195,9 +206,9 @@ METRICS = (
     Metric(
         "mean tokens, shortest",
         lambda h: h.mean_tokens if h.finished_tokens is None else h.finished_tokens,
-        lambda base, kept, g: (base.finished_tokens or base.mean_tokens) / g.length_factor,
+        lambda base, kept, g: _shortest(base, g.length_factor),
         is_minimum=True,
-        rule="base / `length_factor`",
+        rule="base / `length_factor`, where at least one in twenty of the base's ended",
         meaning="mean length of the samples that ended by themselves, in tokens: a base that is cut off seldom ends",
         healthy="falls a little where the base is verbose",
         red_flag="a fraction of the base's: the reasoning is dropped",

@@ -10,7 +10,7 @@ import numpy as np
 from ..answers import offers_options
 from ..evaluation.families import fall, family_metrics, rise
 from ..evaluation.likelihood import kl_to_base
-from ..evaluation.metrics import Health
+from ..evaluation.metrics import ALL_CUT, Health
 from ..evaluation.statistics import concentration
 from ..run.folder import adapter_folder
 from ..run.session import Run
@@ -131,6 +131,7 @@ def health(run: Run, round_: int, policy: str) -> Health:
     sampled: dict[str, list[str | None]] = {}
     base_shares: dict[str, float] = {}
     shares, majorities, echoes = [], [], []
+    lengths, cut = [], []
     parsed = total = 0
     for prompt in heldout(run):
         # Both policies' answers are read together, so that their classes can be compared.
@@ -138,6 +139,8 @@ def health(run: Run, round_: int, policy: str) -> Health:
         k = len(probes[prompt.id])
         counts, base_counts = _counts(read[:k]), _counts(read[k:])
         sampled[prompt.id] = read[:k]
+        lengths += [r.new_tokens for r in probes[prompt.id]]
+        cut += [r.finish == "length" for r in probes[prompt.id]]
         parsed += sum(answer is not None for answer in read[:k])
         if not offers_options(prompt.text):
             echoes += [is_echo(answer, prompt.text) for answer in read[:k] if answer is not None]
@@ -146,12 +149,11 @@ def health(run: Run, round_: int, policy: str) -> Health:
         if counts:
             majorities.append(_top(counts))
         if base_counts:
-            # The base is asked for what its other samples say: no sample agrees with a majority for being in it.
-            rest = [_others(base_counts, answer) if round_ == 0 else base_counts for answer in read[:k]]
+            # Each slot is compared with the base's other slots: no sample agrees with a majority for being in it, and
+            # a policy's slot draws with the seed of the base's.
+            rest = [_others(base_counts, answer) for answer in read[k:]]
             agreeing = [a is not None and a == _top(c) for a, c in zip(read[:k], rest, strict=True)]
             base_shares[prompt.id] = sum(agreeing) / k
-    lengths = [r.new_tokens for group in probes.values() for r in group]
-    cut = [r.finish == "length" for group in probes.values() for r in group]
     model = run.engine.model_here()
     first = answers(run, 0, Stage.GREEDY)
     completions = [
@@ -182,7 +184,7 @@ def health(run: Run, round_: int, policy: str) -> Health:
 
 def _finished_tokens(lengths: Sequence[int], cut: Sequence[bool]) -> float | None:
     ended = [length for length, truncated in zip(lengths, cut, strict=True) if not truncated]
-    return float(np.mean(ended)) if len(ended) * 20 >= len(lengths) else None
+    return float(np.mean(ended)) if np.mean(cut) <= ALL_CUT else None
 
 
 def _finite(value: float) -> float | None:

@@ -131,3 +131,6 @@ def test_a_base_that_is_cut_off_seldom_is_no_measure_of_how_long_an_answer_is():
         if not check.passed
     ]
     assert names == ["mean tokens, shortest"]
+    never = replace(base, truncation=1.0, finished_tokens=None)
+    checks = judge([never], policy, LIMITS, 0).checks
+    assert "mean tokens, shortest" not in [check.name for check in checks], "it has learnt to end its turn"
