@@ -6,6 +6,7 @@ of the ballots. No label is used.
 
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
@@ -52,7 +53,8 @@ def count_votes(
     `agreement` and `margin` are fractions of the votes cast after both corrections: 0 if no answer can win; the margin
     is also 0 if an answer that cannot win weighs more than the winner.
 
-    `prior` maps an answer to the divisor of its votes, from `calibration`.
+    `prior` maps an answer to the divisor of its votes, from `calibration`. What divisors take from other answers does
+    not make a single vote win against several: the prompt has no winner then.
 
     Raises:
         ValueError: a weight is negative or not finite.
@@ -80,6 +82,9 @@ def count_votes(
     earliest = {answer: min(ballot.response_id for ballot in cast if ballot.answer == answer) for answer in weights}
     electable = {ballot.answer for ballot in cast if ballot.answer is not None and not ballot.derived}
     winner = min(electable, key=lambda answer: (-weights[answer], earliest[answer]), default=None)
+    voters = Counter(ballot.answer for ballot in cast)
+    if prior and winner and prior.get(winner, 1.0) >= 1 and voters[winner] == 1 < max(voters.values()):
+        winner = None
     top = shares.get(winner, 0.0) if winner is not None else 0.0
     runner_up = max((share for answer, share in shares.items() if answer != winner), default=0.0)
     tally = Tally(

@@ -108,6 +108,18 @@ def test_an_answer_given_to_all_near_prompts_loses_its_votes_and_far_prompts_do_
     assert neighbour_prior({"p": given["p1"]}, vectors[:1], exponent=1.0) == {"p": {}}, "nobody is near"
 
 
+def test_divisors_alone_do_not_make_one_vote_a_majority():
+    """Seven echoes that lose their votes are no reason to believe the one other answer."""
+    divided = {"sharp": 20.0}
+    tally, judgements = count_votes("p", ballots(["sharp"] * 7 + ["dull"]), derived_cap=0.5, prior=divided)
+    assert (tally.answer, tally.agreement, tally.margin, tally.support) == (None, 0, 0, 0)
+    assert judgements[-1].share == pytest.approx(1 / (1 + 7 / 20))
+    two = count_votes("p", ballots(["sharp"] * 6 + ["dull"] * 2), derived_cap=0.5, prior=divided)[0]
+    assert (two.answer, two.agreement) == ("dull", pytest.approx(2 / (2 + 6 / 20)))
+    alone = count_votes("p", ballots(["dull", None]), derived_cap=0.5, prior=divided)[0]
+    assert alone.answer == "dull", "nothing was divided; select refuses a single vote"
+
+
 LIVES = {"Ann": "Rome", "Ben": "Lima", "Eva": "Bern"}
 
 
@@ -221,7 +233,9 @@ def test_the_base_votes_after_a_rejection_though_no_ordinary_vote_held_its_old_r
         sample(now, 3)
         vote(now, 3, Poll.SAMPLED)
         judged, first = run.memory.judgements(3, Poll.SAMPLED), run.memory.judgements(1, Poll.FINAL)
-        said = {id_: j.answer for id_, j in first.items() if j.answer is not None}
+        before, after = run.memory.kinds(1, Poll.FINAL), run.memory.kinds(3, Poll.SAMPLED)
+        same = {r.id for r in run.memory.responses() if before.get(r.prompt_id) == after.get(r.prompt_id)}
+        said = {id_: j.answer for id_, j in first.items() if j.answer is not None and id_ in same}
         assert said and said.items() <= {id_: j.answer for id_, j in judged.items()}.items()
 
 
