@@ -21,7 +21,7 @@ from ..types import Generation, Message, Origin, Poll, Prompt, Request, Response
 from .evaluate import heldout
 from .reading import read_answers
 from .recall import demonstrations
-from .revision import Rivals, past_rivals, read_revision, rivals_of
+from .revision import Rivals, answers_shown, past_rivals, read_revision, rivals_of
 from .units import Generate, between, by_prompt, run_units
 
 LEAST = 8
@@ -141,7 +141,8 @@ def answer_in(run: Run, critique: Response) -> str:
     if not config.verdicts:
         return critique.text
     final = run.reader.shown(critique.text)
-    answer = read_revision(final, config.rivals).answer
+    (shown,) = answers_shown(run, [critique])
+    answer = read_revision(final, len(shown)).answer
     return critique.text.removesuffix(final) + answer if answer and critique.text.endswith(final) else answer
 
 

@@ -107,12 +107,20 @@ def read_revision(final: str, shown: int) -> Revised:
 def critic_verdicts(run: Run, round_: int) -> dict[int, list[bool]]:
     """Return what the critiques of all rounds up to this one say of each response: whether it is right."""
     said: dict[int, list[bool]] = {}
-    for critique in run.memory.responses(rounds=range(1, round_ + 1), stages=[Stage.CRITIQUE]):
-        revised = read_revision(run.reader.shown(critique.text), run.config.propose.revise.rivals)
-        for parent, right in zip(critique.parents, revised.verdicts, strict=False):
+    critiques = run.memory.responses(rounds=range(1, round_ + 1), stages=[Stage.CRITIQUE])
+    for critique, shown in zip(critiques, answers_shown(run, critiques), strict=True):
+        revised = read_revision(run.reader.shown(critique.text), len(shown))
+        for parent, right in zip(shown, revised.verdicts, strict=True):
             if right is not None:
                 said.setdefault(parent, []).append(right)
     return said
+
+
+def answers_shown(run: Run, critiques: Sequence[Response]) -> list[tuple[int, ...]]:
+    """Return, for each critique, the ids of the answers it judges: its parents that answer its own prompt, in order."""
+    parents = {id_ for critique in critiques for id_ in critique.parents}
+    prompt_of = {r.id: r.prompt_id for r in run.memory.responses(ids=sorted(parents))}
+    return [tuple(id_ for id_ in c.parents if prompt_of.get(id_) == c.prompt_id) for c in critiques]
 
 
 def rivals_of(
@@ -169,6 +177,8 @@ def revision_examples(run: Run, round_: int, direct: Sequence[Example]) -> tuple
                 return tuple(examples)
             survivor = kept[id_][turn % len(kept[id_])]
             made = _example(run, own, shown, survivor)
+            if not fits(run, made):
+                continue
             budget -= _tokens(run, [made])
             examples.append(made)
     return tuple(examples)
@@ -199,6 +209,12 @@ def _example(run: Run, rivals: Rivals, shown: Sequence[Response], survivor: Exam
         rejected=None,
         shown=tuple(r.id for r in shown),
     )
+
+
+def fits(run: Run, example: Example) -> bool:
+    """Return whether an example fits the model's positions, with its rejected side if it has one."""
+    sides = [example.completion] if example.rejected is None else [example.completion, example.rejected]
+    return all(run.policy.fits(example.messages, 1, side) for side in sides)  # 1: the end of the turn
 
 
 def _tokens(run: Run, examples: Sequence[Example]) -> int:

@@ -11,7 +11,7 @@ from ..run.folder import adapter_folder
 from ..run.session import Run
 from ..seeds import seed_for
 from ..types import Example, Poll, Split, Stage, unit_id
-from .revision import revision_examples
+from .revision import fits, revision_examples
 
 
 def train(run: Run, round_: int, job: TrainingJob) -> str | None:
@@ -60,14 +60,15 @@ def train(run: Run, round_: int, job: TrainingJob) -> str | None:
 def imitate(run: Run, round_: int, selection: Selection) -> TrainingJob:
     """Return the training job of a round: each survivor as an example, the plain prompt and its text.
 
-    With `train.revise.share`, examples in revise format come after them.
+    With `train.revise.share`, examples in revise format come after them. Examples that exceed the model's positions,
+    such as imported responses, are left out.
     With method `preference` an example has its prompt's least agreed answer as the rejected side, where there is one.
     """
     prompts = {p.id: p for p in run.prompts(Split.TRAIN)}
     chosen = {r.id: r for r in run.memory.candidates(ids=[v.response_id for v in selection.kept])}
     config = run.config.train
     rivals = _rivals(run, round_) if config.method == "preference" else {}
-    examples = tuple(
+    made = [
         Example(
             prompt_id=response.prompt_id,
             messages=prompts[response.prompt_id].messages,
@@ -78,7 +79,10 @@ def imitate(run: Run, round_: int, selection: Selection) -> TrainingJob:
         )
         for verdict in selection.kept
         if (response := chosen.get(verdict.response_id)) is not None  # excluded since
-    )
+    ]
+    examples = tuple(example for example in made if fits(run, example))
+    if len(examples) < len(made):
+        run.progress.say(f"  {len(made) - len(examples)} survivors exceed the model's positions: not trained on")
     return TrainingJob(
         (*examples, *revision_examples(run, round_, examples)),
         config,

@@ -1,6 +1,7 @@
 """Revision: rivals in view, verdicts that the vote labels, what is taught, and the trial that decides on its use."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from tasks.tiny_runs import run_it, tiny_config
@@ -13,7 +14,16 @@ from selfimprove.run.progress import Progress
 from selfimprove.run.session import open_run
 from selfimprove.stages.method import OURS
 from selfimprove.stages.revise import Demonstrated, Trial, demonstrations_for, hold_trial, plan_answers, plan_revisions
-from selfimprove.stages.revision import Revised, Rivals, critic_verdicts, draws, read_revision, rivals_of
+from selfimprove.stages.revision import (
+    Revised,
+    Rivals,
+    answers_shown,
+    critic_verdicts,
+    draws,
+    fits,
+    read_revision,
+    rivals_of,
+)
 from selfimprove.stages.vote import Ballot, count_votes, critic_prior
 from selfimprove.types import Finish, Message, Origin, Prompt, Response, Split, Stage
 
@@ -141,6 +151,19 @@ def test_verdicts_weigh_the_votes():
     assert set(critic_prior({"p": ballots}, {}, exponent=1.0)["p"].values()) == {1.0}
 
 
+def test_a_critique_judges_the_answers_to_its_own_prompt_alone(undisturbed):
+    """With three answers shown, a fourth verdict would fall on a demonstration."""
+    folder, _ = undisturbed
+    with ResponseMemory.open(folder / "memory.db") as memory:
+        first, second = sorted({r.prompt_id for r in memory.responses(origins=[Origin.SAMPLE])})[:2]
+        own, other = ([r.id for r in memory.responses(prompt_ids=[id_])][:3] for id_ in (first, second))
+        critique = replace(response(10**6, "right, wrong, right, wrong\n56", Origin.CRITIQUE), prompt_id=first)
+        critique = replace(critique, parents=(*own, *other))
+        run = SimpleNamespace(memory=memory)
+        assert answers_shown(run, [critique]) == [tuple(own)]
+        assert len(read_revision(critique.text, len(own)).verdicts) == 3
+
+
 @pytest.mark.parametrize(
     ("trial", "passed"), [(Trial(20, 0.5, 0.5), True), (Trial(20, 0.4, 0.5), False), (Trial(7, 1.0, 0.0), False)]
 )
@@ -197,6 +220,23 @@ def test_the_trial_decides_whether_revisions_are_used(taught_folder, prompts, tm
         for one in (one for demonstrations in shown.values() for one in demonstrations):
             assert not {parents[id_].prompt_id for id_ in one.shown} & heldout
             assert [turn.role for turn in one.turns] == ["user", "assistant"]
+
+
+def test_examples_beyond_the_positions_are_not_trained_on(undisturbed, taught_folder, prompts):
+    folder, _ = undisturbed
+    config = tiny_config(taught_folder, prompts)
+    with open_run(config, folder=folder, resume=True, progress=Progress(quiet=True)) as run:
+        verdicts = run.memory.verdicts(2).values()
+        selection = Selection(tuple(v for v in verdicts if v.kept), ())
+        examples = OURS.examples(run, 2, selection).examples
+        sizes = [len(run.policy.encode(e.messages)) + len(run.policy.encode_completion(e.completion)) for e in examples]
+        run.policy.positions = sorted(sizes)[len(sizes) // 2]
+        fitting = [e for e, size in zip(examples, sizes, strict=True) if size <= run.policy.positions]
+        assert [e for e in examples if fits(run, e)] == fitting
+        assert len(fitting) < len(examples)
+        fewer = OURS.examples(run, 2, selection).examples
+        assert fewer
+        assert all(fits(run, e) for e in fewer)
 
 
 def test_half_of_the_completion_tokens_are_taught_as_revisions(undisturbed, taught_folder, prompts):
