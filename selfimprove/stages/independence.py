@@ -23,7 +23,8 @@ class Independence:
 
     `recalled`: two recalled answers; `sampled`: two plain samples; `between`: a recalled answer and a sample. `kept`:
     fraction of the recalled answers that repeat the answer of at least `SURE` of the prompt's samples, over the
-    `sure` prompts that have one; None without any. `size`: mean number of recalled answers a prompt.
+    `sure` prompts that have one; None without any. `size`: mean number of recalled answers a prompt; with one, no two
+    can be compared, and `recalled` is `between`.
     """
 
     prompts: int
@@ -68,16 +69,17 @@ class Independence:
 def independence(answers: Iterable[tuple[Answers, Answers]]) -> Independence | None:
     """Return the agreement of the (samples, recalled answers) of each prompt; abstentions (None) agree with nothing.
 
-    Prompts with fewer than two of either do not count; None if there are no others.
+    Prompts with fewer than two samples, or without a recalled answer, do not count; None if there are no others.
     """
     rows: list[tuple[float, float, float, int]] = []
     kept: list[float] = []
     for sampled, recalled in answers:
-        if min(len(sampled), len(recalled)) < 2:
+        if len(sampled) < 2 or not recalled:
             continue
         ours, theirs = _counts(sampled), _counts(recalled)
         across = sum(ours[answer] * theirs[answer] for answer in ours) / (len(sampled) * len(recalled))
-        rows.append((_pairs(theirs, len(recalled)), _pairs(ours, len(sampled)), across, len(recalled)))
+        together = _pairs(theirs, len(recalled)) if len(recalled) > 1 else across
+        rows.append((together, _pairs(ours, len(sampled)), across, len(recalled)))
         answer, votes = max(ours.items(), key=lambda item: item[1], default=("", 0))
         if votes >= SURE * len(sampled):
             kept.append(theirs[answer] / len(recalled))

@@ -30,10 +30,10 @@ class StepVotes:
 
     @classmethod
     def of(cls, texts: Iterable[str]) -> "StepVotes":
-        """Count the steps of all texts."""
+        """Count the steps of all texts, once a text."""
         votes = cls()
         for text in texts:
-            for left, right in equations(text):
+            for left, right in dict.fromkeys(equations(text)):  # a text that repeats a step has one vote
                 votes.counts.setdefault(left, Counter())[right] += 1
         return votes
 

@@ -48,8 +48,15 @@ def test_agreement_equals_the_share_of_agreeing_pairs():
     assert found.between == pytest.approx(sum(agree(product(s, r)) for s, r in prompts) / 3)
 
 
-def test_prompts_without_two_of_each_do_not_count():
-    assert independence([(["a", "a"], ["a"]), (["a"], ["a", "a"]), ([], [])]) is None
+def test_prompts_without_two_samples_or_without_a_recalled_answer_do_not_count():
+    assert independence([(["a", "a"], []), (["a"], ["a", "a"]), ([], [])]) is None
+
+
+def test_one_recalled_answer_a_prompt_can_disagree_with_samples():
+    found = independence([(["a", "a"], ["b"]), (["c", "c"], ["c"])])
+    assert (found.between, found.recalled, found.sampled) == (0.5, 0.5, 1.0)
+    assert found.harms(0.85)
+    assert found.design_effect == 1
 
 
 def test_the_interval_of_the_ratio_is_over_prompts():

@@ -189,6 +189,7 @@ def test_equations_are_the_steps_that_are_pooled():
 
 
 def test_what_other_prompts_answers_say_of_a_step_weighs_its_answers():
+    assert StepVotes.of(["1+1=3; 1+1=3; 1+1=3", "1+1=2", "so 1 + 1 = 2"]).share("1+1", "2") == 2 / 4, "a vote a text"
     votes = StepVotes.of([*STEPS, "12+7=19; 19+1=20; answer: 20", "4+8=12; 12+7=19; answer: 19"])
     assert votes.share("12+7", "19") == 3 / 5, "two of the three others, smoothed"
     assert votes.share("12+7", "18") == 1 / 5
