@@ -65,12 +65,15 @@ def end_of_turn(tokenizer: Any, arguments: Mapping[str, Any]) -> int:
     turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
     closed = tokenizer.apply_chat_template(turns, tokenize=True, **arguments)["input_ids"]
     special = set(tokenizer.all_special_ids)
+    added = {id_ for id_, token in tokenizer.added_tokens_decoder.items() if not token.content.isspace()}
     tail = []
     for token in reversed(closed):
-        if token not in special and tokenizer.decode([token]).strip():
+        if token not in special | added and tokenizer.decode([token]).strip():
             break
         tail.append(token)
-    ends = [token for token in reversed(tail) if token in special]
+    tail.reverse()
+    tail = [token for token in tail if token != tokenizer.unk_token_id]  # white space, to some tokenizers
+    ends = [token for token in tail if token in special] or [token for token in tail if token in added]
     if ends:
         return ends[0]
     if tokenizer.eos_token_id is None:

@@ -1,14 +1,15 @@
 """What was sampled is what is trained on, whatever the tokenizer does at the start of a text; dates stay put."""
 
+import copy
 import datetime as dt
 import re
 
 import pytest
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 from selfimprove.errors import ModelError
-from selfimprove.models.template import PLAIN_TEMPLATE, LeftContext, plain_ids, tells_date, with_date
+from selfimprove.models.template import PLAIN_TEMPLATE, LeftContext, end_of_turn, plain_ids, tells_date, with_date
 
 SPECIAL = ["<unk>", "<s>", "</s>", "<|user|>", "<|assistant|>"]
 BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
@@ -75,6 +76,15 @@ def tokenizer(request):
     core.train_from_iterator(TEXT, trainer)
     names = dict(zip(("unk_token", "bos_token", "eos_token"), SPECIAL, strict=False))
     return PreTrainedTokenizerFast(tokenizer_object=core, **names)
+
+
+def test_a_turn_can_end_with_a_token_that_is_not_special(tokenizer):
+    tokenizer = copy.deepcopy(tokenizer)
+    tokenizer.chat_template = TURNS.replace("NEWLINE", "\n")
+    assert end_of_turn(tokenizer, {}) == tokenizer.eos_token_id
+    tokenizer.add_tokens([AddedToken("<|eot|>", special=False, normalized=False)])
+    tokenizer.chat_template = tokenizer.chat_template.replace("{{ eos_token }}", "<|eot|>")
+    assert end_of_turn(tokenizer, {}) == tokenizer.convert_tokens_to_ids("<|eot|>")
 
 
 @pytest.mark.parametrize("template", TEMPLATES.values(), ids=TEMPLATES)
