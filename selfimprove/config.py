@@ -268,7 +268,9 @@ class TrainConfig(Section):
     epochs: Positive = Field(2, description="epochs over the examples")
     batch_tokens: Positive = Field(2048, description="approximate number of tokens per optimizer step")
     warmup: Share = Field(0.1, description="fraction of the steps with linear warm-up")
-    beta: float = Field(0.02, ge=0, description="weight of KL(policy || reference), in nats per completion token")
+    beta: float = Field(
+        0.02, ge=0, description="weight of KL(policy || reference), in nats per completion token (method sft)"
+    )
     dpo_beta: float = Field(0.1, gt=0, description="beta of DPO (method preference)")
     clip: float = Field(1.0, gt=0, description="maximum gradient norm")
     checkpointing: bool = Field(
@@ -284,7 +286,7 @@ class TrainConfig(Section):
 class EvaluateConfig(Section):
     """Evaluation on held-out prompts."""
 
-    k: Positive = Field(8, description="sampled responses per held-out prompt")
+    k: Positive = Field(8, description="sampled responses per held-out prompt; 1: agreement cannot be measured")
     limit: Count = Field(0, description="maximum number of held-out prompts; 0: all")
 
 
@@ -366,11 +368,12 @@ class RunConfig(Section):
                 f"select.ceiling {self.select.ceiling} is below select.threshold {self.select.threshold}: "
                 "nothing could survive; raise the ceiling"
             )
-        if self.sample.k > 1 and self.sample.temperature == 0:
-            faults.append(
-                f"sample.temperature is 0 with sample.k {self.sample.k}: all samples would be equal; set k to 1 "
-                "or a temperature such as 0.7"
-            )
+        for name, k in (("sample.k", self.sample.k), ("evaluate.k", self.evaluate.k)):
+            if k > 1 and self.sample.temperature == 0:
+                faults.append(
+                    f"sample.temperature is 0 with {name} {k}: all samples would be equal; set {name} to 1 or a "
+                    "temperature such as 0.7"
+                )
         if faults:
             raise ValueError("; ".join(faults))
         return self

@@ -52,6 +52,7 @@ def test_the_resolved_configuration_reads_back_equal(tmp_path):
         ("a: [", "cannot read"),
         ("- 1\n", "holds list"),
         ("prompts: {path: p}\nsample: {temperature: 0}\n", "sample.temperature is 0 with sample.k 8"),
+        ("prompts: {path: p}\nsample: {temperature: 0, k: 1}\n", "sample.temperature is 0 with evaluate.k 8"),
         ("prompts: {path: p}\nselect: {threshold: 0.9, ceiling: 0.5}\n", "nothing could survive"),
         ("prompts: {path: p}\nname: ../x\n", "name = '../x'"),
         ("prompts: {path: p}\ntrain: {rank: 0}\n", "train.rank = 0"),

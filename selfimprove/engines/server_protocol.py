@@ -49,7 +49,7 @@ def request_body(call: Call, sampling: Sampling, ends: Ends) -> dict[str, Any]:
         "n": len(call.slots),
         "seed": call.seed,
         "temperature": sampling.temperature,
-        "top_k": sampling.top_k,
+        "top_k": sampling.top_k or -1,  # 0 is refused by SGLang; vLLM and llama.cpp take both
         "top_p": sampling.top_p,
         "min_p": 0.0,
         "repetition_penalty": 1.0,

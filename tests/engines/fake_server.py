@@ -30,7 +30,7 @@ def real(policy, adapters):
     lock = threading.Lock()
 
     def answer(body):
-        sampling = Sampling(body["temperature"], body["top_k"], body["top_p"], body["max_tokens"])
+        sampling = Sampling(body["temperature"], max(0, body["top_k"]), body["top_p"], body["max_tokens"])
         with lock:
             folder = adapters.get(body["model"])
             policy.use(folder and Path(folder))
