@@ -14,8 +14,8 @@ import numpy as np
 
 from ..errors import UserError
 from ..fsio import sha256
-from ..prompts import Unusable, make_prompt, read_rows, unit_of
-from ..types import CANDIDATES, Finish, Message, Origin, Prompt, Source, Split, Stage
+from ..prompts import Unusable, make_prompt, messages_of, read_rows, unit_of
+from ..types import CANDIDATES, Finish, Origin, Prompt, Source, Split, Stage
 from .conversations import exchanges
 from .near_duplicates import Encode
 from .store.memory import Arrival, ResponseMemory
@@ -82,9 +82,7 @@ class _Reading:
             raise row
         if row.keys() >= NEEDED.keys():
             _check(row)
-            known = self.known.get(row["prompt_id"])
-            made = make_prompt([Message("user", str(row.get("prompt", "")))], heldout=0)
-            prompt = known or (made if made.id == row["prompt_id"] else None)
+            prompt = self.known.get(row["prompt_id"]) or _told(row)
             self.items.append(
                 _Item(
                     *(prompt, row["response"], Finish(row["finish"]), row["prompt_tokens"], row["new_tokens"]),
@@ -195,12 +193,21 @@ def _arrival(
     )  # fmt: skip
 
 
+def _told(row: Mapping[str, Any]) -> Prompt | None:
+    """Return the prompt of an export's row; None where its text alone is not the whole prompt."""
+    text = row.get("prompt")
+    if not isinstance(text, str) or not text.strip():
+        return None
+    prompt = make_prompt(messages_of([{"role": "user", "content": text}]), heldout=0)
+    return prompt if prompt.id == row["prompt_id"] else None
+
+
 def _check(row: Mapping[str, Any]) -> None:
     """Raise Unusable unless the columns of an export have the values that `export` writes."""
     for name, kind in NEEDED.items():
         if type(row[name]) is not kind:
             raise Unusable(f"{name} should be {kind.__name__}, it is {row[name]!r}")
-        if kind is int and not 0 <= row[name] < 2**63:
-            raise Unusable(f"{name} should be a count, it is {row[name]}")
+        if kind is int and not 0 <= row[name] < 2**31:
+            raise Unusable(f"{name} should be a count below 2**31, it is {row[name]}")
     if row["finish"] not in set(Finish):
         raise Unusable(f"finish should be {' or '.join(Finish)}, it is {row['finish']!r}")

@@ -10,9 +10,12 @@ from selfimprove.errors import UserError
 from selfimprove.memory import ResponseMemory, VectorIndex
 from selfimprove.memory.importing import import_file
 from selfimprove.memory.inspect.entries import find, write_jsonl, write_parquet
+from selfimprove.memory.inspect.overview import overview
 from selfimprove.memory.retrieval import own_past, trust
+from selfimprove.memory.store.memory import Arrival
+from selfimprove.outcomes import Decision, GuardVerdict
 from selfimprove.prompts import make_prompt
-from selfimprove.types import VOTERS, Message, Origin
+from selfimprove.types import VOTERS, Message, Origin, Source
 
 
 @pytest.fixture
@@ -79,6 +82,9 @@ def test_a_file_with_nothing_to_import_changes_nothing(mine, tmp_path, export):
         "d.jsonl": (json.dumps(row | {"finish": "tired"}), "finish should be stop or length, it is 'tired'"),
         "e.jsonl": (json.dumps(row | {"prompt_id": "spain"}), "none of the 1 responses"),
         "f.jsonl": (json.dumps(row | {"round": True}), "round should be int, it is True"),
+        "j.jsonl": (json.dumps(row | {"new_tokens": 2**62}), "new_tokens should be a count below 2..31, it is 461"),
+        "k.jsonl": (json.dumps(row | {"prompt_id": "?", "prompt": "\ud800"}), "line 1: holds half of a surrogate pair"),
+        "l.jsonl": (json.dumps(row | {"prompt_id": "?", "prompt": None}), "none of the 1 responses"),
         "g.parquet": ("PAR0", "cannot read"),
         "h.csv": ("id\n1", "has id but neither messages nor a prompt"),
         "i.xlsx": ("id", "are not read"),
@@ -101,6 +107,17 @@ def test_a_row_that_cannot_be_read_is_counted_and_the_others_come_in(mine, tmp_p
     assert done.responses == 2
     (fault,) = done.faults
     assert fault.startswith("line 2: not valid JSON")
+
+
+def test_a_memory_opens_whose_imported_counts_add_up_to_more_than_an_integer(mine):
+    """Older versions imported counts up to 2**63: `status`, `stats`, `report` and `--resume` ended in an overflow."""
+    commit(mine, [("france", "Paris")])
+    rows = [("france", "imported", "stop", 0, 1, 2**62, "Paris")] * 3
+    mine.commit_import(Arrival(rows, [Source(2 + n, "old.jsonl", f"#{n}") for n in range(3)], {"file": "old.jsonl"}))
+    mine.commit_round(1, GuardVerdict(Decision.KEEP, ()), "fine", "r0001")
+    (record,) = mine.rounds()
+    assert (record.responses, record.new_tokens) == (1, 3)
+    assert {line.origin: line.responses for line in overview(mine).operators} == {"imported": 3, "sample": 1}
 
 
 def test_trusted_answers_are_recalled_and_those_to_held_out_prompts_are_not_even_stored(mine, tmp_path):

@@ -10,7 +10,9 @@ from .lineage import Echo, echo
 MOST = 10
 """Prompts in `Overview.flipped`, and responses in `Overview.echo`."""
 
-OPERATORS = """SELECT origin, count(*) AS responses, count(k.response_id) AS kept, sum(new_tokens) AS new_tokens
+# total() cannot overflow: older versions imported counts of any size
+OPERATORS = """SELECT origin, count(*) AS responses, count(k.response_id) AS kept,
+       CAST(total(new_tokens) AS INTEGER) AS new_tokens
 FROM responses r LEFT JOIN (SELECT DISTINCT response_id FROM verdicts WHERE reason = 'kept') k ON k.response_id = r.id
 GROUP BY origin ORDER BY origin"""
 

@@ -18,6 +18,19 @@ from .rows import RESPONSES, SINCE, RoundRecord, UnitRecord, prompt_of, response
 CHUNK = 16_384
 """Vectors per chunk where all are read (25 MB at 384 dimensions)."""
 
+# The view `rounds` also sums over imports, whose counts may be of any size in files of older versions.
+ROUNDS = """
+SELECT d.decision, d.round, coalesce(w.responses, 0), coalesce(w.new_tokens, 0),
+       (SELECT sum(wall_s) FROM units WHERE round = d.round),
+       coalesce(s.kept, 0), coalesce(s.dropped, 0), d.because, d.policy
+FROM decisions d
+LEFT JOIN (SELECT u.round, count(*) AS responses, sum(r.new_tokens) AS new_tokens
+           FROM responses r JOIN units u ON u.id = r.unit WHERE u.stage <> 'import' GROUP BY u.round) w USING (round)
+LEFT JOIN (SELECT u.round, sum(v.reason = 'kept') AS kept, sum(v.reason <> 'kept') AS dropped
+           FROM verdicts v JOIN units u ON u.id = v.unit GROUP BY u.round) s USING (round)
+ORDER BY d.round
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Filter:
@@ -272,9 +285,7 @@ class MemoryReader:
 
     def rounds(self) -> list[RoundRecord]:
         """Return the rounds that the guard has decided on."""
-        columns = "decision, round, responses, new_tokens, wall_s, kept, dropped, because, policy"
-        rows = self.db.rows(f"SELECT {columns} FROM rounds WHERE decision IS NOT NULL ORDER BY round")
-        return [RoundRecord(Decision(decision), *row) for decision, *row in rows]
+        return [RoundRecord(Decision(decision), *row) for decision, *row in self.db.rows(ROUNDS)]
 
     @property
     def current(self) -> str:
