@@ -168,6 +168,41 @@ def test_a_bad_index_file_is_never_read_and_made_again(sealed, fault):
     assert files[1].read_bytes() == good
 
 
+def test_a_missing_segment_is_made_again_whatever_the_size_of_new_ones(sealed):
+    """A larger segment began with the rows of the missing one, reached over the three others, and mixed up all rows."""
+    path, vectors, files = sealed
+    good = files[0].read_bytes()
+    files[0].unlink()
+    with ResponseMemory.open(path, write=True) as memory:
+        VectorIndex(memory, segment_rows=200).refresh()
+        ranges = memory.db.rows("SELECT first_id, last_id FROM segments ORDER BY first_id")
+    assert ranges == [(1, 192), (193, 384), (385, 576), (577, 768)]
+    assert files[0].read_bytes() == good
+    with ResponseMemory.open(path) as memory:
+        found = VectorIndex(memory).search(vectors[::7], 1)[0][:, 0]
+    assert found.tolist() == list(range(1, 1001, 7)), "each is its own nearest neighbour"
+
+
+def test_a_few_rows_in_a_missing_segment_are_sealed_again(sealed):
+    """Fewer rows than the flat index may hold are no reason to leave the file out: `embed` builds it again."""
+    path, _, files = sealed
+    files[3].unlink()
+    with ResponseMemory.open(path, write=True) as memory:
+        VectorIndex(memory, segment_rows=400).refresh()
+    assert files[3].is_file()
+
+
+def test_segments_that_overlap_are_not_read(sealed):
+    path, vectors, _ = sealed
+    expected = answer(path, vectors)
+    with ResponseMemory.open(path, write=True) as memory, memory.db.transaction():
+        memory.db.write("UPDATE segments SET last_id = 776 WHERE first_id = 1")
+    for write in (False, True, False):
+        assert np.array_equal(answer(path, vectors, write=write)[0], expected[0])
+    with ResponseMemory.open(path) as memory:
+        assert memory.db.rows("SELECT first_id, last_id FROM segments LIMIT 2") == [(1, 192), (193, 384)]
+
+
 def test_the_index_is_a_cache(sealed):
     path, vectors, files = sealed
     expected = answer(path, vectors)

@@ -6,6 +6,7 @@ cache: its hash is in the database, and a file that is missing or has another ha
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -67,11 +68,11 @@ class Segment:
         return Scored(who, found, scores[who, column], np.full(len(who), SLACK, dtype=np.float32))
 
 
-def build(memory: ResponseMemory, ids: np.ndarray) -> Segment:
-    """Return a segment over the embedded responses `ids` (n,), ascending. The same rows give the same segment."""
+def build(memory: ResponseMemory, first_id: int, last_id: int) -> Segment:
+    """Return a segment over the embedded responses of a range. The same rows give the same segment."""
     faiss = load_faiss()
-    vectors = np.concatenate([rows for _, rows in memory.vector_chunks(int(ids[0]), int(ids[-1]))])
-    rng = np.random.default_rng(seed_for("segment", int(ids[0]), int(ids[-1])))
+    ids, vectors = map(np.concatenate, zip(*memory.vector_chunks(first_id, last_id), strict=True))  # (n,), (n, d)
+    rng = np.random.default_rng(seed_for("segment", first_id, last_id))
     cells = max(1, len(ids) // ROWS_A_CELL)
     sample = vectors[np.sort(rng.permutation(len(ids))[: SAMPLE_A_CELL * cells])]
     centres = _cell_centres(sample, cells, rng)
@@ -82,10 +83,10 @@ def build(memory: ResponseMemory, ids: np.ndarray) -> Segment:
     index = faiss.IndexIVFScalarQuantizer(quantizer, vectors.shape[1], cells, byte, faiss.METRIC_INNER_PRODUCT)
     index.by_residual = False
     index.train(sample)
-    offsets, cell = ids - ids[0], _nearest(vectors, centres)
+    offsets, cell = ids - first_id, _nearest(vectors, centres)
     pointers = (faiss.swig_ptr(array) for array in (vectors, offsets, cell))
     index.add_core(len(ids), *pointers)  # as `add` does, with the cells known already: one product instead of a search
-    return Segment(int(ids[0]), int(ids[-1]), index)
+    return Segment(first_id, last_id, index)
 
 
 def save(memory: ResponseMemory, segment: Segment) -> None:
@@ -102,9 +103,18 @@ def save(memory: ResponseMemory, segment: Segment) -> None:
 
 
 def load(memory: ResponseMemory) -> list[tuple[int, int, Segment | None]]:
-    """Return (first id, last id, segment) of all segments; None where the file is missing or has another hash."""
+    """Return (first id, last id, segment) of all segments; None where the file is missing or has another hash.
+
+    Ranges that overlap are by an older version, which mixed up their rows: a writer forgets them all.
+    """
     sealed = []
-    for first_id, last_id, file, sha in memory.db.rows("SELECT * FROM segments ORDER BY first_id"):
+    rows = memory.db.rows("SELECT * FROM segments ORDER BY first_id")
+    if any(later[0] <= earlier[1] for earlier, later in pairwise(rows)):
+        if memory.db.writable:
+            with memory.db.transaction():
+                memory.db.write("DELETE FROM segments")
+        return []
+    for first_id, last_id, file, sha in rows:
         path = _folder(memory) / Path(file).name
         sound = path.is_file() and sha256(path) == sha
         segment = Segment(first_id, last_id, load_faiss().read_index(str(path))) if sound else None

@@ -33,21 +33,29 @@ class VectorIndex:
         return len(self._flat) + sum(segment.index.ntotal for segment in self._segments or ())
 
     def refresh(self) -> None:
-        """Add what was committed since the last refresh; a writer also seals what the flat index should not hold."""
+        """Add what was committed since the last refresh.
+
+        A writer also builds missing segments again, and seals what the flat index should not hold.
+        """
         if self._segments is None:
             self._segments = []
             for first_id, last_id, segment in segments.load(self._memory):
                 self._last_id = max(self._last_id, last_id)
-                if segment is None:
-                    self._add(first_id, last_id)
-                else:
+                if segment is not None:
                     self._segments.append(segment)
+                elif self._memory.db.writable:  # so that the flat index of a writer ends above all segments
+                    self._seal(first_id, last_id)
+                else:
+                    self._add(first_id, last_id)
         self._add(self._last_id + 1)
         while self._memory.db.writable and len(self._flat) >= 2 * self._segment_rows:
-            segment = segments.build(self._memory, self._flat.ids[: self._segment_rows])
-            segments.save(self._memory, segment)
+            self._seal(int(self._flat.ids[0]), int(self._flat.ids[self._segment_rows - 1]))
             self._flat.drop_oldest(self._segment_rows)
-            self._segments.append(segment)
+
+    def _seal(self, first_id: int, last_id: int) -> None:
+        segment = segments.build(self._memory, first_id, last_id)
+        segments.save(self._memory, segment)
+        self._segments = [*(self._segments or ()), segment]
 
     def _add(self, first_id: int, last_id: int | None = None) -> None:
         for ids, vectors in self._memory.vector_chunks(first_id, last_id):
