@@ -40,7 +40,7 @@ def exchanges(row: Mapping[str, Any]) -> list[Exchange]:
         Unusable: it holds no prompt with a response that is text.
     """
     reply = _body(row.get("response"))
-    if reply is None and ("choices" in row or isinstance(row.get("output"), list)):
+    if reply is None and _replies(row):
         reply = row
     if isinstance(reply, Mapping) and ("choices" in reply or "output" in reply):
         return _logged(_body(row.get("request")) or _body(row) or row, reply)
@@ -61,6 +61,16 @@ def exchanges(row: Mapping[str, Any]) -> list[Exchange]:
     texts = value if isinstance(value, list) and all(isinstance(x, str) for x in value) else [value]
     model = row.get("model")
     return [Exchange(asked, _text(text, name), model=model if isinstance(model, str) else None) for text in texts]
+
+
+def _replies(row: Mapping[str, Any]) -> bool:
+    """Return whether a row is a server's reply: `choices` are the options of a question unless a server wrote them."""
+    for name, signs in (("choices", {"message", "finish_reason", "index"}), ("output", {"type"})):
+        answered = any(row.get(other) for other in ANSWERS if other != name)
+        items = row.get(name)
+        if isinstance(items, list) and not answered and any(isinstance(x, Mapping) and x.keys() & signs for x in items):
+            return True
+    return False
 
 
 def _body(value: Any) -> Mapping[str, Any] | None:
@@ -88,9 +98,9 @@ def _logged(request: Mapping[str, Any], reply: Mapping[str, Any]) -> list[Exchan
     messages = _asked(messages_of(turns))
     usage = reply.get("usage")
     used = usage if isinstance(usage, Mapping) else {}
-    choices = reply.get("choices")
-    if choices is None:
-        choices = [item for item in reply["output"] if isinstance(item, Mapping) and item.get("type") == "message"]
+    choices, output = reply.get("choices"), reply.get("output")
+    if choices is None and isinstance(output, list):
+        choices = [item for item in output if isinstance(item, Mapping) and item.get("type") == "message"]
     if not isinstance(choices, list) or not choices:
         raise Unusable("the reply has no choices")
     alone = len(choices) == 1

@@ -60,6 +60,21 @@ def test_a_prompt_and_a_response_have_columns_of_many_names(row):
     assert found.text == "4"
 
 
+def test_options_of_a_question_are_not_replies():
+    """They were imported as answers of the model, one each, although the row says which of them it gave."""
+    row = {"prompt": "Which is a metal?", "choices": ["wood", "iron"], "response": "iron"}
+    (found,) = exchanges(row)
+    assert (found.text, found.messages[0].content) == ("iron", "Which is a metal?\nA) wood\nB) iron")
+    labelled = [{"label": "A", "text": "wood"}, {"label": "B", "text": "iron"}]
+    for answer, why in (({"answer": "iron"}, "options"), ({}, "no response|options")):
+        with pytest.raises(Unusable, match=why):
+            exchanges({"prompt": "Which is a metal?", "choices": labelled} | answer)
+    (logged,) = exchanges({"prompt": "2+2?", "choices": [{"text": "4", "index": 0}]})
+    assert logged.text == "4"
+    (listed,) = exchanges({"prompt": "2+2?", "output": ["4"]})
+    assert listed.text == "4"
+
+
 def test_a_log_says_how_long_the_answer_was_and_whether_it_was_cut():
     cut = {
         "request": {"messages": [SYSTEM, *ASKED]},
@@ -84,6 +99,8 @@ def test_a_log_says_how_long_the_answer_was_and_whether_it_was_cut():
         ({"prompt": "2+2?", "response": 4}, "expected text"),
         ({"response": "4"}, "neither messages nor a prompt"),
         ({"request": {"messages": ASKED}, "response": {"choices": []}}, "no choices"),
+        ({"request": {"messages": ASKED}, "response": {"output": None}}, "no choices"),
+        ({"request": {"messages": ASKED}, "response": {"output": 5}}, "no choices"),
         ({"request": {}, "response": REPLY}, "neither messages nor a prompt"),
         ({"request": {"messages": ASKED}, "response": {"choices": ["4"]}}, "expected an object"),
         ({"messages": "hello"}, "no response"),
