@@ -30,7 +30,7 @@ filter_option = click.option(
     "wanted",
     metavar="KEY=VALUE",
     multiple=True,
-    help=f"Responses that match, instead of ids: {', '.join(KEYS)}. May be repeated; all must hold.",
+    help=f"Responses that match, instead of ids: {', '.join(KEYS)}. Several must all hold.",
 )
 
 
@@ -152,30 +152,38 @@ def _chosen(opened: ResponseMemory, ids: Sequence[int], wanted: Sequence[str]) -
         for id_ in ids:
             entry_of(opened, id_)
         return sorted(set(ids))
+    given = _conditions(wanted)
+    words = given.pop("words", None)
     options: dict[str, Any] = dict.fromkeys(("prompt_id", "origin", "round_", "kept", "curated", "source"))
-    options["reason"], words = (), ""
-    for text in wanted:
-        key, equals, value = text.partition("=")
-        if not equals or key not in KEYS:
-            raise UserError(f"--filter {text!r}: write KEY=VALUE, with KEY one of {', '.join(KEYS)}")
-        if key == "words":
-            words = f"{words} {value}"
-        elif key == "verdict":
-            options["reason"] = (*options["reason"], value)
-        elif key == "kept":
-            if value not in ("true", "false"):
-                raise UserError(f"--filter {text!r}: kept is true or false")
+    options["reason"] = given.pop("verdict", ())
+    for key, (value,) in given.items():
+        if key == "kept" and value not in ("true", "false"):
+            raise UserError(f"--filter 'kept={value}': kept is true or false")
+        if key == "kept":
             options["kept"] = value == "true"
         elif key == "round":
             options["round_"] = Round().convert(value, None, None)
         else:
             options[{"prompt": "prompt_id"}.get(key, key)] = value
     allowed = allowed_ids(opened, options)
-    found = opened.search_text(words, opened.count(), allowed) if words else allowed
+    found = allowed if words is None else opened.search_text(" ".join(words), opened.count(), allowed)
     chosen = sorted(int(id_) for id_ in (found if found is not None else ()))
     if not chosen:
         raise UserError(f"no response matches {' '.join(wanted)}")
     return chosen
+
+
+def _conditions(wanted: Sequence[str]) -> dict[str, list[str]]:
+    """Return the values of each key; UserError for an unknown one, and for any but `words` given twice."""
+    found: dict[str, list[str]] = {}
+    for text in wanted:
+        key, equals, value = text.partition("=")
+        if not equals or key not in KEYS:
+            raise UserError(f"--filter {text!r}: write KEY=VALUE, with KEY one of {', '.join(KEYS)}")
+        if key in found and key != "words":
+            raise UserError(f"--filter {text!r}: {key} is given twice, and all must hold; give one, or the ids")
+        found.setdefault(key, []).append(value)
+    return found
 
 
 def _commit(opened: ResponseMemory, ids: Sequence[int], action: Action, reason: str) -> None:

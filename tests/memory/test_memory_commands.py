@@ -126,6 +126,22 @@ def test_descendants_of_what_is_excluded_are_counted_and_go_with_it_if_asked(cli
     assert "descend and stay" not in said
 
 
+def test_a_filter_means_what_it_says(cli):
+    """The last of two rounds won, and a file brought in those whose names begin with its own."""
+    for name, response in (("logs.jsonl", "4"), ("logs.jsonl.2.jsonl", "five")):
+        Path(name).write_text(json.dumps({"prompt": "What is 2 plus 2 here?", "response": response}))
+        cli("import", name)
+    said = cli("exclude", "--filter", "round=1", "--filter", "round=2", "--reason", "x", code=2)
+    assert "--filter 'round=2': round is given twice, and all must hold" in said
+    listed = cli("list", "--source", "logs.jsonl", "--json").splitlines()
+    assert [json.loads(line)["response"] for line in listed] == ["4"]
+    nothing = ("--filter", "source=logs.jsonl", "--filter", "words=")
+    assert "no response matches" in cli("exclude", *nothing, "--reason", "an empty variable", code=2)
+    words = ("--filter", "words=here", "--filter", "words=plus")
+    said = cli("exclude", "--filter", "source=logs.jsonl", *words, "--reason", "x")
+    assert said.startswith("1 response excluded")
+
+
 @pytest.mark.parametrize("words", [("embed",), ("similar", "1"), ("neighbours",)])
 def test_vectors_of_another_embedder_are_never_mixed_in(cli, words):
     """The configuration was edited, or `reembed` was killed before it wrote it."""

@@ -50,7 +50,7 @@ class Filter:
     curated: str | None = None
     """`excluded` or `pinned`."""
     source: str | None = None
-    """Beginning of the place that a response was brought in from."""
+    """The run or file that a response was brought in from."""
 
     def conditions(self) -> list[tuple[str, Any]]:
         """Return conditions and values for `where`, over the view `history`."""
@@ -68,7 +68,7 @@ class Filter:
             (decided, side),
             (decided, self.reasons),
             ("curation = ?", self.curated),
-            ("instr(source, ?) = 1", self.source),
+            ("id IN (SELECT response_id FROM sources WHERE place = ?)", self.source),
         ]
 
 
