@@ -3,25 +3,34 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from glob import escape
 from pathlib import Path
 from typing import Any
 
 MANIFEST = "MANIFEST.json"
 TEMPORARY = ".tmp-"
-"""Prefix of the names of files and folders that are still being written."""
+"""Prefix of the names of files and folders that are still being written: it, the writer's process id and `-`."""
 
 
 def temporary_for(path: Path) -> Path:
-    """Return the temporary name for `path`, and remove a file or folder that an earlier write left there."""
-    temporary = path.with_name(f"{TEMPORARY}{path.name}")
-    if temporary.is_dir() and not temporary.is_symlink():
-        shutil.rmtree(temporary)
-    else:
-        temporary.unlink(missing_ok=True)
+    """Return the name of `path` while this process writes it, and remove what finished processes left of theirs."""
+    for left in path.parent.glob(f"{TEMPORARY}*-{escape(path.name)}"):
+        pid = left.name.removeprefix(TEMPORARY).removesuffix(f"-{path.name}")
+        if pid.isdecimal() and not _running(int(pid)):
+            with suppress(OSError):  # another process may be removing it, or it is another user's
+                _remove(left)
+    temporary = path.with_name(f"{TEMPORARY}{os.getpid()}-{path.name}")
+    _remove(temporary)
     return temporary
+
+
+def final_name(path: Path) -> Path:
+    """Map a temporary name to the final one, for messages."""
+    return path.with_name(re.sub(rf"^{re.escape(TEMPORARY)}\d+-", "", path.name))
 
 
 def publish(temporary: Path, path: Path) -> None:
@@ -109,6 +118,24 @@ def fsync_file(path: Path) -> None:
 def fsync_folder(path: Path) -> None:
     """Sync the names in a folder to the disk."""
     _fsync(path)
+
+
+def _remove(path: Path) -> None:
+    """Remove a file, a link or a whole folder, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except (ProcessLookupError, OverflowError):
+        return False
+    return True
 
 
 def _fsync(path: Path) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from ..errors import Interrupted, UserError
-from ..fsio import TEMPORARY
+from ..fsio import final_name
 
 DISK_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EIO}
 """Error numbers of a disk that is full, read-only, not permitted or broken."""
@@ -91,7 +91,7 @@ class Group(Help, click.Group):
                 advice = "name another place"
             else:
                 raise
-            where = f"{_final_name(error.filename)}: " if error.filename else ""
+            where = f"{final_name(Path(os.fsdecode(error.filename)))}: " if error.filename else ""
             click.echo(f"Error: {where}{error.strerror}; {advice}", err=True)
             ctx.exit(2)
         except Interrupted as stop:
@@ -118,9 +118,3 @@ def _stdout_closed() -> bool:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return True
     return False
-
-
-def _final_name(file: str | bytes) -> Path:
-    """Map a temporary file name to the final one, for messages."""
-    path = Path(os.fsdecode(file))
-    return path.with_name(path.name.removeprefix(TEMPORARY))
