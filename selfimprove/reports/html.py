@@ -7,6 +7,7 @@ Plot (inlined, ISC), which adapts to the screen's width and to light or dark mod
 import base64
 import hashlib
 import json
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ..config_file import shareable_yaml, to_yaml
+from ..errors import UserError
 from ..evaluation.families import REST
 from ..evaluation.metrics import METRICS, Health
 from ..fsio import write_text
@@ -41,10 +43,16 @@ def write_report(
     """Write the report of the run in `folder` to `out`, and return a line that describes it.
 
     `share` leaves out local paths and, without `texts`, all that prompts and responses say.
+
+    Raises:
+        UserError: something else than a report is at `out`.
     """
+    if out.exists() and not _is_page(out):
+        raise UserError(f"{out} exists and is no report: choose another name, or remove it")
     with ResponseMemory.open(folder / "memory.db") as memory, memory.db.snapshot():
         data = page_data(folder, memory, responses)
-    write_text(out, render(shared(data, texts=texts) if share else data))
+    file = Path(os.path.realpath(out))  # a link stays one
+    write_text(file, render(shared(data, texts=texts) if share else data))
     size = f"wrote {out}, {out.stat().st_size / 1e6:.1f} MB"
     if share and not texts:
         return f"{size}, without the texts of prompts and responses"
@@ -75,6 +83,15 @@ def render(data: dict[str, Any]) -> str:
         hashes=[base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts],
         json=_inert({key: value for key, value in data.items() if "config" not in key}),
     )
+
+
+def _is_page(file: Path) -> bool:
+    """Return whether a regular file begins as our page does; nothing else is opened."""
+    beginning = _asset("report/page.html.j2").partition("{%")[0].encode()
+    if not file.is_file():
+        return False
+    with file.open("rb") as opened:
+        return opened.read(len(beginning)) == beginning
 
 
 def _inert(data: dict[str, Any]) -> str:

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import html
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -211,6 +212,28 @@ def test_a_report_that_has_no_place_costs_one_line(run, tmp_path, monkeypatch, p
     (tmp_path / "here").mkdir()
     result = CliRunner().invoke(main, ["report", str(run), "--out", place])
     assert (result.exit_code, says in result.stderr, result.stderr.count("\n")) == (2, True, 1), result.stderr
+
+
+def test_a_report_replaces_reports_alone(run, tmp_path):
+    """It wrote over the config of its run and over links, and put a file in the place of a device."""
+    pipe, notes, config = tmp_path / "pipe", tmp_path / "notes.txt", run / "config.yaml"
+    os.mkfifo(pipe)
+    notes.write_text("mine")
+    before = config.read_text()
+    for place in (pipe, notes, config):
+        result = CliRunner().invoke(main, ["report", str(run), "--out", str(place)])
+        assert result.exit_code == 2
+        assert result.stderr == f"Error: {place} exists and is no report: choose another name, or remove it\n"
+    assert (pipe.is_fifo(), notes.read_text(), config.read_text()) == (True, "mine", before)
+
+
+def test_a_report_is_written_where_a_link_points_to(run, tmp_path):
+    (tmp_path / "latest.html").symlink_to(tmp_path / "r.html")
+    for _ in range(2):
+        result = CliRunner().invoke(main, ["report", str(run), "--out", str(tmp_path / "latest.html")])
+        assert result.exit_code == 0, result.stderr
+    assert (tmp_path / "latest.html").is_symlink()
+    assert (tmp_path / "r.html").is_file()
 
 
 def test_a_run_that_has_not_begun_is_neither_reported_nor_compared(run, undisturbed):
