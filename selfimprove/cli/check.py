@@ -16,6 +16,7 @@ from ..run.inherit import inherit
 from ..run.rehearsal import rehearse
 from ..run.validate import leave_out, refuse_unfit, refuse_unusable
 from ..types import Sampling, Split
+from .terminal import printable
 
 
 def check(config: RunConfig, *, probe: bool = False) -> str:
@@ -88,4 +89,4 @@ def check(config: RunConfig, *, probe: bool = False) -> str:
     if probe:
         sizes = [len(split[s]) for s in (Split.TRAIN, Split.HELDOUT)]
         lines += probing.report(config, probing.take(config, policy, embedder, split[Split.TRAIN]), *sizes)
-    return "\n".join(lines)
+    return printable("\n".join(lines))  # columns and malformed lines are named as the file has them

@@ -15,6 +15,7 @@ import click
 
 from ..errors import Interrupted, UserError
 from ..fsio import final_name
+from .terminal import printable
 
 DISK_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EIO}
 """Error numbers of a disk that is full, read-only, not permitted or broken."""
@@ -78,7 +79,7 @@ class Group(Help, click.Group):
             sys.stdout.flush()
             return result
         except UserError as error:
-            click.echo(f"Error: {error}", err=True)
+            click.echo(f"Error: {printable(str(error))}", err=True)
             ctx.exit(2)
         except BrokenPipeError:
             if not _stdout_closed():
@@ -92,7 +93,7 @@ class Group(Help, click.Group):
             else:
                 raise
             where = f"{final_name(Path(os.fsdecode(error.filename)))}: " if error.filename else ""
-            click.echo(f"Error: {where}{error.strerror}; {advice}", err=True)
+            click.echo(printable(f"Error: {where}{error.strerror}; {advice}"), err=True)
             ctx.exit(2)
         except Interrupted as stop:
             click.echo(f"\nstopped by {signal.Signals(stop.signum).name}; what is finished is saved", err=True)

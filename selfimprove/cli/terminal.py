@@ -83,6 +83,6 @@ def _escape(character: str) -> str:
 def say_left_out(faults: Sequence[str], rest: str) -> None:
     """Print the lines of a file that were left out, the first `FAULTS` by name; `rest` ends the count of the others."""
     for fault in faults[:FAULTS]:
-        click.echo(f"left out: {fault}")
+        click.echo(f"left out: {printable(fault)}")
     if len(faults) > FAULTS:
         click.echo(f"left out: {len(faults) - FAULTS} {rest}")

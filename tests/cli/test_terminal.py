@@ -1,5 +1,6 @@
 """What a terminal or a pipe is given: escaped, counted in columns, and never a traceback."""
 
+import json
 import os
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from selfimprove.cli.main import main
-from selfimprove.cli.terminal import cell, columns, printable, wrapped
+from selfimprove.cli.terminal import cell, columns, printable, say_left_out, wrapped
 from selfimprove.run.progress import Progress
 
 ROOT = Path(__file__).parents[2]
@@ -87,6 +88,26 @@ def test_lists_respect_the_width_of_a_terminal_and_colour_what_is_kept(undisturb
     assert all(columns(line) <= 90 for line in plain)
     assert not any("\x1b" in line for line in lines(command))
     assert not any("\x1b" in line for line in lines([sys.executable, "-c", program, *command], NO_COLOR="1"))
+
+
+def test_no_escape_sequence_of_a_file_reaches_the_terminal(undisturbed, tmp_path):
+    """A column name could set the title of the window, and an error about the file could clear the screen."""
+    config, file = undisturbed[0] / "config.yaml", tmp_path / "p.jsonl"
+    rows = [{"prompt": f"What is {n} plus {n}?", "id\x1b]0;title\x07": n, "answer": 1} for n in range(30)]
+    bad = {"messages": [{"role": "\x1b[2Jking", "content": "Hi"}]}
+    file.write_text("\n".join(map(json.dumps, [*rows, bad])))
+    checked = CliRunner().invoke(main, ["check", str(config), f"prompts.path={file}"])
+    assert checked.exit_code == 0, checked.stderr
+    assert "\\x1b]0;title\\x07" in checked.stdout and "it is \\x1b[2Jking" in checked.stdout
+    file.write_text(json.dumps(bad))
+    refused = CliRunner().invoke(main, ["check", str(config), f"prompts.path={file}"])
+    assert refused.exit_code == 2 and "it is \\x1b[2Jking" in refused.stderr
+    assert "\x1b" not in checked.stdout + refused.stderr
+
+
+def test_what_was_left_out_is_named_without_its_escape_sequences(capsys):
+    say_left_out(["line 1: \x1b[2J"], "more")
+    assert capsys.readouterr().out == "left out: line 1: \\x1b[2J\n"
 
 
 def test_lines_wrap_at_columns():
