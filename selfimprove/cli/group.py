@@ -20,8 +20,11 @@ from .terminal import printable
 DISK_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EIO}
 """Error numbers of a disk that is full, read-only, not permitted or broken."""
 
-WRONG_PLACES = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG}
+WRONG_PLACES = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP, errno.ENAMETOOLONG}
 """Error numbers of a path at which no file can be."""
+
+WORDS = "selfimprove.words"
+"""Key of the command line in the context."""
 
 
 class Help:
@@ -60,8 +63,11 @@ class Group(Help, click.Group):
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
     ) -> click.Context:
         """Parse the command line; `--help` prints from here."""
+        words = tuple(args)
         try:
-            return super().make_context(info_name, args, parent, **extra)
+            ctx = super().make_context(info_name, args, parent, **extra)
+            ctx.meta.setdefault(WORDS, words)
+            return ctx
         except BrokenPipeError:
             if not _stdout_closed():
                 raise
@@ -80,6 +86,12 @@ class Group(Help, click.Group):
             return result
         except UserError as error:
             click.echo(f"Error: {printable(str(error))}", err=True)
+            ctx.exit(2)
+        except UnicodeEncodeError:
+            wrong = next((word for word in ctx.meta[WORDS] if word.encode(errors="replace").decode() != word), None)
+            if wrong is None:
+                raise
+            click.echo(f"Error: {wrong!r} is not valid UTF-8: type it in a terminal that is set to UTF-8", err=True)
             ctx.exit(2)
         except BrokenPipeError:
             if not _stdout_closed():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from functools import partial
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from .memory_options import (
     vector_of,
 )
 from .memory_read import inspection
-from .parameters import Round, id_argument, run_argument
+from .parameters import Limit, Round, id_argument, run_argument
 from .terminal import say_left_out
 
 
@@ -75,7 +76,7 @@ def export(run_name: str, out: Path, form: str | None, **wanted: Any) -> None:
 @memory.command()
 @id_argument
 @click.argument("data", metavar="DATA", type=click.Path(path_type=Path))
-@click.option("-n", "limit", type=click.IntRange(1), default=10, show_default=True)
+@click.option("-n", "limit", type=Limit(1), default=10, show_default=True)
 @click.option("--round", "round_", type=Round(), help="Only responses written in this round.")
 @click.option("--prompt", "prompt_id", help="Only responses to this prompt (its whole id).")
 @click.option("--reason", multiple=True, help="Only those with this last verdict; may be repeated.")
@@ -165,6 +166,8 @@ def import_(run_name: str, file: Path, trust: bool, weight: float) -> None:
     """
     from ..memory.importing import import_file
 
+    if isnan(weight):
+        raise UserError(f"--weight is {weight}: give a number from 0 to 1")
     with opened_memory(run_name, write=True) as opened:
         done = import_file(opened, file, encoder(opened, run_name), trust=trust, weight=weight)
     how = f"trusted: they take part from round {done.begins} on" if trust else "in quarantine"

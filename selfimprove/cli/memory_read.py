@@ -23,7 +23,7 @@ from .memory_options import (
     show_entries,
     vector_of,
 )
-from .parameters import Round, id_argument
+from .parameters import Limit, Round, id_argument
 from .terminal import cell, printable
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ inspection = Group()
 
 @inspection.command("list")
 @filters
-@click.option("-n", "limit", type=click.IntRange(0), default=20, show_default=True, help="At most this many; 0: all.")
+@click.option("-n", "limit", type=Limit(0), default=20, show_default=True, help="At most this many; 0: all.")
 @json_option
 @click.pass_obj
 def list_(run_name: str, limit: int, as_json: bool, **wanted: Any) -> None:
@@ -53,7 +53,7 @@ def list_(run_name: str, limit: int, as_json: bool, **wanted: Any) -> None:
 @inspection.command()
 @click.argument("words", nargs=-1, required=True)
 @filters
-@click.option("-n", "limit", type=click.IntRange(1), default=20, show_default=True)
+@click.option("-n", "limit", type=Limit(1), default=20, show_default=True)
 @json_option
 @click.pass_obj
 def search(run_name: str, words: tuple[str, ...], limit: int, as_json: bool, **wanted: Any) -> None:
@@ -135,7 +135,7 @@ def trace(run_name: str, response_id: int, children: bool, as_json: bool) -> Non
 @inspection.command()
 @id_argument
 @filters
-@click.option("-n", "limit", type=click.IntRange(1), default=10, show_default=True)
+@click.option("-n", "limit", type=Limit(1), default=10, show_default=True)
 @json_option
 @click.pass_obj
 def similar(run_name: str, response_id: int, limit: int, as_json: bool, **wanted: Any) -> None:
@@ -150,7 +150,7 @@ def similar(run_name: str, response_id: int, limit: int, as_json: bool, **wanted
     with opened_memory(run_name) as opened:
         query, allowed = vector_of(opened, run_name, response_id), allowed_ids(opened, wanted)
         index = VectorIndex(opened)
-        ids, scores = index.search(query, limit + 1, allowed)
+        ids, scores = index.search(query, min(limit, opened.count()) + 1, allowed)
         if (there := len(index)) < (total := embeddable(opened)):
             more = f"`selfimprove memory {run_name} embed` embeds the others"
             click.echo(f"compared with {there} of {total} responses; {more}", err=True)
@@ -161,7 +161,7 @@ def similar(run_name: str, response_id: int, limit: int, as_json: bool, **wanted
 
 @inspection.command()
 @click.argument("prompt_id", metavar="PROMPT")
-@click.option("-n", "limit", type=click.IntRange(1), default=16, show_default=True)
+@click.option("-n", "limit", type=Limit(1), default=16, show_default=True)
 @json_option
 @click.pass_obj
 def neighbours(run_name: str, prompt_id: str, limit: int, as_json: bool) -> None:
@@ -180,7 +180,7 @@ def neighbours(run_name: str, prompt_id: str, limit: int, as_json: bool) -> None
         embed = encoder(opened, run_name)
         prompt = prompt_of(opened, prompt_id)
         pool = latest_pool(opened, embed, config.propose.exemplar.trust, cut_reasoning(run_name))
-        (near,) = nearest(opened, pool_index(opened, pool, embed), pool, [prompt], limit)
+        (near,) = nearest(opened, pool_index(opened, pool, embed), pool, [prompt], min(limit, opened.count()))
         if not as_json:
             click.echo(f"{prompt.id}  {printable(prompt.text, 100)}")
         show_entries(in_order(opened, [r.response_id for r in near]), as_json, [r.score for r in near])
@@ -272,7 +272,7 @@ def stats(run_name: str, as_json: bool) -> None:
 
 @inspection.command("echo")
 @click.option("--round", "round_", type=Round(), help="Survivors of this round; the last one if not given.")
-@click.option("-n", "limit", type=click.IntRange(1), default=20, show_default=True)
+@click.option("-n", "limit", type=Limit(1), default=20, show_default=True)
 @json_option
 @click.pass_obj
 def echo_(run_name: str, round_: int | None, limit: int, as_json: bool) -> None:

@@ -10,6 +10,9 @@ from click.shell_completion import CompletionItem
 
 from ..run.folder import run_names
 
+MOST = 2**31 - 1
+"""Largest round, and most lines of a list."""
+
 if TYPE_CHECKING:
     _Number = click.ParamType[int]
 else:
@@ -24,7 +27,7 @@ class ResponseId(_Number):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         """Return the id as a number."""
         digits = str(value).removeprefix("#")
-        if not digits.isdecimal():
+        if not digits.isdecimal() or len(digits) > 18:
             self.fail(f"{value!r} is no id of a response; write 3369 or '#3369'.", param, ctx)
         return int(digits)
 
@@ -44,9 +47,17 @@ class Round(_Number):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         """Return the round as a number."""
         digits = str(value).removeprefix("r")
-        if not digits.isdecimal() or int(digits) < self._least:
+        if not digits.isdecimal() or len(digits) > len(str(MOST)) or not self._least <= int(digits) <= MOST:
             self.fail(f"{value!r} is no round; write r{self._least}, r{self._least + 1}, ...", param, ctx)
         return int(digits)
+
+
+class Limit(click.IntRange):
+    """The most lines to list."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return the number, which SQLite can hold."""
+        return min(int(super().convert(value, param, ctx)), MOST)
 
 
 def complete_runs(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:

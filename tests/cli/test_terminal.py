@@ -110,6 +110,14 @@ def test_what_was_left_out_is_named_without_its_escape_sequences(capsys):
     assert capsys.readouterr().out == "left out: line 1: \\x1b[2J\n"
 
 
+def test_a_file_where_the_folder_of_a_run_should_be_costs_a_line(undisturbed, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "foo").write_text("a file")
+    result = CliRunner().invoke(main, ["run", str(undisturbed[0] / "config.yaml"), "name=foo"])
+    assert (result.exit_code, result.stderr) == (2, "Error: runs/foo: File exists; name another place\n")
+
+
 def test_lines_wrap_at_columns():
     assert wrapped("one two three four", 9) == ["one two", "three", "four"]
     assert wrapped("日本語の長い答え", 6) == ["日本語", "の長い", "答え"]

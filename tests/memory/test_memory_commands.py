@@ -126,6 +126,29 @@ def test_descendants_of_what_is_excluded_are_counted_and_go_with_it_if_asked(cli
     assert "descend and stay" not in said
 
 
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("search", "caf\udce9"), "'caf\\udce9' is not valid UTF-8"),
+        (("list", "--source", "caf\udce9"), "'caf\\udce9' is not valid UTF-8"),
+        (("list", "--round", "9" * 20), "is no round; write r0, r1, ..."),
+        (("list", "--round", "9" * 5000), "is no round; write r0, r1, ..."),
+        (("show", "9" * 20), "is no id of a response"),
+        (("import", "logs.jsonl", "--trust", "--weight", "nan"), "--weight is nan: give a number from 0 to 1"),
+    ],
+)
+def test_what_cannot_be_meant_costs_a_line_and_no_traceback(cli, words, says):
+    Path("logs.jsonl").write_text(json.dumps({"prompt": "2+2?", "response": "4"}))
+    assert says in cli(*words, code=2)
+
+
+def test_more_lines_than_there_can_be_are_all(cli):
+    every = cli("list", "-n", 0, "--json")
+    assert cli("list", "-n", "9" * 20, "--json") == every
+    assert 10 < len(cli("similar", 1, "-n", "9" * 20, "--json").splitlines()) < len(every.splitlines())
+    assert cli("neighbours", json.loads(every.splitlines()[0])["prompt_id"], "-n", "9" * 20, "--json")
+
+
 def test_a_filter_means_what_it_says(cli):
     """The last of two rounds won, and a file brought in those whose names begin with its own."""
     for name, response in (("logs.jsonl", "4"), ("logs.jsonl.2.jsonl", "five")):
