@@ -11,7 +11,7 @@ from selfimprove.errors import MemoryError_
 from selfimprove.memory import Embedder, ResponseMemory, VectorIndex
 from selfimprove.memory.reembed import reembed
 from selfimprove.memory.store import database, schema
-from selfimprove.outcomes import Reason, Selection, Verdict
+from selfimprove.outcomes import Decision, GuardVerdict, Reason, Selection, Verdict
 from selfimprove.types import Finish, Generation, Message, Origin, Prompt, Request, Split, Stage, Unit
 
 
@@ -49,6 +49,10 @@ def tamper(path, *statements):
         ("UPDATE prompt_vectors SET vector = zeroblob(256) WHERE seq = 1", "prompt 1: its vector"),
         ("UPDATE units SET payload = '{}' WHERE seq = 3", "unit r0001/vote/0000: its rows"),
         ("DELETE FROM tallies", "unit r0001/vote/0000: its rows"),
+        ("UPDATE prompts SET text = 'What is the capital of Rome?' WHERE id = 'france'", "prompt france: its text"),
+        ("UPDATE units SET round = 3 WHERE seq = 1", "unit r0001/sample/0000: its round, stage or idx"),
+        ("UPDATE units SET stage = 'probe' WHERE seq = 1", "unit r0001/sample/0000: its round, stage or idx"),
+        ("UPDATE units SET idx = 7 WHERE seq = 1", "unit r0001/sample/0000: its round, stage or idx"),
     ],
 )
 def test_a_changed_row_is_found_and_named(filled, statement, fault):
@@ -56,6 +60,30 @@ def test_a_changed_row_is_found_and_named(filled, statement, fault):
     with ResponseMemory.open(filled) as memory:
         faults = memory.verify()
     assert any(line.startswith(fault) for line in faults), faults
+
+
+@pytest.mark.parametrize(
+    ("statement", "fault"),
+    [
+        ("UPDATE moves SET policy = 'r0002' WHERE seq = 2", "move 2: its round, policy or reason"),
+        ("UPDATE moves SET round = 2 WHERE seq = 2", "move 2: its round, policy or reason"),
+        ("UPDATE moves SET because = 'cheated' WHERE seq = 1", "move 1: its round, policy or reason"),
+        ("UPDATE moves SET policy = 'r0001' WHERE seq = 4", "move 4: its round, policy or reason"),
+        ("UPDATE moves SET seq = 9 WHERE seq = 1", "move 3: its round, policy or reason"),
+        ("DELETE FROM moves WHERE seq = 2", "round 3: it was kept, and the move to it is missing"),
+    ],
+)
+def test_a_changed_move_of_current_is_found(filled, statement, fault):
+    """A flipped bit in `moves` changed the current policy, and `verify` said that all is right."""
+    with ResponseMemory.open(filled, write=True) as memory:
+        for round_, decision in ((1, Decision.KEEP), (2, Decision.REJECT), (3, Decision.KEEP)):
+            memory.commit_round(round_, GuardVerdict(decision, ()), "as measured", f"r{round_:04d}")
+        memory.rollback(1)
+        memory.rollback(0)
+        assert memory.verify() == []
+    tamper(filled, (statement,))
+    with ResponseMemory.open(filled) as memory:
+        assert any(line.startswith(fault) for line in memory.verify()), memory.verify()
 
 
 def test_a_missing_unit_breaks_the_chain(filled):

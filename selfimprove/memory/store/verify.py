@@ -5,8 +5,10 @@ import json
 import zlib
 from collections.abc import Iterator
 
+from ...types import BASE
+from ...types import unit_id as name_of
 from .database import Database
-from .rows import SINCE, TABLES_OF_A_UNIT, chain_sha, prompt_sha, rows_sha
+from .rows import SINCE, TABLES_OF_A_UNIT, chain_sha, prompt_of, prompt_sha, rows_sha, storable
 
 
 def digest(db: Database) -> str:
@@ -31,28 +33,34 @@ def digest(db: Database) -> str:
 
 
 def verify(db: Database) -> list[str]:
-    """Return every fault found: broken pages and references, rows that changed, units that are missing."""
+    """Return every fault found: broken pages and references, rows that changed, units that are missing.
+
+    Not checked are times, `meta`, and the derived `texts` and `segments`.
+    """
     with db.snapshot():
         faults = [f"integrity: {row[0]}" for row in db.rows("PRAGMA integrity_check") if row[0] != "ok"]
         faults += [
             f"reference: row {rowid} of {table} names a missing row of {parent}"
             for table, rowid, parent, _ in db.rows("PRAGMA foreign_key_check")
         ]
-        return [*faults, *_prompts(db), *_units(db), *_vectors(db)]
+        return [*faults, *_prompts(db), *_units(db), *_moves(db), *_vectors(db)]
 
 
 def _prompts(db: Database) -> Iterator[str]:
-    for id_, split, messages, sha in db.stream("SELECT id, split, messages, sha FROM prompts ORDER BY seq"):
-        if prompt_sha(id_, split, messages) != sha:
+    sql = "SELECT id, split, messages, sha, text FROM prompts ORDER BY seq"
+    for id_, split, messages, sha, text in db.stream(sql):
+        if prompt_sha(id_, split, messages) != sha or storable(prompt_of(id_, split, messages).text) != text:
             yield f"prompt {id_}: its text or split is not what was stored"
 
 
 def _units(db: Database) -> Iterator[str]:
     previous = ""
     queries = {name: query for name, query in TABLES_OF_A_UNIT.items() if SINCE.get(name, 0) <= db.version}
-    for id_, policy, sampling, payload, vectors, rows, chain in db.stream(
-        "SELECT id, policy, sampling, payload, vectors, rows_sha, chain_sha FROM units ORDER BY seq"
+    for id_, round_, stage, index, policy, sampling, payload, vectors, rows, chain in db.stream(
+        "SELECT id, round, stage, idx, policy, sampling, payload, vectors, rows_sha, chain_sha FROM units ORDER BY seq"
     ):
+        if name_of(round_, stage, index) != id_:
+            yield f"unit {id_}: its round, stage or idx is not what was committed"
         tables = {name: db.rows(query, (id_,)) for name, query in queries.items()}
         if rows_sha(id_, policy, sampling, payload, vectors, tables) != rows:
             yield f"unit {id_}: its rows are not what was committed"
@@ -62,6 +70,22 @@ def _units(db: Database) -> Iterator[str]:
         if chain_sha(previous, rows) != chain:
             yield f"unit {id_}: the unit before it is missing or another one"
         previous = chain
+
+
+def _moves(db: Database) -> Iterator[str]:
+    """Compare the moves of `current` with the decisions, which are hashed: the first move to a round is the guard's."""
+    kept = dict(db.rows("SELECT round, policy FROM decisions WHERE decision = 'keep' ORDER BY round")) | {0: BASE}
+    why = dict(db.rows("SELECT round, because FROM decisions"))
+    there: set[int] = {0}
+    for position, (seq, round_, policy, because) in enumerate(
+        db.rows("SELECT seq, round, policy, because FROM moves ORDER BY seq"), start=1
+    ):
+        first = round_ not in there
+        if seq != position or kept.get(round_) != policy or (first and because != why[round_]):
+            yield f"move {seq}: its round, policy or reason is not what the guard decided"
+        there.add(round_)
+    for round_ in kept.keys() - there:
+        yield f"round {round_}: it was kept, and the move to it is missing"
 
 
 def _vectors(db: Database) -> Iterator[str]:
