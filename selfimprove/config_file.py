@@ -196,7 +196,12 @@ def to_yaml(config: RunConfig) -> str:
 
 
 def shareable_yaml(config: RunConfig) -> str:
-    """Return the configuration as YAML, without the addresses of machines, local paths cut down to file names."""
+    """Return the settings that may be sent to others, as YAML."""
+    return yaml.safe_dump(shareable(config), sort_keys=False, allow_unicode=True)
+
+
+def shareable(config: RunConfig) -> dict[str, Any]:
+    """Return the settings that may be sent to others: no addresses of machines, of local paths the file names alone."""
     tree = config.model_dump(mode="json", exclude={"server", "ray"})
     for section, key in (
         (tree, "embedder"),
@@ -204,9 +209,10 @@ def shareable_yaml(config: RunConfig) -> str:
         (tree["prompts"], "path"),
         (tree["prompts"], "audit"),
         (tree["vote"], "reader"),
+        (tree["memory"], "from"),
     ):
         section[key] = section[key] and file_name(section[key])
-    return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
+    return tree
 
 
 def file_name(value: str) -> str:

@@ -4,7 +4,15 @@ import pytest
 from make_reference import reference
 
 from selfimprove.config import ABLATED, GuardConfig
-from selfimprove.config_file import config_keys, load_config, parse_config, to_yaml
+from selfimprove.config_file import (
+    apply_override,
+    config_keys,
+    config_values,
+    load_config,
+    parse_config,
+    shareable_yaml,
+    to_yaml,
+)
 from selfimprove.errors import ConfigError
 
 
@@ -37,6 +45,23 @@ def test_files_named_in_the_yaml_are_found_beside_it(tmp_path):
     assert found == tuple(str(tmp_path / name) for name in ("p.txt", "a.jsonl", "model", "embedder"))
     file.write_text("prompts: {path: elsewhere.txt}\nembedder: all-MiniLM\n")
     assert (load_config(file).prompts.path, load_config(file).embedder) == ("elsewhere.txt", "all-MiniLM")
+
+
+NO_PATHS = ("name", "model.revision", "model.commit", "model.device", "prompts.split", "prompts.column")
+NO_PATHS += ("prompts.template", "prompts.audit_split", "prompts.audit_column")
+
+
+def test_what_is_shared_holds_no_path_of_this_machine():
+    """Each setting that takes text names a path here, or stands in the list of those that cannot."""
+    texts = [key for key, kind in config_values().items() if "text" in kind.split(" | ")]
+    raw = {}
+    for key in texts:
+        if key not in NO_PATHS and not key.startswith(("server.", "ray.")):
+            apply_override(raw, f"{key}=/mnt/secret/{key}.py" + ":read" * (key == "vote.reader"))
+    page = shareable_yaml(parse_config(raw))
+    assert "/" not in page
+    assert "from: memory.from.py" in page
+    assert "reader: vote.reader.py:read" in page
 
 
 def test_the_resolved_configuration_reads_back_equal(tmp_path):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..answers import OwnReader, Reader
 from ..config import RunConfig
-from ..config_file import to_yaml
+from ..config_file import shareable, to_yaml
 from ..engines import make_engine
 from ..engines.engine import Engine
 from ..engines.local import LocalEngine
@@ -119,8 +119,7 @@ def open_run(
         past = inherit(begins_with, prompt_set.prompts, vectors, embedder, policy.fingerprint)
         near = past.left_out
     reader = Reader.of(config, embedder, opened=policy.opens_thinking, own=own)
-    shared = config.model_dump(mode="json", exclude={"server", "ray"})  # addresses and commands stay here
-    with tracker(config.report_to, config.name, folder, shared) as log, _memory(folder, exists) as memory:
+    with tracker(config.report_to, config.name, folder, shareable(config)) as log, _memory(folder, exists) as memory:
         if memory.units() and not recorded:  # without units it stopped before it was recorded
             raise ConfigError(f"{folder / 'config.yaml'} is missing: restore it, or start another run: name=NEW")
         refuse_fewer_rounds(memory, config.rounds)

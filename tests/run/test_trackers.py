@@ -50,6 +50,7 @@ def test_a_run_and_its_resumption_send_each_round_once(kind, taught_folder, prom
     assert package.started[0]["name"] == "tracked"
     assert package.settings["train.rank"] == 4
     assert not any(key.startswith("server") for key in package.settings), "its address may hold a password"
+    assert package.settings["prompts.path"] == prompts.name, "its folder is of this machine alone"
     written = [json.loads(line) for line in (tmp_path / "tracked/metrics.jsonl").read_text().splitlines()]
     assert [numbers(row) for row in written] == [figures for _, figures in package.rows]
     assert {"health/agreement", "train/examples"} <= package.rows[1][1].keys()
