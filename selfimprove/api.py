@@ -8,7 +8,7 @@ from .config_file import load_config
 from .exports.from_run import export_run
 from .reports.summary import Summary
 from .rounds import improve as improve_run
-from .run.folder import run_folder
+from .run.folder import home, run_folder
 from .run.progress import Progress
 from .run.session import open_run
 
@@ -32,7 +32,8 @@ def improve(
     """
     settings = load_config(config, overrides)
     own = None if reader is None else own_reader(reader)
-    with open_run(settings, resume=resume, progress=Progress(quiet), own=own) as run:
+    folder = home(Path(config), overrides, settings)
+    with open_run(settings, resume=resume, folder=folder, progress=Progress(quiet), own=own) as run:
         return improve_run(run)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 import click
 
 from .group import Command
@@ -32,4 +34,5 @@ def add(run_name: str, file: str) -> None:
     if done.left_out:
         click.echo(f"{done.left_out} left out: near-duplicates across the held-out split")
     say_left_out(done.faults, "more lines")
-    click.echo(f"\nNext:\n  selfimprove run {folder / 'config.yaml'} --resume rounds={done.begins}")
+    again = shlex.join(("selfimprove", "run", str(folder / "config.yaml"), "--resume", f"rounds={done.begins}"))
+    click.echo(f"\nNext:\n  {again}")

@@ -13,7 +13,6 @@ import click
 
 from .. import __version__
 from ..errors import Interrupted, UserError
-from ..run.folder import RUNS
 from ..types import BASE
 from .add import add
 from .group import Group
@@ -59,11 +58,13 @@ def main() -> None:
 def run(config: Path, overrides: tuple[str, ...], rounds: int | None, resume: bool, dry_run: bool) -> None:
     """Run the improvement rounds of CONFIG; `section.key=value` overrides settings."""
     from ..config_file import load_config, to_yaml
+    from ..run.folder import home
 
     if rounds is not None:
         overrides = (*overrides, f"rounds={rounds}")
     settings = load_config(config, overrides)
-    _refuse_at_once(settings, resume)
+    folder = home(config, overrides, settings)
+    _refuse_at_once(settings, folder, resume)
     if dry_run:
         from .check import check
 
@@ -75,14 +76,13 @@ def run(config: Path, overrides: tuple[str, ...], rounds: int | None, resume: bo
         from ..rounds import improve
         from ..run.session import open_run
 
-        with open_run(settings, resume=resume) as opened:
+        with open_run(settings, resume=resume, folder=folder) as opened:
             summary = improve(opened)
     except Interrupted:
-        begun = (RUNS / settings.name / "memory.db").is_file()
+        begun = (folder / "memory.db").is_file()
         again = shlex.join(("selfimprove", "run", str(config), *overrides, *(["--resume"] if begun else [])))
         click.echo(f"\ngo on with: {again}", err=True)
         raise
-    folder = RUNS / settings.name
     click.echo(f"\n{summary.table}\n")
     if summary.advice:
         click.echo("No round was kept: the model is as it was. To try in another run (name=NEW):")
@@ -304,7 +304,7 @@ def serve(run_name: str, port: int, recalling: bool, learning: bool) -> None:
     answer(folder, port=port, recalling=recalling, learning=learning)
 
 
-def _refuse_at_once(settings: RunConfig, resume: bool) -> None:
+def _refuse_at_once(settings: RunConfig, folder: Path, resume: bool) -> None:
     """Refuse, before models are loaded, a name that is taken or has nothing to resume, and a tracker that is missing.
 
     Raises:
@@ -315,7 +315,6 @@ def _refuse_at_once(settings: RunConfig, resume: bool) -> None:
     from ..run.resume import as_resumed, refuse_fewer_rounds
     from ..run.trackers import refuse_missing
 
-    folder = RUNS / settings.name
     if resume and not (folder / "memory.db").is_file():
         known = run_names()
         there = f"; runs/ has {', '.join(known)}" if known else ""

@@ -51,6 +51,16 @@ def run_folder(name: str | Path) -> Path:
     raise UserError(f"no run {str(name)!r}; " + (f"there is {', '.join(known)}" if known else "runs/ holds none yet"))
 
 
+def home(file: Path, overrides: Sequence[str], config: RunConfig) -> Path:
+    """Return the folder of the run of a configuration file: the one it lies in, as recorded, else runs/NAME.
+
+    A copied or renamed run has the name of another one in its configuration; `name=` among `overrides` decides.
+    """
+    recorded = file.name == "config.yaml" and (file.parent / "memory.db").is_file()
+    named = any(override.startswith("name=") for override in overrides)
+    return file.parent if recorded and not named else RUNS / config.name
+
+
 def run_names() -> list[str]:
     """Return the names of the runs below runs/, sorted."""
     return sorted(path.parent.name for path in RUNS.glob("*/memory.db"))

@@ -1,6 +1,7 @@
 """Next week: a run goes on with more prompts, another begins with its memory, and people curate what it remembers."""
 
 import json
+import shlex
 import shutil
 from dataclasses import replace
 
@@ -9,6 +10,7 @@ from click.testing import CliRunner
 from tasks.tiny import SUMS, sum_question
 from tasks.tiny_runs import run_it, tiny_config
 
+from selfimprove.api import improve
 from selfimprove.cli.main import main
 from selfimprove.config_file import load_config
 from selfimprove.errors import PromptError, UserError
@@ -130,6 +132,24 @@ def test_what_either_run_holds_out_is_neither_learnt_from_nor_shown(first, tmp_p
     with pytest.raises(PromptError, match="none of the"):
         mine = [replace(p, split=Split.TRAIN) for p in held]
         inherit("first", mine, embedder.encode([p.text for p in mine]), embedder, model)
+
+
+@pytest.mark.slow
+def test_a_copied_or_renamed_run_goes_on_where_its_configuration_lies(first):
+    recorded = load_config(first / "config.yaml").name
+    copy, other = shutil.copytree(first, first.with_name("a copy")), shutil.copytree(first, first.with_name(recorded))
+    for folder in (copy, other):
+        (folder / "env.json").unlink()
+    write(first / "more.jsonl", MORE)
+    again = shlex.split(cli("add", copy, first / "more.jsonl").splitlines()[-1])
+    cli(*again[1:-1])  # without the further round
+    assert ((copy / "env.json").is_file(), (other / "env.json").is_file()) == (True, False)
+    improve(copy / "config.yaml", "name=" + recorded, resume=True, quiet=True)
+    assert (other / "env.json").is_file(), "a name that is given decides"
+    (other / "env.json").unlink()
+    improve(copy.rename(copy.with_name("renamed")) / "config.yaml", resume=True, quiet=True)
+    assert not (other / "env.json").is_file()
+    assert "exists already" in cli("run", "runs/renamed/config.yaml", code=2)
 
 
 @pytest.mark.slow
