@@ -20,6 +20,26 @@ from .config import RunConfig
 from .errors import ConfigError
 
 
+class _Loader(yaml.SafeLoader):
+    """The safe loader, which refuses a key that a mapping has twice: the first of them would be lost."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        lines: dict[tuple[str, str], int] = {}
+        for key, _ in node.value:  # as written: what << merges comes in later
+            if not isinstance(key, yaml.ScalarNode) or key.tag == "tag:yaml.org,2002:merge":
+                continue
+            name, line = (key.tag, key.value), key.start_mark.line + 1
+            if name in lines:
+                raise yaml.YAMLError(f"{key.value} stands in line {lines[name]} and again in line {line}; join them")
+            lines[name] = line
+        return node
+
+
+def _yaml(text: str) -> Any:
+    return yaml.load(text, _Loader)
+
+
 def load_config(
     path: str | Path, overrides: tuple[str, ...] = (), missing: Mapping[str, object] | None = None
 ) -> RunConfig:
@@ -32,7 +52,7 @@ def load_config(
     """
     path = Path(path)
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        raw = _yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"no configuration file {path}; configs/quickstart.yaml is one to start from") from None
     except (yaml.YAMLError, ValueError, OSError) as error:  # ValueError: not UTF-8, or an invalid date
@@ -178,7 +198,7 @@ def apply_override(raw: dict[str, Any], override: str) -> None:
     if not separator or not key:
         raise ConfigError(f"override {override!r} is not of the form section.key=value")
     try:
-        value = yaml.safe_load(text)
+        value = _yaml(text)
     except (yaml.YAMLError, ValueError):  # ValueError: an invalid date
         raise ConfigError(f"override {override!r}: the value is not valid YAML; quote it") from None
     node = raw

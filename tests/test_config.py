@@ -47,6 +47,17 @@ def test_files_named_in_the_yaml_are_found_beside_it(tmp_path):
     assert (load_config(file).prompts.path, load_config(file).embedder) == ("elsewhere.txt", "all-MiniLM")
 
 
+def test_what_is_merged_into_a_section_may_be_written_there_again(tmp_path):
+    file = tmp_path / "c.yaml"
+    arm = "sample: {<<: {k: 4, top_p: 0.5}, k: 2}\nevaluate: {k: 3}\ntrain: {lr: 0.1}\n"
+    file.write_text("prompts: {path: p}\n" + arm + "select: {<<: {threshold: 0.3}, <<: {ceiling: 0.9}}\n")
+    config = load_config(file)
+    assert (config.sample.k, config.sample.top_p, config.evaluate.k) == (2, 0.5, 3)
+    assert (config.select.threshold, config.select.ceiling) == (0.3, 0.9)
+    file.write_text("prompts: {path: p}\nsample: {<<: {<<: {k: 4, top_k: 9}, k: 2}}\nevaluate: {<<: {k: 5}}\n")
+    assert (load_config(file).sample.k, load_config(file).sample.top_k) == (2, 9)
+
+
 NO_PATHS = ("name", "model.revision", "model.commit", "model.device", "prompts.split", "prompts.column")
 NO_PATHS += ("prompts.template", "prompts.audit_split", "prompts.audit_column")
 
@@ -87,6 +98,8 @@ def test_the_resolved_configuration_reads_back_equal(tmp_path):
             "prompts: {path: p}\nname: 7\n",
             "quote it, on a command line 'name=\"7\"'",
         ),
+        ("train:\n  rank: 4\nname: x\ntrain:\n  lr: 0.1\n", "train stands in line 1 and again in line 4; join them"),
+        ("prompts: {path: p, path: q}\n", "path stands in line 1 and again in line 1; join them"),
         ("!!python/object/apply:os.system ['true']\n", "cannot read"),
     ],
 )
