@@ -137,8 +137,6 @@ def _file_rows(path: str, answers: bool) -> Rows:
         raise PromptError(f"cannot read {path}: the compressed data are damaged ({first_line(error)})") from None
     except UnicodeDecodeError as error:
         raise PromptError(f"cannot read {path}: not valid {error.encoding}; save the file as UTF-8") from None
-    except csv.Error as error:
-        raise PromptError(f"cannot read {path}: {error}; is a quotation mark not closed?") from None
     except Unusable as fault:
         raise PromptError(f"cannot read {path}: {fault}") from None
 
@@ -213,17 +211,43 @@ def _table(lines: Iterator[bytes], delimiter: str) -> Rows:
         delimiter = max(",;\t", key=head.count)
     csv.field_size_limit(MAX_LINE)
     rest = (line.decode() for line in lines)
-    reader = csv.reader((text for part in ([head], rest) for text in part), delimiter=delimiter)
-    header = [name.strip() for name in next(reader, [])]
+    records = _records(csv.reader((text for part in ([head], rest) for text in part), delimiter=delimiter, strict=True))
+    _, names = next(records, (1, []))
+    if isinstance(names, Unusable):
+        raise names
+    header = [name.strip() for name in names]
     if twice := {name for name in header if header.count(name) > 1}:
         raise Unusable(f"the header names {', '.join(sorted(twice))} twice")
-    for cells in reader:
-        if not any(cell.strip() for cell in cells):
-            continue
-        if len(cells) == len(header):
-            yield reader.line_num, dict(zip(header, cells, strict=True))
+    for number, cells in records:
+        if isinstance(cells, Unusable):
+            yield number, cells
+        elif len(cells) == len(header):
+            yield number, dict(zip(header, cells, strict=True))
         else:
-            yield reader.line_num, Unusable(f"{len(cells)} fields, the header has {len(header)}")
+            yield number, Unusable(f"{len(cells)} fields, the header has {len(header)}")
+
+
+def _records(reader: Any) -> Iterator[tuple[int, list[str] | Unusable]]:
+    """Yield the first line and the cells of each record that is not empty.
+
+    Raises:
+        Unusable: a quotation mark takes further lines with it.
+    """
+    while True:
+        first = reader.line_num + 1
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            if (lines := reader.line_num - first) > 0:
+                raise Unusable(
+                    f"line {first}: a quotation mark opens here and {lines} more lines are read as one cell ({error}); "
+                    'close it, or double it ("") inside a cell'
+                ) from None
+            cells = Unusable(f"{error}; is a quotation mark not closed, or not doubled inside a cell?")
+        if isinstance(cells, Unusable) or any(cell.strip() for cell in cells):
+            yield first, cells
 
 
 def _parquet(file: Path, answers: bool) -> Rows:

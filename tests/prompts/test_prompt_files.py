@@ -119,6 +119,20 @@ def test_a_line_of_a_csv_with_another_number_of_fields_is_skipped(load):
     ]
 
 
+def test_a_quotation_mark_that_is_not_closed_swallows_nothing(load, asked):
+    rows = [f"What is {n} + {n}?\n" for n in range(30)]
+    stray = [*rows[:20], '"' + rows[20], *rows[21:]]
+    with pytest.raises(PromptError, match=r"p\.csv: line 22: a quotation mark opens here and 9 more lines"):
+        load("".join(["prompt\n", *stray]).encode(), "p.csv")
+    stray[25] = '"' + stray[25]  # where the first would be closed, were it not for the text behind
+    with pytest.raises(PromptError, match=r"line 22: a quotation mark opens here and 5 more lines"):
+        load("".join(["prompt\n", *stray]).encode(), "p.csv")
+    found = load(b'prompt\n"Two" lines\n"one\ncell"\n"last', "p.csv")
+    assert [p.text for p in found.prompts] == ["one\ncell"]
+    assert [s.line for s in found.skipped] == [2, 5], "a line alone is skipped, and counted"
+    assert asked(b'prompt\nSay "hi"\n"Say ""hi"""\n', "p.csv") == ['Say "hi"']
+
+
 def test_items_of_an_array_are_counted_as_rows(load):
     found = load(b'[{"prompt": "a"}, 7, {"prompt": " "}, ["b"], {"prompt": "c"}]', "p.json")
     assert [str(s).partition(",")[0] for s in found.skipped] == [
@@ -145,7 +159,7 @@ DAMAGED = [
     ("p.csv", b"", "empty"),
     ("p.csv", "prompt\ncafé\n".encode("latin-1"), "save the file as UTF-8"),
     ("p.csv", b"prompt,prompt\na,b\n", "names prompt twice"),
-    ("p.csv", b'prompt\n"' + b"a\n" * (1 << 20), "quotation mark not closed"),
+    ("p.csv", b'prompt\n"' + b"a\n" * (1 << 20), "line 2: a quotation mark opens here"),
     ("p.csv", b"What is 2 + 2?\nWhat is 3 + 3?\n", "has What is 2 + 2? but not prompt"),
     ("p.jsonl", LINES.encode("utf-16")[:-1], "not valid utf-16"),
     ("p.jsonl", '{"prompt": "a"}'.encode("utf-16-le"), "is it UTF-16 without a byte order mark?"),
