@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,18 @@ MAY_CHANGE = re.compile(
     r"name|rounds|prompts\.audit(_split|_column)?|sample\.batch_size|engine|report_to|guard\.base_truncation|(server|ray)\..*"
 )
 """Settings that a resumed run may change: they cannot contradict what is already in its memory."""
+
+PLACES: dict[str, Callable[[str], str]] = {
+    "prompts.path": lambda _: "",
+    "model.path": lambda _: "",
+    "embedder": lambda _: "",
+    "vote.reader": lambda spec: spec.rpartition(":")[2],
+    "memory.from": lambda path: Path(path).name,
+}
+"""Paths, which may change as files are moved -> what of them may not.
+
+The memory has fingerprints of what is there, and `open_run` compares them; an earlier run is read once, at the start.
+"""
 
 
 def as_resumed(config: RunConfig, folder: Path, resume: bool) -> RunConfig:
@@ -40,15 +53,21 @@ def as_resumed(config: RunConfig, folder: Path, resume: bool) -> RunConfig:
 
 
 def refuse_changes(old: RunConfig, new: RunConfig) -> None:
-    """Raise a ConfigError that names the settings that differ and may not (see `MAY_CHANGE`)."""
+    """Raise a ConfigError that names the settings that differ and may not (see `MAY_CHANGE`, `PLACES`)."""
     before, after = flat(old.model_dump()), flat(new.model_dump())
     keys = dict.fromkeys((*before, *after))  # an empty mapping has no leaves
-    changed = [key for key in keys if before.get(key) != after.get(key) and not MAY_CHANGE.fullmatch(key)]
+    changed = [key for key in keys if not MAY_CHANGE.fullmatch(key) and not _same(key, before.get(key), after.get(key))]
     if changed:
         listed = ", ".join(f"{key} was {before.get(key)!r}, now {after.get(key)!r}" for key in changed)
         raise ConfigError(
             f"cannot resume with other settings: {listed}; undo the change or start another run: name=NEW"
         )
+
+
+def _same(key: str, old: object, new: object) -> bool:
+    if key in PLACES and isinstance(old, str) and isinstance(new, str):
+        return PLACES[key](old) == PLACES[key](new)
+    return old == new
 
 
 def refuse_fewer_rounds(memory: ResponseMemory, rounds: int) -> None:

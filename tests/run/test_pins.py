@@ -54,8 +54,21 @@ def test_a_run_goes_on_with_the_relative_path_it_was_started_with(place, prompts
     monkeypatch.chdir(place)
     run_it(config_of("base", prompts), place / "run", resume=True)
     monkeypatch.chdir("/")
-    with pytest.raises(ConfigError, match=r"model\.path was '/.*base', now 'base'"):
+    with pytest.raises(UserError, match="cannot find the model 'base'"):
         run_it(config_of("base", prompts), place / "run", resume=True)
+
+
+def test_a_run_goes_on_in_a_project_that_was_moved(place, prompts, tmp_path, monkeypatch):
+    moved = shutil.copytree(place, tmp_path / "moved")
+    shutil.copy(prompts, moved / "p.jsonl")
+    monkeypatch.chdir(moved)
+    run_it(config_of("base", "p.jsonl"), moved / "run", resume=True)
+    assert saved_config(moved / "run").model.path == str(moved / "base")
+    run_it(config_of("base", moved / "p.jsonl"), moved / "run", resume=True)
+    rows = (moved / "p.jsonl").read_text().splitlines(keepends=True)
+    (moved / "p.jsonl").write_text("".join(rows[1:]))
+    with pytest.raises(UserError, match="was made with prompts"):
+        run_it(config_of("base", "p.jsonl"), moved / "run", resume=True)
 
 
 def test_an_older_run_that_recorded_a_relative_path_goes_on(place, prompts, tmp_path, monkeypatch):

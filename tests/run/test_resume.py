@@ -72,3 +72,21 @@ def test_a_run_of_today_resumes_with_what_it_recorded(tmp_path):
     assert as_resumed(parse_config(RAW), tmp_path, resume=True).vote.echo == 0.5
     with pytest.raises(ConfigError, match=r"vote\.decay was 0\.4, now 0\.5"):
         as_resumed(parse_config({"prompts": {"path": "/p.jsonl"}}), tmp_path, resume=True)
+
+
+def test_a_run_goes_on_where_its_files_were_moved(tmp_path):
+    """What is at a path has a fingerprint, which is compared later; what else a path says may not change."""
+
+    def resume(**paths):
+        asked = RAW | {"vote": RAW["vote"] | {"reader": paths["reader"]}, "memory": {"from": paths["past"]}}
+        return as_resumed(parse_config(asked | {"embedder": paths["embedder"]}), tmp_path / "run", resume=True)
+
+    paths = {"reader": "/old/own.py:last", "past": "/old/runs/first", "embedder": "/old/minilm"}
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/config.yaml").write_text(to_yaml(resume(**paths)), encoding="utf-8")
+    (tmp_path / "run/memory.db").touch()
+    moved = {key: path.replace("old", "new") for key, path in paths.items()}
+    assert resume(**moved).vote.reader == "/new/own.py:last"
+    for key, other in (("reader", "/new/own.py:first"), ("reader", None), ("past", "/new/runs/second")):
+        with pytest.raises(ConfigError, match=r"cannot resume with other settings: (vote\.reader|memory\.from) was"):
+            resume(**moved | {key: other})
