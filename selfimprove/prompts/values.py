@@ -87,6 +87,8 @@ def label_options(value: Any) -> dict[str, str]:
         labels, texts = list(value), list(value.values())
     else:
         texts = value
+    if not isinstance(labels, list | str):
+        raise Unusable(f"the labels of the options are {type(labels).__name__}, expected a list of texts")
     if not isinstance(texts, list) or not texts or not all(isinstance(text, str | int | float) for text in texts):
         raise Unusable(f"the options are {type(value).__name__}, expected a list of texts")
     found = {str(label): text_of(text, "option").strip() for label, text in zip(labels, texts, strict=False)}

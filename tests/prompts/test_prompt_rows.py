@@ -302,6 +302,7 @@ HOSTILE = [
     ({"messages": [turn("Hi"), {"role": "assistant", "tool_calls": []}, turn("So?")]}, "content is NoneType"),
     ({"question": "Which?", "choices": {"text": ["x", "y"], "label": ["A"]}}, "2 options, but 1 labels"),
     ({"question": "Which?", "choices": {"text": ["x", "y"], "label": ["A", "A"]}}, "2 options, but 1 labels"),
+    ({"question": "Which?", "choices": {"text": ["x", "y"], "label": 3}}, "labels of the options are int"),
     ({"question": "Which?", "choices": [["x"]]}, "the options are list"),
     ({"question": "Which?", "choices": 7}, "the options are int"),
     ({"question": "Which?", "choices": ["x"] * 27}, "27 options, but 26 labels"),
