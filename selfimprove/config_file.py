@@ -17,7 +17,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from .config import RunConfig
-from .errors import ConfigError
+from .errors import ConfigError, UserError
 
 
 class _Loader(yaml.SafeLoader):
@@ -235,8 +235,22 @@ def shareable(config: RunConfig) -> dict[str, Any]:
     return tree
 
 
+def expanded(path: str | Path) -> Path:
+    """Return a path with the home directory for its `~`.
+
+    Raises:
+        UserError: nobody has that home directory (Excel's lock files begin with `~$`), or it holds a null byte.
+    """
+    if "\0" in str(path):
+        raise UserError(f"{str(path)!r} is no path: it holds a null byte; write another one")
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise UserError(f"{str(path)!r} begins with the home directory of nobody here; write the whole path") from None
+
+
 def file_name(value: str) -> str:
     """Return the name of a local file or folder: that says something, its path is nobody's business."""
     folder = value.removeprefix("hf:")  # a data set's, or its id
-    path = Path(folder).expanduser()
+    path = expanded(folder)
     return value.removesuffix(folder) + path.name if path.is_absolute() or path.exists() else value

@@ -1,8 +1,10 @@
+import json
 from pathlib import Path
 
 import pytest
 from make_reference import reference
 
+from selfimprove.answers import Reader
 from selfimprove.config import ABLATED, GuardConfig
 from selfimprove.config_file import (
     apply_override,
@@ -13,7 +15,12 @@ from selfimprove.config_file import (
     shareable_yaml,
     to_yaml,
 )
-from selfimprove.errors import ConfigError
+from selfimprove.errors import ConfigError, UserError
+from selfimprove.memory import Embedder
+from selfimprove.models.policy import Policy
+from selfimprove.prompts import load_prompts, make_prompt
+from selfimprove.run.folder import located
+from selfimprove.run.validate import refuse_unusable
 
 
 def test_every_fault_is_in_one_message_with_a_suggestion_for_typos():
@@ -56,6 +63,26 @@ def test_what_is_merged_into_a_section_may_be_written_there_again(tmp_path):
     assert (config.select.threshold, config.select.ceiling) == (0.3, 0.9)
     file.write_text("prompts: {path: p}\nsample: {<<: {<<: {k: 4, top_k: 9}, k: 2}}\nevaluate: {<<: {k: 5}}\n")
     assert (load_config(file).sample.k, load_config(file).sample.top_k) == (2, 9)
+
+
+PATHS = {
+    "prompts.path": lambda config: load_prompts(config.prompts),
+    "prompts.audit": lambda config: refuse_unusable(config.prompts, [make_prompt([], 0), make_prompt([], 1)]),
+    "model.path": lambda config: Policy.load(config.model),
+    "embedder": lambda config: Embedder.load(config.embedder),
+    "vote.reader": Reader.of,
+    "memory.from": located,
+}
+
+
+@pytest.mark.parametrize("key", PATHS)
+@pytest.mark.parametrize(("path", "says"), [("~$own.py:f", "home directory of nobody"), ("a\0.py:f", "a null byte")])
+def test_what_cannot_be_a_path_is_refused_in_one_line(key, path, says):
+    raw = {"prompts": {"path": "p.txt"}}
+    apply_override(raw, f"{key}={json.dumps(path)}")
+    with pytest.raises(UserError, match=says) as told:
+        PATHS[key](parse_config(raw))
+    assert "\n" not in str(told.value)
 
 
 NO_PATHS = ("name", "model.revision", "model.commit", "model.device", "prompts.split", "prompts.column")

@@ -6,8 +6,8 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
-from pathlib import Path
 
+from ..config_file import expanded
 from ..errors import ConfigError, UserError, first_line
 
 Function = Callable[[str, str], str | None]
@@ -49,7 +49,7 @@ def load_reader(spec: str) -> OwnReader:
         ConfigError: no such file or function, or the file fails.
     """
     file, _, name = spec.rpartition(":")
-    path = Path(file).expanduser()
+    path = expanded(file)
     if not file or not name.isidentifier():
         raise ConfigError(f"vote.reader = {spec!r}: write path/to/file.py:function")
     if not path.is_file():

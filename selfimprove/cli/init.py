@@ -15,7 +15,7 @@ import yaml
 
 from ..answers import Kind, Reader
 from ..config import ModelConfig, RunConfig
-from ..config_file import apply_override, parse_config
+from ..config_file import apply_override, expanded, parse_config
 from ..engines.engine import TrainingJob
 from ..engines.local import LocalEngine
 from ..errors import UserError
@@ -349,7 +349,7 @@ def _duration(seconds: float) -> str:
 
 def _beside(out: Path, source: str) -> str:
     """Return a file's path as seen from the configuration, which relative paths start from; ids stay as they are."""
-    file = Path(source).expanduser()
+    file = expanded(source)
     if not file.exists() or file.is_absolute() or source.startswith(("hf:", "bundled:")):
         return source
     return Path(os.path.relpath(file, out.parent)).as_posix()

@@ -6,6 +6,7 @@ from typing import Any, get_args
 
 from ..answers import Reader, load_reader
 from ..config import VoteConfig
+from ..config_file import expanded
 from ..errors import UserError
 from ..prompts import Unusable, parse_json
 
@@ -31,7 +32,7 @@ def read_file(file: Path, kind: str = "auto", own: str | None = None) -> Iterato
 
 def _rows(file: Path) -> Iterator[tuple[str, str]]:
     try:
-        lines = file.expanduser().read_bytes().splitlines()
+        lines = expanded(file).read_bytes().splitlines()
     except OSError as error:
         raise UserError(f"cannot read {file}: {error.strerror}") from None
     for number, line in enumerate(lines, start=1):

@@ -10,6 +10,7 @@ from typing import Any
 
 import filelock
 
+from ..config_file import expanded
 from ..errors import ModelError, first_line
 from ..fsio import new_folder, sha256
 
@@ -35,7 +36,7 @@ def resolve_model(name: str, revision: str | None = None) -> Path:
     """
     if name.startswith("bundled:"):
         return _from_gguf(package_file(name.removeprefix("bundled:")))
-    path = Path(name).expanduser()
+    path = expanded(name)
     if path.suffix == ".gguf":
         if not path.is_file():
             raise ModelError(f"no GGUF file {path}")
@@ -45,7 +46,7 @@ def resolve_model(name: str, revision: str | None = None) -> Path:
 
 def absolute_name(name: str) -> str:
     """Return the absolute path of a model that `name` finds on this machine; other names (hub, bundled) as they are."""
-    path = Path(name).expanduser()
+    path = expanded(name)
     here = not name.startswith("bundled:") and (path.is_dir() or path.suffix == ".gguf")
     return str(path.absolute()) if here else name
 
@@ -57,7 +58,7 @@ def is_gguf(name: str) -> bool:
 
 def hub_commit(name: str, folder: Path) -> str | None:
     """Return the commit of a hub model that `resolve_model` found in `folder`; None for a model of this machine."""
-    hub = not Path(name).expanduser().is_dir() and folder.parent.name == "snapshots"
+    hub = not expanded(name).is_dir() and folder.parent.name == "snapshots"
     return folder.name if hub else None
 
 

@@ -18,6 +18,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
+from ..config_file import expanded
 from ..errors import PromptError, first_line
 from .columns import is_answer
 
@@ -125,7 +126,7 @@ def _file_rows(path: str, answers: bool) -> Rows:
         if path == "-":
             yield from _parse("", cast(BinaryIO, sys.stdin.buffer), mixed=True)
             return
-        file = Path(path).expanduser()
+        file = expanded(path)
         if kind == ".parquet":
             yield from _parquet(file, answers)
             return

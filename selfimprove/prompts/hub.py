@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
+from ..config_file import expanded
 from ..errors import PromptError
 from .columns import is_answer
 
@@ -66,8 +67,8 @@ def _name(path: str) -> tuple[str, str | None]:
     """Return id and configuration; a folder may have a colon in its name."""
     whole = path.removeprefix("hf:").removeprefix("//datasets/")
     name, _, config = whole.partition(":")
-    if Path(whole).expanduser().exists():
-        return str(Path(whole).expanduser()), None
+    if (folder := expanded(whole)).exists():
+        return str(folder), None
     return name, config or None
 
 

@@ -82,12 +82,13 @@ def saved_config(folder: Path) -> RunConfig:
 
 def located(config: RunConfig) -> RunConfig:
     """Return the settings with absolute paths of models and of `memory.from`: they hold in any working directory."""
+    from ..config_file import expanded
     from ..models.sources import absolute_name
 
     model = config.model.model_copy(update={"path": absolute_name(config.model.path)})
     memory, name = config.memory, config.memory.from_
     if name is not None:
-        here = Path(name).expanduser()
+        here = expanded(name)
         place = here if (here / "memory.db").is_file() else RUNS / here
         memory = memory.model_copy(update={"from_": str(place.absolute())})
     return config.model_copy(update={"model": model, "embedder": absolute_name(config.embedder), "memory": memory})

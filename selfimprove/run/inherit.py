@@ -6,10 +6,10 @@ prompts that its policy has learnt from are not measured here.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 
+from ..config_file import expanded
 from ..errors import PromptError
 from ..memory import Embedder, ResponseMemory
 from ..memory.near_duplicates import near_duplicates
@@ -45,7 +45,7 @@ def inherit(
         UserError: there is no such run, or its memory cannot be read.
         PromptError: no prompt of a split is left.
     """
-    folder = run_folder(Path(name).expanduser())
+    folder = run_folder(expanded(name))
     with ResponseMemory.open(folder / "memory.db") as other, other.db.snapshot():
         same_model = other.meta("model") == fingerprint
         same_embedder = other.meta("embedder") == embedder.fingerprint

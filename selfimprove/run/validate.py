@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 from hashlib import sha256
-from pathlib import Path
 
 import numpy as np
 
 from ..config import PromptsConfig
+from ..config_file import expanded
 from ..errors import ModelError, PromptError
 from ..memory.near_duplicates import Encode, near_duplicates
 from ..models.policy import Policy
@@ -45,7 +45,7 @@ def _refuse_missing_audit(audit: str, config: PromptsConfig) -> None:
         _, row = next(read_rows(audit, config.audit_split or config.split), (0, None))
         if config.audit_column is not None and isinstance(row, dict) and config.audit_column not in row:
             raise PromptError(f"{audit} has {', '.join(row)} but not {config.audit_column}; set prompts.audit_column")
-    elif not Path(audit).expanduser().is_file():
+    elif not expanded(audit).is_file():
         hint = dataset_hint(audit) or "; leave prompts.audit unset to run without one"
         raise PromptError(f"no audit file {audit}{hint}")
 
