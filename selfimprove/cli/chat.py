@@ -76,11 +76,19 @@ def room(policy: Policy, ids: Sequence[int]) -> int:
 
 
 def _ask() -> str:
-    """Return the user's next line; "" for an empty line, Ctrl-D or Ctrl-C."""
+    """Return the user's next line; "" for an empty line, Ctrl-D or Ctrl-C.
+
+    Raises:
+        UserError: it is not UTF-8.
+    """
     try:
-        return click.prompt("you", default="", show_default=False, prompt_suffix=" > ").strip()
+        text = click.prompt("you", default="", show_default=False, prompt_suffix=" > ").strip()
+        text.encode()  # a locale such as C lets other bytes through, as surrogates
     except click.Abort:
         return ""
+    except (UnicodeDecodeError, UnicodeEncodeError) as error:
+        raise UserError(f"the line is not UTF-8 (character {error.start}); convert the input to UTF-8") from None
+    return text
 
 
 def recalled(demonstrations: Demonstrations, asked: Sequence[Message], turn: int) -> Sequence[Message]:

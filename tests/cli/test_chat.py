@@ -11,6 +11,7 @@ from tasks.tiny import sum_question
 from selfimprove.cli import chat
 from selfimprove.cli.main import main
 from selfimprove.config import ModelConfig
+from selfimprove.errors import UserError
 from selfimprove.models.policy import Policy
 from selfimprove.models.stop_strings import StopStrings
 from selfimprove.rollout import generate
@@ -71,6 +72,14 @@ def test_what_a_conversation_has_no_room_for_is_told_and_it_goes_on(undisturbed,
     turns = ["not answered" in turn for turn in told.output.split("you > ")[1:-1]]
     assert turns[:2] == [False, True], "a question alone fits, a long line does not"
     assert turns[-1], "no room is left at the end"
+
+
+@pytest.mark.parametrize("errors", ["strict", "surrogateescape"])
+def test_a_line_that_is_not_utf_8_is_refused(monkeypatch, errors):
+    """The locale decides whether its bytes are errors, or surrogates that no tokenizer takes."""
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"caf\xe9\n"), "utf-8", errors))
+    with pytest.raises(UserError, match=r"not UTF-8 \(character 3\); convert"):
+        chat._ask()
 
 
 def test_what_was_recalled_is_shown_and_changes_the_answer(undisturbed, monkeypatch):
