@@ -40,7 +40,7 @@ def paired_bootstrap(
         raise ValueError(f"expected two equally long, non-empty vectors, got {first.shape} and {second.shape}")
     difference = second - first  # (n,)
     n = difference.size
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(abs(seed))  # it takes none below 0
     means = np.empty(resamples)
     step = max(1, _CHUNK // n)
     for start in range(0, resamples, step):

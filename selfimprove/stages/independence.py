@@ -99,7 +99,8 @@ def ratio_interval(
     Prompts are resampled, not answers (Efron & Tibshirani 1993, ch. 13).
     """
     n = len(answers)
-    rows = np.random.default_rng(seed).integers(max(n, 1), size=(resamples if n else 0, n))
+    rng = np.random.default_rng(abs(seed))  # it takes none below 0
+    rows = rng.integers(max(n, 1), size=(resamples if n else 0, n))
     drawn = [independence([answers[row] for row in some]) for some in rows]
     ratios = [found.ratio for found in drawn if found is not None and found.ratio is not None]
     tail = (1 - level) / 2

@@ -23,6 +23,7 @@ def test_the_interval_is_that_of_the_paired_differences():
     assert found.diff == pytest.approx(difference.mean())
     assert found.low == pytest.approx(found.diff - half, abs=0.1 * half)
     assert found.high == pytest.approx(found.diff + half, abs=0.1 * half)
+    assert paired_bootstrap(before, after, seed=-1).diff == found.diff
     assert paired_bootstrap(before, after, seed=1) == found != paired_bootstrap(before, after, seed=2)
 
 

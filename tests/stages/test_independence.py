@@ -66,5 +66,6 @@ def test_the_interval_of_the_ratio_is_over_prompts():
     assert (low, high) == ratio_interval([helped, confused] * 10, seed=0)
     same = ratio_interval([helped] * 10, seed=0)
     assert same == pytest.approx((independence([helped]).ratio,) * 2)
+    assert ratio_interval([helped, confused] * 10, seed=-1)
     assert ratio_interval([], seed=0) is None
     assert ratio_interval([(["a", "b"], ["a", "b"])], seed=0) is None, "samples that never agree have no ratio"
