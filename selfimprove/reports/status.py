@@ -94,12 +94,21 @@ def seconds_left(seconds: Mapping[int, Mapping[str, float]], now: Doing) -> floa
 
 
 def list_runs() -> list[dict[str, Any]]:
-    """Return the status of every run below runs/, by name."""
-    return [run_status(path.parent) for path in sorted(RUNS.glob("*/memory.db"))]
+    """Return the status of every run below runs/, by name; of one that cannot be read, `run` and `error` alone."""
+    return [_status_or_error(path.parent) for path in sorted(RUNS.glob("*/memory.db"))]
+
+
+def _status_or_error(folder: Path) -> dict[str, Any]:
+    try:
+        return run_status(folder)
+    except UserError as error:
+        return {"run": str(folder), "error": str(error)}
 
 
 def headline(row: Mapping[str, Any]) -> str:
-    """Return a run's status in one line."""
+    """Return a run's status in one line, or why there is none."""
+    if "error" in row:
+        return f"{row['run']}: {row['error']}"
     where = f" in {stage_line(row)}" if row["doing"] else ""
     return f"{row['run']}: {row['state']}{where}, current {row['current']}, {row['responses']} responses"
 

@@ -170,6 +170,17 @@ def test_status_path_verify_and_rollback(cli):
     assert "nothing to export" in cli("export", "tiny", "out", code=2)
 
 
+def test_a_damaged_run_hides_no_other_in_the_list(cli, tmp_path):
+    (tmp_path / "runs/bad").mkdir()
+    (tmp_path / "runs/bad/memory.db").touch()
+    bad, tiny = cli("status").splitlines()
+    assert bad.startswith("runs/bad: ")
+    assert "memory.db" in bad
+    assert tiny.startswith("runs/tiny: finished")
+    assert [row["run"] for row in json.loads(cli("status", "--json"))] == ["runs/bad", "runs/tiny"]
+    assert "memory.db" in cli("status", "bad", code=2)
+
+
 def test_the_exported_model_answers_in_plain_transformers(cli):
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
