@@ -15,6 +15,7 @@ import re
 import sys
 import zlib
 from collections.abc import Callable, Generator, Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -106,8 +107,12 @@ def _json(text: str) -> Any:
 def _decode(line: bytes) -> str:
     if len(line) > MAX_LINE:
         raise Unusable(f"{len(line)} bytes long, the limit is {MAX_LINE}")
+    return _utf8(line).removeprefix("\ufeff")
+
+
+def _utf8(line: bytes) -> str:
     try:
-        return line.decode().removeprefix("\ufeff")
+        return line.decode()
     except UnicodeDecodeError as error:
         raise Unusable(f"not UTF-8 (byte {error.start}); save the file as UTF-8") from None
 
@@ -207,12 +212,12 @@ def _document(content: bytes) -> Rows:
 
 def _table(lines: Iterator[bytes], delimiter: str) -> Rows:
     """CSV or TSV with a header; `;` or a tab separates where the header of a CSV has more of them than commas."""
-    head = next(lines, b"").decode("utf-8-sig")
+    texts = _texts(lines)
+    head = next(texts, "").removeprefix("\ufeff")
     if delimiter == ",":
         delimiter = max(",;\t", key=head.count)
     csv.field_size_limit(MAX_LINE)
-    rest = (line.decode() for line in lines)
-    records = _records(csv.reader((text for part in ([head], rest) for text in part), delimiter=delimiter, strict=True))
+    records = _records(csv.reader(chain([head], texts), delimiter=delimiter, strict=True))
     _, names = next(records, (1, []))
     if isinstance(names, Unusable):
         raise names
@@ -226,6 +231,14 @@ def _table(lines: Iterator[bytes], delimiter: str) -> Rows:
             yield number, dict(zip(header, cells, strict=True))
         else:
             yield number, Unusable(f"{len(cells)} fields, the header has {len(header)}")
+
+
+def _texts(lines: Iterable[bytes]) -> Iterator[str]:
+    for number, line in enumerate(lines, start=1):
+        try:
+            yield _utf8(line)
+        except Unusable as fault:
+            raise Unusable(f"line {number}: {fault}") from None
 
 
 def _records(reader: Any) -> Iterator[tuple[int, list[str] | Unusable]]:

@@ -157,7 +157,7 @@ DAMAGED = [
     ("p.json", b"[]", "empty"),
     ("p.json", b"", "not valid JSON"),
     ("p.csv", b"", "empty"),
-    ("p.csv", "prompt\ncafé\n".encode("latin-1"), "save the file as UTF-8"),
+    ("p.csv", "prompt\na\ncafé\n".encode("latin-1"), "line 3: not UTF-8 (byte 3); save the file as UTF-8"),
     ("p.csv", b"prompt,prompt\na,b\n", "names prompt twice"),
     ("p.csv", b'prompt\n"' + b"a\n" * (1 << 20), "line 2: a quotation mark opens here"),
     ("p.csv", b"What is 2 + 2?\nWhat is 3 + 3?\n", "has What is 2 + 2? but not prompt"),
