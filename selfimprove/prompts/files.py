@@ -222,13 +222,14 @@ def _table(lines: Iterator[bytes], delimiter: str) -> Rows:
     if isinstance(names, Unusable):
         raise names
     header = [name.strip() for name in names]
-    if twice := {name for name in header if header.count(name) > 1}:
+    if twice := {name for name in header if name and header.count(name) > 1}:
         raise Unusable(f"the header names {', '.join(sorted(twice))} twice")
     for number, cells in records:
         if isinstance(cells, Unusable):
             yield number, cells
         elif len(cells) == len(header):
-            yield number, dict(zip(header, cells, strict=True))
+            named = zip(header, cells, strict=True)
+            yield number, {name: cell for name, cell in named if name or cell.strip()}  # spreadsheets add empty columns
         else:
             yield number, Unusable(f"{len(cells)} fields, the header has {len(header)}")
 

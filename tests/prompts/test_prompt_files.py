@@ -110,6 +110,13 @@ def test_the_columns_of_a_csv_say_what_they_are(load):
     assert found.unused == ("", "Unnamed: 0", "answer")
 
 
+def test_empty_columns_without_a_name_are_no_columns(load):
+    """As spreadsheets save them, beside the table and where a column was emptied."""
+    found = load(b",prompt,,\n,a,,\n,b,,\n", "p.csv")
+    assert [p.text for p in found.prompts] == ["a", "b"]
+    assert (found.skipped, found.columns()) == ((), "")
+
+
 def test_a_line_of_a_csv_with_another_number_of_fields_is_skipped(load):
     found = load(b"prompt,id\na,1\nb\nc,3,4\nd,4\n", "p.csv")
     assert [p.text for p in found.prompts] == ["a", "d"]
