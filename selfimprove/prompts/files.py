@@ -15,6 +15,7 @@ import re
 import sys
 import zlib
 from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing
 from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -148,25 +149,23 @@ def _file_rows(path: str, answers: bool) -> Rows:
 
 
 def _parse(kind: str, raw: BinaryIO, mixed: bool = False) -> Rows:
-    lines = _utf8_lines(raw)
-    if kind in (".csv", ".tsv", ".tab"):
-        return _table(lines, "," if kind == ".csv" else "\t")
-    if kind == ".json":
-        return _document(b"".join(lines))
-    return _lines(lines, text=kind in TEXT, mixed=mixed)
+    with closing(_utf8_lines(raw)) as lines:  # before the file is
+        if kind in (".csv", ".tsv", ".tab"):
+            yield from _table(lines, "," if kind == ".csv" else "\t")
+        elif kind == ".json":
+            yield from _document(b"".join(lines))
+        else:
+            yield from _lines(lines, text=kind in TEXT, mixed=mixed)
 
 
-def _utf8_lines(raw: BinaryIO) -> Iterator[bytes]:
-    """Yield lines with their ends, as UTF-8 where a byte order mark says that the file is UTF-16 or UTF-32."""
+def _utf8_lines(raw: BinaryIO) -> Generator[bytes]:
+    """Yield lines with their ends (LF, CR LF or CR): bytes as they are, UTF-16 and UTF-32 with a mark as UTF-8."""
     stream = raw if hasattr(raw, "peek") else io.BufferedReader(cast(Any, raw))
     head = stream.peek(4)
-    encoding = next((name for mark, name in _BOMS.items() if head.startswith(mark)), None)
-    if encoding is None:
-        yield from stream
-        return
-    text = io.TextIOWrapper(stream, encoding, newline="\n")
+    marked = next((name for mark, name in _BOMS.items() if head.startswith(mark)), None)
+    text = io.TextIOWrapper(stream, marked or "latin-1", newline="")  # Latin-1: a character a byte
     try:
-        yield from (line.encode() for line in text)
+        yield from (line.encode("utf-8" if marked else "latin-1") for line in text)
     finally:
         text.detach()  # whoever opened the file closes it
 

@@ -32,6 +32,9 @@ FORMATS = [
     ("p.json", LINES.encode()),
     ("p.csv", CSV.encode()),
     ("p.csv", CSV.encode("utf-8-sig")),
+    ("p.csv", CSV.replace("\r\n", "\r").encode()),
+    ("p.csv", CSV.replace("\r\n", "\r").encode("utf-16")),
+    ("p.jsonl", LINES.replace("\n", "\r").encode()),
     ("p.csv.gz", gzip.compress(CSV.encode())),
     ("p.csv", CSV.replace('"x, ""y""\r\nz"', "x").replace(",", ";").encode()),
     ("p.tsv", "instruction\tinput\nSay it\t¿Sí?\nName a metal\t\n".encode()),
@@ -77,6 +80,7 @@ def test_poisoned_answers_change_nothing_in_any_format(load, tmp_path):
 def test_plain_text_may_be_utf_16_and_compressed(asked):
     assert asked("¿Sí?\r\n\r\nno\n".encode("utf-16"), "p.txt") == ["¿Sí?", "no"]
     assert asked(gzip.compress(b"yes\nno"), "p.txt.gz") == ["yes", "no"]
+    assert asked("¿Sí?\rno\r\nyes\n".encode(), "p.txt") == ["¿Sí?", "no", "yes"]
 
 
 def test_a_json_array_of_texts_is_a_prompt_each(asked):
