@@ -159,7 +159,7 @@ SCENARIOS = (
         False,
         {
             "select": NO_CAPS,
-            "propose": {"exemplar": {"k": 12, "shots": 1, "pool": 1, "below": 2.0}},
+            "propose": {"exemplar": {"k": 12, "shots": 1, "pool": 1, "below": 2.0, "agree": 0.0}},
             "train": HARD,
         },
         answers=echoed,
