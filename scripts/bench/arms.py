@@ -25,12 +25,13 @@ from selfimprove.models.policy import Policy
 from selfimprove.outcomes import Selection
 from selfimprove.run.session import Run
 from selfimprove.seeds import seed_for
+from selfimprove.stages.calibration import echo_prior
 from selfimprove.stages.guard import with_care
 from selfimprove.stages.method import Method
 from selfimprove.stages.train import imitate
-from selfimprove.stages.vote import Ballot, Labels, Votes, majority
+from selfimprove.stages.vote import Ballot, Labels, Votes, majority, shares
 from selfimprove.training import TrainReport
-from selfimprove.types import BASE, Example, Finish, Generation, Origin, Request, Unit
+from selfimprove.types import BASE, Example, Finish, Generation, Origin, Request, Split, Unit
 
 FOLDER = Path(__file__).resolve().parents[2] / "configs" / "arms"
 
@@ -96,6 +97,20 @@ def audited(run: Run, round_: int, ballots_P: Mapping[str, Sequence[Ballot]]) ->
     ]
 
 
+def doubted(run: Run, round_: int, ballots_P: Mapping[str, Sequence[Ballot]]) -> Votes:
+    """Majority vote in which an echo that wins has its agreement divided too: what it loses counts as doubt.
+
+    `majority` divides the votes for echoes before the winner is taken, so a unanimous echo keeps an agreement of 1.
+    """
+    tallies, judgements = majority(run, round_, ballots_P)
+    given = {id_: shares(ballots) for id_, ballots in ballots_P.items()}
+    texts = {prompt.id: prompt.text for prompt in run.prompts(Split.TRAIN)}
+    priors = echo_prior(given, texts, run.memory.prompt_vectors(list(ballots_P)), exponent=run.config.vote.echo)
+    return [
+        replace(t, agreement=t.agreement / priors.get(t.prompt_id, {}).get(t.answer or "", 1.0)) for t in tallies
+    ], judgements
+
+
 def dealt(run: Run, round_: int, ballots_P: Mapping[str, Sequence[Ballot]]) -> Votes:
     """Label each prompt with an answer drawn from its own, and the agreement of another prompt, drawn at random.
 
@@ -130,6 +145,7 @@ ARMS = {
     arm.name: arm
     for arm in (
         Arm("ours", "ours"),
+        Arm("ours-doubt", "ours", labels=doubted),
         Arm("lmsi", "lmsi"),
         Arm("scpo", "scpo"),
         *(Arm(name, name) for name in ("ours-no-exemplar", "ours-no-echo", "ours-no-pooling", "ours-no-kl")),
