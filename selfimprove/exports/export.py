@@ -22,7 +22,7 @@ from ..config import ModelConfig
 from ..errors import ModelError, UserError
 from ..fsio import MANIFEST, new_folder, write_json
 from ..models.loading import load_tokenizer, quantization
-from ..models.policy import ADAPTER_FILES, Policy
+from ..models.policy import ADAPTER_FILES, Policy, eos_set
 from ..models.sources import WANTED, disk_faults, load_gguf, read_settings
 from ..models.template import PLAIN_TEMPLATE, with_date
 from ..types import Message
@@ -118,9 +118,7 @@ def export(
     }
     refuse_export(form, weights, dtype, out)
     policy = _load(model, fingerprint)
-    ends = policy.model.generation_config.eos_token_id
-    if _ends(ends) != set(policy.eos_ids):  # a base model's config may know the end of a document alone
-        policy.model.generation_config.eos_token_id = list(policy.eos_ids)
+    policy.model.generation_config.eos_token_id = list(policy.eos_ids)  # a base's may be the end of a document alone
     adapted = Policy.attach(policy.model, adapter)  # not merged: the reference for the merge
     probes = tuple(probe(adapted, policy, messages) for messages in conversations)
     with disk_faults(out), new_folder(out) as folder:
@@ -206,8 +204,8 @@ def _write_adapter(source: _Source, folder: Path) -> tuple[Any, Any, str]:
         write_json(folder / "adapter_config.json", settings | {"base_model_name_or_path": hub_id})
     _copy_side_files(source.policy, folder, but={"config.json"})  # the base has it
     written = _load(source.config)
-    written.model.generation_config.eos_token_id = read_settings(folder / GENERATION)["eos_token_id"]
     written.use(folder)
+    written.model.generation_config.eos_token_id = read_settings(folder / GENERATION)["eos_token_id"]
     limit(gap(written.model, source.probes))
     return written.model, load_tokenizer(folder), stored_dtype(folder)
 
@@ -271,10 +269,6 @@ def _refuse_date(policy: Policy) -> None:
         raise ModelError("this chat template renders today's date, which no Modelfile can; export gguf instead")
 
 
-def _ends(configured: int | list[int] | None) -> set[int]:
-    return set(configured if isinstance(configured, list) else [] if configured is None else [configured])
-
-
 def stored_dtype(folder: Path) -> str:
     """Return the dtype that most of a folder's weights are stored in; bfloat16 where that is none to export in."""
     from safetensors import safe_open
@@ -296,7 +290,7 @@ def _copy_side_files(policy: Policy, folder: Path, but: Set[str] = frozenset()) 
         if not weights and file.name not in but | {MANIFEST}:
             shutil.copyfile(file, folder / file.name)
     settings = read_settings(folder / GENERATION) if (folder / GENERATION).is_file() else {}
-    if _ends(settings.get("eos_token_id")) != set(policy.eos_ids):
+    if eos_set(settings.get("eos_token_id")) != set(policy.eos_ids):
         write_json(folder / GENERATION, settings | {"eos_token_id": list(policy.eos_ids)})
     if not policy.has_chat_template:  # the one it was trained with
         (folder / "chat_template.jinja").write_text(PLAIN_TEMPLATE, encoding="utf-8")

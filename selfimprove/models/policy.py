@@ -355,10 +355,8 @@ class Policy:
     @cached_property
     def eos_ids(self) -> tuple[int, ...]:
         """Every token id that ends a turn, sorted."""
-        configured = self.model.generation_config.eos_token_id
-        ids = set(configured if isinstance(configured, list) else [configured])
-        ids |= {self.tokenizer.eos_token_id, self.end_of_turn}
-        return tuple(sorted(i for i in ids if i is not None))
+        ids = eos_set(self.model.generation_config.eos_token_id) | {self.end_of_turn}
+        return tuple(sorted(ids | eos_set(self.tokenizer.eos_token_id)))
 
     @cached_property
     def end_of_turn(self) -> int:
@@ -374,6 +372,11 @@ class Policy:
         """A token to fill rows with, never attended to; an end of turn where the model embeds no padding token."""
         pad = self.tokenizer.pad_token_id
         return self.eos_ids[0] if pad is None or pad >= self._rows else pad
+
+
+def eos_set(configured: int | list[int] | None) -> set[int]:
+    """Return the `eos_token_id` of a generation config or tokenizer as a set."""
+    return set(configured if isinstance(configured, list) else [] if configured is None else [configured])
 
 
 def _misfit(adapter: Path, why: str) -> ModelError:

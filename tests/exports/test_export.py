@@ -10,7 +10,7 @@ import torch
 import yaml
 from export_story import CONVERSATIONS, adapted_logits, logits, make_adapter, nothing_left
 from peft import PeftModel
-from tasks.tiny import exactly
+from tasks.tiny import exactly, sum_question
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from selfimprove.config_file import parse_config, to_yaml
@@ -58,11 +58,9 @@ def test_all_but_the_weights_travels_byte_for_byte(model_folder, adapter, tmp_pa
     assert json.loads((tmp_path / "out" / MANIFEST).read_text()) == manifest(tmp_path / "out")
 
 
-@pytest.mark.parametrize("form", ["merged", "adapter"])
-def test_generate_stops_where_the_policy_stopped(form, model_folder, adapter, tmp_path):
-    """A base model's generation config knows the end of a document, its chat template another token, as Qwen2.5's."""
-    base = tmp_path / "base"
-    shutil.copytree(model_folder, base)
+def ends_documents(folder, base):
+    """Copy a base; its generation config knows the end of a document alone, its chat template another token."""
+    shutil.copytree(folder, base)
     tokenizer = AutoTokenizer.from_pretrained(base)
     end, document = tokenizer.eos_token_id, tokenizer.pad_token_id
     tokenizer.eos_token = tokenizer.pad_token
@@ -71,6 +69,24 @@ def test_generate_stops_where_the_policy_stopped(form, model_folder, adapter, tm
     for name in ("config.json", "generation_config.json"):
         settings = json.loads((base / name).read_text())
         (base / name).write_text(json.dumps(settings | {"eos_token_id": document}))
+    return end, document
+
+
+@pytest.mark.parametrize("form", ["merged", "adapter"])
+def test_an_answer_that_ends_is_compared_as_it_ends(form, taught_folder, undisturbed, tmp_path):
+    ends_documents(taught_folder, tmp_path / "base")
+    asked = [(Message("user", sum_question(a, 3)),) for a in (1, 2, 4)]
+    adapter = undisturbed[0] / "adapters" / "r0002"
+    model = exactly(tmp_path / "base")
+    done = export(model, adapter, tmp_path / "out", form=form, card="# a card\n", conversations=asked)
+    assert (done.texts, done.equal) == (3, 3)
+
+
+@pytest.mark.parametrize("form", ["merged", "adapter"])
+def test_generate_stops_where_the_policy_stopped(form, model_folder, adapter, tmp_path):
+    """A base model's generation config knows the end of a document, its chat template another token, as Qwen2.5's."""
+    base = tmp_path / "base"
+    end, document = ends_documents(model_folder, base)
     write(base, adapter, tmp_path / "out", form)
     settings = json.loads((tmp_path / "out" / "generation_config.json").read_text())
     assert sorted(settings["eos_token_id"]) == sorted([end, document])
