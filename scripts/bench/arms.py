@@ -25,13 +25,12 @@ from selfimprove.models.policy import Policy
 from selfimprove.outcomes import Selection
 from selfimprove.run.session import Run
 from selfimprove.seeds import seed_for
-from selfimprove.stages.calibration import echo_prior
 from selfimprove.stages.guard import with_care
 from selfimprove.stages.method import Method
 from selfimprove.stages.train import imitate
-from selfimprove.stages.vote import Ballot, Labels, Votes, majority, shares
+from selfimprove.stages.vote import Ballot, Labels, Votes, divisors, majority
 from selfimprove.training import TrainReport
-from selfimprove.types import BASE, Example, Finish, Generation, Origin, Request, Split, Unit
+from selfimprove.types import BASE, Example, Finish, Generation, Origin, Request, Unit
 
 FOLDER = Path(__file__).resolve().parents[2] / "configs" / "arms"
 
@@ -103,9 +102,7 @@ def doubted(run: Run, round_: int, ballots_P: Mapping[str, Sequence[Ballot]]) ->
     `majority` divides the votes for echoes before the winner is taken, so a unanimous echo keeps an agreement of 1.
     """
     tallies, judgements = majority(run, round_, ballots_P)
-    given = {id_: shares(ballots) for id_, ballots in ballots_P.items()}
-    texts = {prompt.id: prompt.text for prompt in run.prompts(Split.TRAIN)}
-    priors = echo_prior(given, texts, run.memory.prompt_vectors(list(ballots_P)), exponent=run.config.vote.echo)
+    priors = divisors(run, round_, ballots_P)  # with the defaults, of echoes alone
     return [
         replace(t, agreement=t.agreement / priors.get(t.prompt_id, {}).get(t.answer or "", 1.0)) for t in tallies
     ], judgements

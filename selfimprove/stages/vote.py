@@ -82,9 +82,10 @@ def count_votes(
     earliest = {answer: min(ballot.response_id for ballot in cast if ballot.answer == answer) for answer in weights}
     electable = {ballot.answer for ballot in cast if ballot.answer is not None and not ballot.derived}
     winner = min(electable, key=lambda answer: (-weights[answer], earliest[answer]), default=None)
-    voters = Counter(ballot.answer for ballot in cast)
-    if prior and winner and prior.get(winner, 1.0) >= 1 and voters[winner] == 1 < max(voters.values()):
-        winner = None
+    if prior and winner is not None and prior.get(winner, 1.0) >= 1:
+        ballots_of = Counter(ballot.answer for ballot in cast)
+        if ballots_of[winner] == 1 < max(ballots_of.values()):
+            winner = None
     top = shares.get(winner, 0.0) if winner is not None else 0.0
     runner_up = max((share for answer, share in shares.items() if answer != winner), default=0.0)
     tally = Tally(
@@ -152,6 +153,17 @@ VOTING = {
 def majority(run: Run, round_: int, ballots_P: Mapping[str, Sequence[Ballot]]) -> Votes:
     """Return the weighted majority vote on each prompt, with the priors and caps of the configuration."""
     config = run.config.vote
+    priors = divisors(run, round_, ballots_P)
+    votes = [
+        count_votes(id_, ballots, derived_cap=config.derived_cap, prior=priors.get(id_))
+        for id_, ballots in ballots_P.items()
+    ]
+    return [tally for tally, _ in votes], [j for _, judgements in votes for j in judgements]
+
+
+def divisors(run: Run, round_: int, ballots_P: Mapping[str, Sequence[Ballot]]) -> Priors:
+    """Return the divisors of the votes for the answers to each prompt: echo, calibration and critic, as configured."""
+    config = run.config.vote
     priors: Priors = {}
     if config.calibration or config.echo:
         shares_P = {id_: shares(ballots) for id_, ballots in ballots_P.items()}
@@ -163,11 +175,7 @@ def majority(run: Run, round_: int, ballots_P: Mapping[str, Sequence[Ballot]]) -
             priors = combined(priors, echo_prior(shares_P, texts, vectors, exponent=config.echo))
     if config.critic:
         priors = combined(priors, critic_prior(ballots_P, critic_verdicts(run, round_), exponent=config.critic))
-    votes = [
-        count_votes(id_, ballots, derived_cap=config.derived_cap, prior=priors.get(id_))
-        for id_, ballots in ballots_P.items()
-    ]
-    return [tally for tally, _ in votes], [j for _, judgements in votes for j in judgements]
+    return priors
 
 
 def vote(run: Run, round_: int, poll: Poll, labels: Labels = majority) -> None:
