@@ -65,17 +65,16 @@ def end_of_turn(tokenizer: Any, arguments: Mapping[str, Any]) -> int:
     turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
     closed = tokenizer.apply_chat_template(turns, tokenize=True, **arguments)["input_ids"]
     special = set(tokenizer.all_special_ids)
-    added = {id_ for id_, token in tokenizer.added_tokens_decoder.items() if not token.content.isspace()}
+    control = special | {id_ for id_, token in tokenizer.added_tokens_decoder.items() if not token.content.isspace()}
     tail = []
     for token in reversed(closed):
-        if token not in special | added and tokenizer.decode([token]).strip():
+        if token not in control and tokenizer.decode([token]).strip():
             break
         tail.append(token)
-    tail.reverse()
-    tail = [token for token in tail if token != tokenizer.unk_token_id]  # white space, to some tokenizers
-    ends = [token for token in tail if token in special] or [token for token in tail if token in added]
+    unknown = tokenizer.unk_token_id  # white space, to some tokenizers
+    ends = [token for token in reversed(tail) if token in control and token != unknown]
     if ends:
-        return ends[0]
+        return next((token for token in ends if token in special), ends[0])
     if tokenizer.eos_token_id is None:
         raise ModelError("the tokenizer has no end-of-sequence token; set eos_token in its tokenizer_config.json")
     return tokenizer.eos_token_id

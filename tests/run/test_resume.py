@@ -75,7 +75,7 @@ def test_a_run_of_today_resumes_with_what_it_recorded(tmp_path):
 
 
 def test_a_run_goes_on_where_its_files_were_moved(tmp_path):
-    """What is at a path has a fingerprint, which is compared later; what else a path says may not change."""
+    """The content at a path has a fingerprint, which is compared later; the rest of a setting may not change."""
 
     def resume(**paths):
         asked = RAW | {"vote": RAW["vote"] | {"reader": paths["reader"]}, "memory": {"from": paths["past"]}}

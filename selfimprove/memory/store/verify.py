@@ -84,7 +84,7 @@ def _moves(db: Database) -> Iterator[str]:
         if seq != position or kept.get(round_) != policy or (first and because != why[round_]):
             yield f"move {seq}: its round, policy or reason is not what the guard decided"
         there.add(round_)
-    for round_ in kept.keys() - there:
+    for round_ in sorted(kept.keys() - there):
         yield f"round {round_}: it was kept, and the move to it is missing"
 
 
