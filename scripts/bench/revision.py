@@ -26,7 +26,7 @@ from selfimprove.run.progress import Progress
 from selfimprove.run.session import Run
 from selfimprove.stages.evaluate import answers
 from selfimprove.stages.reading import read_answers
-from selfimprove.stages.revise import Demonstrations, answer_in, demonstrations_for, plan_revisions, revision_length
+from selfimprove.stages.revise import Demonstrations, answers_in, demonstrations_for, plan_revisions, revision_length
 from selfimprove.stages.revision import Rivals, read_revision
 from selfimprove.types import BASE, Finish, Origin, Prompt, Response, Split, Stage, Unit
 
@@ -81,7 +81,7 @@ def measure(run: Run, round_: int, shots: int, verdicts: bool, keys: Mapping[str
         key, group = keys[prompt.id], groups[prompt.id]
         direct = float(np.mean([is_right(run.reader.shown(r.text), key) for r in group]))
         own_rivals = rivals.get(prompt.id)
-        revisions = [is_right(answer_in(changed, r), key) for r in written.get(prompt.id, ())]
+        revisions = [is_right(r.text, key) for r in answers_in(changed, written.get(prompt.id, ()))]
         differ = own_rivals is not None and len({own_rivals.classes[r.id] for r in group}) > 1
         rows.append((direct, float(np.mean(revisions)) if revisions else direct, differ))
         for revision in written.get(prompt.id, ()):

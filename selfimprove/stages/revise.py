@@ -120,12 +120,13 @@ def revise(run: Run, round_: int) -> None:
 
     sampling = run.config.sample.sampling(revision_length(run))
     critiques = run_units(run, round_, Stage.CRITIQUE, revisable, critique, run.memory.current, sampling)
-    answered = by_prompt(c for c in critiques if answer_in(run, c))
+    answers = answers_in(run, critiques)
+    answered = by_prompt(c for c in answers if c.text)
 
     def answer(batch: Sequence[Prompt]) -> list[Request]:
         return plan_answers(batch, answered)
 
-    taken = _taken(run, {c.id: c for c in critiques})
+    taken = _taken({c.id: c for c in answers})
     run_units(run, round_, Stage.REVISE, revisable, answer, run.memory.current, sampling, taken)
 
 
@@ -135,24 +136,26 @@ def revision_length(run: Run) -> int:
     return run.config.sample.max_new_tokens + (config.critique_tokens if config.verdicts else 0)
 
 
-def answer_in(run: Run, critique: Response) -> str:
-    """Return the answer in a critique, after its reasoning if it has one; empty if there is none."""
-    config = run.config.propose.revise
-    if not config.verdicts:
-        return critique.text
-    final = run.reader.shown(critique.text)
-    (shown,) = answers_shown(run, [critique])
-    answer = read_revision(final, len(shown)).answer
-    return critique.text.removesuffix(final) + answer if answer and critique.text.endswith(final) else answer
+def answers_in(run: Run, critiques: Sequence[Response]) -> list[Response]:
+    """Return the critiques with their answers alone as texts, after the reasoning if any; empty where there is none."""
+    if not run.config.propose.revise.verdicts:
+        return list(critiques)
+    found = []
+    for critique, shown in zip(critiques, answers_shown(run, critiques), strict=True):
+        text, final = critique.text, run.reader.shown(critique.text)
+        answer = read_revision(final, len(shown)).answer
+        whole = text.removesuffix(final) + answer if answer and text.endswith(final) else answer
+        found.append(replace(critique, text=whole))
+    return found
 
 
-def _taken(run: Run, critiques: Mapping[int, Response]) -> Generate:
-    """Return a function that takes the answers out of critiques; their tokens are counted with the critiques."""
+def _taken(answers: Mapping[int, Response]) -> Generate:
+    """Return a function that takes the answers out of critiques, by id; their tokens are counted with the critiques."""
 
     def taken(units: Iterable[Unit], _: OnTokens) -> Iterator[tuple[Unit, list[Generation]]]:
         for unit in units:
-            written = [critiques[request.parents[-1]] for request in unit.requests]
-            yield unit, [Generation(answer_in(run, c), c.finish, c.prompt_tokens, new_tokens=0) for c in written]
+            written = [answers[request.parents[-1]] for request in unit.requests]
+            yield unit, [Generation(c.text, c.finish, c.prompt_tokens, new_tokens=0) for c in written]
 
     return taken
 
@@ -219,13 +222,14 @@ def hold_trial(run: Run, round_: int, shown: Demonstrations) -> Trial:
         return plan_revisions(batch, rivals, shown(batch), config, k=1, seed_key=key)
 
     sampling = run.config.sample.sampling(revision_length(run))
-    written = by_prompt(run_units(run, round_, Stage.TRIAL, chosen, plan, run.memory.current, sampling))
+    revisions = run_units(run, round_, Stage.TRIAL, chosen, plan, run.memory.current, sampling)
+    written = by_prompt(answers_in(run, revisions))
     revised, sampled = [], []
     for prompt in chosen:
         if not written.get(prompt.id):  # it does not fit the model's positions
             continue
         group, (revision,) = groups[prompt.id], written[prompt.id]
-        *read, new = read_answers(run, prompt, [*group, replace(revision, text=answer_in(run, revision))])
+        *read, new = read_answers(run, prompt, [*group, revision])
         own = [i for i, r in enumerate(group) if r.round == standing[-1]]
         revised.append(new is not None and new == _most(read))
         sampled.append(fmean(read[i] is not None and read[i] == _most([*read[:i], *read[i + 1 :]]) for i in own))
